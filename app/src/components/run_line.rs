@@ -1,0 +1,142 @@
+//! The line below an answer: how it ended, how long it took, and what was sent.
+
+use leptos::prelude::*;
+use protocol::{FinishReason, PARAMETERS, RunStatus, RunView};
+
+use crate::{
+    i18n::{t, t_string, use_i18n},
+    live::Run,
+    prefs::{fill, language},
+};
+
+/// State, token counts and speed of a run.
+#[component]
+pub fn RunLine(run: Run) -> impl IntoView {
+    let i18n = use_i18n();
+    let language = language();
+    let state = {
+        let run = run.clone();
+        move || {
+            run.with(|r| match (r.status, r.finish_reason) {
+                (RunStatus::Queued, _) => match r.position {
+                    Some(n) if n > 0 => fill(t_string!(i18n, state_queued_at), &[("count", &n)]),
+                    _ => t_string!(i18n, state_queued).to_owned(),
+                },
+                (RunStatus::Running, _) => t_string!(i18n, state_running).to_owned(),
+                (_, Some(FinishReason::Error)) | (RunStatus::Failed, _) => {
+                    r.error.clone().unwrap_or_else(|| FinishReason::Error.sentence(language()).into())
+                }
+                (_, Some(reason)) => reason.sentence(language()).into(),
+                (_, None) => r.status.name().into(),
+            })
+        }
+    };
+    let class = {
+        let run = run.clone();
+        move || {
+            run.with(|r| match (r.status, r.finish_reason) {
+                (RunStatus::Queued | RunStatus::Running, _) => "state live",
+                (_, Some(FinishReason::Stop)) => "state good",
+                (_, Some(FinishReason::Error)) | (RunStatus::Failed, _) => "state bad",
+                _ => "state warn",
+            })
+        }
+    };
+    let status = {
+        let run = run.clone();
+        move || run.with(|r| r.status.name())
+    };
+    let reason = {
+        let run = run.clone();
+        move || run.with(|r| r.finish_reason.map(FinishReason::name))
+    };
+    let figures = move || {
+        run.with(|r| {
+            let mut parts = Vec::new();
+            if let Some(n) = r.prompt_tokens {
+                parts.push(fill(t_string!(i18n, figure_prompt), &[("count", &n)]));
+            }
+            if r.completion_tokens > 0 {
+                parts.push(fill(t_string!(i18n, figure_answer), &[("count", &r.completion_tokens)]));
+            }
+            if let Some(t) = r.timings {
+                if t.tokens_per_second > 0.0 {
+                    parts.push(fill(
+                        t_string!(i18n, figure_speed),
+                        &[("speed", &format!("{:.0}", t.tokens_per_second))],
+                    ));
+                }
+                if t.prefill_ms > 0.0 {
+                    let first = seconds(t.queue_ms + t.prefill_ms);
+                    parts.push(fill(t_string!(i18n, figure_first), &[("seconds", &first)]));
+                }
+            }
+            parts.join(" · ")
+        })
+    };
+    view! {
+        <p class="run-line" role="status" data-testid="run-line" data-status=status data-finish=reason>
+            <span class=class>{state}</span>
+            " "
+            <span class="figures">{figures}</span>
+        </p>
+    }
+}
+
+fn seconds(milliseconds: f64) -> String {
+    if milliseconds < 1000.0 { format!("{milliseconds:.0} ms") } else { format!("{:.1} s", milliseconds / 1000.0) }
+}
+
+/// The name of what answered: the real checkpoint, and the adapter if there is one.
+pub fn answered_by(run: &RunView, no_adapter: &str) -> String {
+    match &run.adapter {
+        Some(adapter) => format!("{} + {adapter}", run.model),
+        None => format!("{}, {no_adapter}", run.model),
+    }
+}
+
+/// Raw answer, exact prompt and parameters, one click away.
+#[component]
+pub fn Details(run: Run) -> impl IntoView {
+    let i18n = use_i18n();
+    let language = language();
+    let text = {
+        let run = run.clone();
+        move || run.with(|r| r.text.clone())
+    };
+    let prompt = run.with_untracked(|r| r.prompt.clone());
+    let model = {
+        let run = run.clone();
+        move || run.with(|r| answered_by(r, t_string!(i18n, no_adapter)))
+    };
+    let parameters = run.with_untracked(|r| r.parameters.clone());
+    let rows = move || {
+        PARAMETERS
+            .iter()
+            .map(|spec| (spec.label_in(language()), parameters.text_of(spec.name)))
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(label, value)| view! { <tr><th scope="row">{label}</th><td>{value}</td></tr> })
+            .collect_view()
+    };
+    view! {
+        <div class="details">
+            <details>
+                <summary>{t!(i18n, raw_answer)}</summary>
+                <pre data-testid="raw">{text}</pre>
+            </details>
+            <details>
+                <summary>{t!(i18n, exact_prompt)}</summary>
+                <pre data-testid="exact-prompt">{prompt}</pre>
+            </details>
+            <details>
+                <summary>{t!(i18n, parameters)}</summary>
+                <table class="plain">
+                    <tbody>
+                        <tr><th scope="row">{t!(i18n, model)}</th><td>{model}</td></tr>
+                        {rows}
+                    </tbody>
+                </table>
+            </details>
+        </div>
+    }
+}

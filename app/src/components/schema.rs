@@ -1,0 +1,388 @@
+//! Choosing what to extract: task, language and types as chips, and the instruction they make.
+
+use leptos::prelude::*;
+use protocol::{AdapterManifest, Language, SchemaChoice, Task, Taught, view::Bench};
+
+use crate::{
+    i18n::{t, t_string, use_i18n},
+    prefs::{area, language},
+};
+
+/// A type or role that can be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chip {
+    pub name: String,
+    pub on: bool,
+    /// Whether the adapter was trained on it for this task and language.
+    pub taught: bool,
+}
+
+/// The choice as it stands, and the instruction it makes unless a person has edited that.
+#[derive(Clone, Copy)]
+pub struct SchemaForm {
+    manifest: StoredValue<Option<AdapterManifest>>,
+    /// `None`: a free instruction.
+    pub task: RwSignal<Option<Task>>,
+    pub language: RwSignal<Language>,
+    /// Name of the taught schema the chips come from.
+    pub taught: RwSignal<String>,
+    pub types: RwSignal<Vec<Chip>>,
+    pub roles: RwSignal<Vec<Chip>>,
+    pub instruction: RwSignal<String>,
+    /// Whether a person has changed the instruction by hand.
+    pub edited: RwSignal<bool>,
+    /// The wording a person had written before the chips were used again, to go back to.
+    own: RwSignal<String>,
+    /// Whether a person has chosen language or types; the text then no longer chooses them.
+    touched: RwSignal<bool>,
+}
+
+impl SchemaForm {
+    /// Starts with the adapter's first schema, or as a past run was asked.
+    pub fn new(bench: &Bench, past: Option<(Option<SchemaChoice>, String)>) -> Self {
+        let manifest = bench.adapter.as_ref().map(|a| a.manifest.clone());
+        let form = Self {
+            manifest: StoredValue::new(manifest),
+            task: RwSignal::new(Some(Task::Entities)),
+            language: RwSignal::new(Language::En),
+            taught: RwSignal::new(String::new()),
+            types: RwSignal::new(Vec::new()),
+            roles: RwSignal::new(Vec::new()),
+            instruction: RwSignal::new(String::new()),
+            edited: RwSignal::new(false),
+            own: RwSignal::new(String::new()),
+            touched: RwSignal::new(past.is_some()),
+        };
+        form.load_first();
+        if let Some((choice, instruction)) = past {
+            match choice {
+                Some(choice) => form.load_choice(&choice),
+                None => form.task.set(None),
+            }
+            form.edited.set(form.wording() != Some(instruction.clone()));
+            form.instruction.set(instruction);
+        }
+        form
+    }
+
+    /// The choice, if there is a task; a free instruction has none.
+    pub fn choice(self) -> Option<SchemaChoice> {
+        let on = |chips: RwSignal<Vec<Chip>>| {
+            chips.with(|c| c.iter().filter(|c| c.on).map(|c| c.name.clone()).collect::<Vec<_>>())
+        };
+        Some(SchemaChoice {
+            task: self.task.get()?,
+            language: self.language.get(),
+            types: on(self.types),
+            roles: on(self.roles),
+        })
+    }
+
+    /// The taught schemas of the chosen task and language.
+    fn offered(self) -> Vec<Taught> {
+        let (task, language) = (self.task.get(), self.language.get());
+        self.manifest.with_value(|m| {
+            m.iter()
+                .flat_map(|m| &m.taught)
+                .filter(|t| Some(t.task) == task && t.language == language)
+                .cloned()
+                .collect()
+        })
+    }
+
+    fn wording(self) -> Option<String> {
+        let choice = untrack(|| self.choice())?;
+        Some(self.manifest.with_value(|m| extract::prompt::instruction(m.as_ref(), &choice)))
+    }
+
+    /// Whether the adapter is asked for more types than are chosen.
+    fn asks_for_more(self) -> bool {
+        let choice = self.choice().filter(|_| !self.edited.get());
+        choice.is_some_and(|choice| {
+            self.manifest.with_value(|m| {
+                extract::prompt::taught_as(m.as_ref(), &choice).is_none()
+                    && extract::prompt::taught_with(m.as_ref(), &choice).is_some()
+            })
+        })
+    }
+
+    fn refresh(self) {
+        if !self.edited.get_untracked() {
+            self.instruction.set(self.wording().unwrap_or_default());
+        }
+    }
+
+    fn load_first(self) {
+        match untrack(|| self.offered()).into_iter().next() {
+            Some(schema) => self.load(&schema),
+            None => {
+                let names = match self.language.get_untracked() {
+                    Language::En => ["person", "organization", "location"],
+                    Language::Zh => ["人物", "机构", "地点"],
+                };
+                self.taught.set(String::new());
+                self.types.set(names.map(|n| Chip { name: n.into(), on: true, taught: false }).to_vec());
+                self.roles.set(Vec::new());
+                self.refresh();
+            }
+        }
+    }
+
+    /// The chips are about to write the instruction: what a person wrote is put aside.
+    fn put_aside(self) {
+        let written = self.instruction.get_untracked();
+        if self.edited.get_untracked() && !written.trim().is_empty() {
+            self.own.set(written);
+        }
+        self.edited.set(false);
+    }
+
+    fn bring_back(self) {
+        self.instruction.set(self.own.get_untracked());
+        self.own.set(String::new());
+        self.edited.set(true);
+    }
+
+    fn load(self, schema: &Taught) {
+        let chips = |names: &[String]| {
+            names.iter().map(|n| Chip { name: n.clone(), on: true, taught: true }).collect::<Vec<_>>()
+        };
+        self.task.set(Some(schema.task));
+        self.language.set(schema.language);
+        self.taught.set(schema.name.clone());
+        self.types.set(chips(&schema.types));
+        self.roles.set(chips(&schema.roles));
+        self.put_aside();
+        self.refresh();
+    }
+
+    fn load_choice(self, choice: &SchemaChoice) {
+        self.task.set(Some(choice.task));
+        self.language.set(choice.language);
+        let taught = self.manifest.with_value(|m| extract::prompt::taught(m.as_ref(), choice));
+        let chips = |names: &[String], taught: &[bool]| {
+            names.iter().zip(taught).map(|(n, t)| Chip { name: n.clone(), on: true, taught: *t }).collect::<Vec<_>>()
+        };
+        self.types.set(chips(&choice.types, &taught.types));
+        self.roles.set(chips(&choice.roles, &taught.roles));
+        let name = self.manifest.with_value(|m| extract::prompt::taught_as(m.as_ref(), choice).map(|t| t.name.clone()));
+        self.taught.set(name.unwrap_or_default());
+    }
+
+    fn choose_task(self, task: Option<Task>) {
+        self.task.set(task);
+        self.put_aside();
+        match task {
+            Some(_) => self.load_first(),
+            None => self.instruction.set(String::new()),
+        }
+    }
+
+    fn choose_language(self, language: Language) {
+        if self.language.get_untracked() != language {
+            self.language.set(language);
+            if self.task.get_untracked().is_some() {
+                self.load_first();
+            }
+        }
+    }
+
+    fn choose_schema(self, name: &str) {
+        let schema = self.manifest.with_value(|m| m.as_ref().and_then(|m| m.schema(name)).cloned());
+        if let Some(schema) = schema {
+            self.touched.set(true);
+            self.load(&schema);
+        }
+    }
+
+    /// Sets everything as an example asks for it.
+    pub fn load_schema(self, name: &str) {
+        self.choose_schema(name);
+        self.touched.set(false);
+    }
+
+    /// The text chooses the language as long as nobody has.
+    pub fn text_changed(self, text: &str) {
+        if !self.touched.get_untracked() && !self.edited.get_untracked() && text.chars().any(char::is_alphabetic) {
+            self.choose_language(Language::of_text(text));
+        }
+    }
+
+    fn toggle(self, chips: RwSignal<Vec<Chip>>, index: usize) {
+        self.touched.set(true);
+        chips.update(|c| {
+            if let Some(chip) = c.get_mut(index) {
+                chip.on = !chip.on;
+            }
+        });
+        self.refresh();
+    }
+
+    fn add(self, chips: RwSignal<Vec<Chip>>, name: &str) {
+        let name = name.trim();
+        if name.is_empty() {
+            return;
+        }
+        self.touched.set(true);
+        chips.update(|c| match c.iter_mut().find(|c| c.name == name) {
+            Some(chip) => chip.on = true,
+            None => c.push(Chip { name: name.into(), on: true, taught: false }),
+        });
+        self.refresh();
+    }
+}
+
+/// Task, language, topic, types, roles, and the instruction.
+#[component]
+pub fn SchemaPicker(form: SchemaForm) -> impl IntoView {
+    let i18n = use_i18n();
+    let language = language();
+    let tasks = move || {
+        [Some(Task::Entities), Some(Task::Relations), Some(Task::Events), None]
+            .into_iter()
+            .map(|task| {
+                let label = move || match task {
+                    Some(Task::Entities) => t_string!(i18n, task_entities),
+                    Some(Task::Relations) => t_string!(i18n, task_relations),
+                    Some(Task::Events) => t_string!(i18n, task_events),
+                    None => t_string!(i18n, task_free),
+                };
+                view! {
+                    <label class="chip">
+                        <input
+                            type="radio" name="task" value=task.map_or("", Task::code)
+                            checked={form.task.get_untracked() == task} prop:checked=move || form.task.get() == task
+                            on:change=move |_| form.choose_task(task)
+                        />
+                        <span>{label}</span>
+                    </label>
+                }
+            })
+            .collect_view()
+    };
+    let languages = move || {
+        [(Language::En, "English"), (Language::Zh, "中文")]
+            .into_iter()
+            .map(|(code, label)| view! {
+                <label class="chip">
+                    <input
+                        type="radio" name="language" value=code.code()
+                        checked={form.language.get_untracked() == code} prop:checked=move || form.language.get() == code
+                        on:change=move |_| { form.touched.set(true); form.choose_language(code) }
+                    />
+                    <span>{label}</span>
+                </label>
+            })
+            .collect_view()
+    };
+    let topics = move || {
+        form.offered()
+            .into_iter()
+            .map(|t| {
+                let selected = form.taught.get() == t.name;
+                let title = t.title.in_language(language()).to_owned();
+                view! { <option value=t.name selected=selected>{title}</option> }
+            })
+            .collect_view()
+    };
+    let quality = move || {
+        form.offered().into_iter().find(|t| t.name == form.taught.get()).map(|t| {
+            let sentence =
+                if t.experimental { t_string!(i18n, quality_experimental) } else { t_string!(i18n, quality_taught) };
+            view! { <span class="tag" class:warn=t.experimental title=sentence>{format!("F1 {:.0}", t.dev_f1)}</span> }
+        })
+    };
+    view! {
+        <fieldset class="schema">
+            <legend class="visually-hidden">{t!(i18n, what_to_extract)}</legend>
+            <div class="chips" role="radiogroup" aria-label=move || t_string!(i18n, what_to_extract)>{tasks}</div>
+            <Show when=move || form.task.get().is_some()>
+                <div class="chips">
+                    {languages}
+                    <Show when=move || { form.offered().len() > 1 }>
+                        <select class="topic" aria-label=move || t_string!(i18n, topic)
+                            on:change=move |ev| form.choose_schema(&event_target_value(&ev))>
+                            {topics}
+                            <Show when=move || form.taught.get().is_empty()>
+                                <option value="" selected>{t!(i18n, topic_own)}</option>
+                            </Show>
+                        </select>
+                    </Show>
+                    {quality}
+                </div>
+                <ChipRow form chips=form.types field="types"/>
+                <Show when=move || form.task.get() == Some(Task::Events)>
+                    <p class="row-label">{t!(i18n, roles)}</p>
+                    <ChipRow form chips=form.roles field="roles"/>
+                </Show>
+            </Show>
+        </fieldset>
+        <Show when=move || form.asks_for_more()>
+            <p class="help" data-testid="asked-together">{t!(i18n, asked_together)}</p>
+        </Show>
+        <div class="field">
+            <div class="label-row">
+                <label for="instruction">{t!(i18n, instruction)}</label>
+                <Show when=move || form.edited.get() && form.task.get().is_some()>
+                    <button type="button" class="link" on:click=move |_| { form.put_aside(); form.refresh() }>
+                        {t!(i18n, instruction_reset)}
+                    </button>
+                </Show>
+                <Show when=move || !form.edited.get() && !form.own.with(String::is_empty)>
+                    <button type="button" class="link" data-testid="own-wording" on:click=move |_| form.bring_back()>
+                        {t!(i18n, instruction_own)}
+                    </button>
+                </Show>
+            </div>
+            <textarea
+                id="instruction" name="instruction" data-testid="instruction" rows="2"
+                placeholder=move || t_string!(i18n, instruction_placeholder)
+                prop:value=move || form.instruction.get()
+                on:input=move |ev| { form.edited.set(true); form.instruction.set(event_target_value(&ev)) }
+            >{area(form.instruction.get_untracked())}</textarea>
+            // Without scripts the chips cannot rewrite the instruction: the server does, if it is still this one.
+            <input type="hidden" name="instruction_made" value=form.instruction.get_untracked()/>
+        </div>
+    }
+}
+
+#[component]
+fn ChipRow(form: SchemaForm, chips: RwSignal<Vec<Chip>>, field: &'static str) -> impl IntoView {
+    let i18n = use_i18n();
+    let new = RwSignal::new(String::new());
+    let add = move || {
+        form.add(chips, &new.get_untracked());
+        new.set(String::new());
+    };
+    view! {
+        <div class="chips">
+            {move || chips.get().into_iter().enumerate().map(|(index, chip)| {
+                let title = (!chip.taught).then(|| t_string!(i18n, not_taught));
+                view! {
+                    <label class="chip" class:untaught=!chip.taught title=title>
+                        <input type="checkbox" name=field value=chip.name.clone()
+                            checked=chip.on prop:checked=chip.on
+                            on:change=move |_| form.toggle(chips, index)/>
+                        <span>
+                            {chip.name}
+                            {(!chip.taught).then(|| view! { <small>{t!(i18n, not_taught_short)}</small> })}
+                        </span>
+                    </label>
+                }
+            }).collect_view()}
+            <input
+                class="chip-new" type="text" size="8" autocomplete="off" enterkeyhint="done"
+                placeholder=move || t_string!(i18n, type_add) aria-label=move || t_string!(i18n, type_add)
+                prop:value=move || new.get()
+                on:input=move |ev| new.set(event_target_value(&ev))
+                on:blur=move |_| add()
+                on:keydown=move |ev| {
+                    if ev.key() == "Enter" && !ev.is_composing() {
+                        ev.prevent_default();
+                        add();
+                    }
+                }
+            />
+        </div>
+    }
+}

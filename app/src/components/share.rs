@@ -1,0 +1,136 @@
+//! Making, annotating and revoking links to a session.
+
+use leptos::{prelude::*, task::spawn_local};
+use protocol::view::{NewShare, ShareView};
+
+use crate::{
+    api,
+    i18n::{t, t_string, use_i18n},
+    services::ServiceError,
+};
+
+/// One click makes the link; a note can be written to it, and it can be closed again.
+#[component]
+pub fn SharePanel(
+    #[prop(into)] session: Signal<Option<String>>,
+    open: Vec<ShareView>,
+    error: RwSignal<Option<ServiceError>>,
+) -> impl IntoView {
+    let i18n = use_i18n();
+    let made = RwSignal::new(None::<NewShare>);
+    let links = RwSignal::new(open);
+    let note = RwSignal::new(String::new());
+    let noted = RwSignal::new(false);
+    let copied = RwSignal::new(false);
+
+    let share = move |ev: leptos::ev::SubmitEvent| {
+        ev.prevent_default();
+        let Some(session) = session.get_untracked() else { return };
+        error.set(None);
+        copied.set(false);
+        let text = note.get_untracked();
+        spawn_local(async move {
+            let origin = location().origin().unwrap_or_default();
+            match api::share(session, text.clone(), origin).await {
+                Ok(share) => {
+                    links.update(|l| l.push(ShareView { id: share.id.clone(), created_at: 0, note: text }));
+                    made.set(Some(share));
+                }
+                Err(e) => error.set(Some(e)),
+            }
+        });
+    };
+    let revoke = move |id: String| {
+        spawn_local(async move {
+            match api::revoke(id.clone()).await {
+                Ok(()) => {
+                    links.update(|l| l.retain(|s| s.id != id));
+                    made.update(|m| {
+                        if m.as_ref().is_some_and(|m| m.id == id) {
+                            *m = None;
+                        }
+                    });
+                }
+                Err(e) => error.set(Some(e)),
+            }
+        });
+    };
+    let annotate = move || {
+        let Some(share) = made.get_untracked() else { return };
+        let text = note.get_untracked();
+        spawn_local(async move {
+            match api::annotate(share.id.clone(), text.clone()).await {
+                Ok(_) => {
+                    links.update(|l| {
+                        if let Some(link) = l.iter_mut().find(|l| l.id == share.id) {
+                            link.note = text;
+                        }
+                    });
+                    noted.set(true);
+                }
+                Err(e) => error.set(Some(e)),
+            }
+        });
+    };
+    let action = move || format!("/sessions/{}/share", session.get().unwrap_or_default());
+    let export = move || format!("/sessions/{}/export.html", session.get().unwrap_or_default());
+    view! {
+        <Show when=move || session.get().is_some()>
+            <div class="share">
+                <div class="buttons">
+                    <form method="post" action=action on:submit=share>
+                        <button type="submit" class="quiet" data-testid="share">{t!(i18n, share)}</button>
+                    </form>
+                    <a class="button quiet" href=export rel="external" data-testid="export">{t!(i18n, export_html)}</a>
+                </div>
+                {move || made.get().map(|share| {
+                    let url = share.url.clone();
+                    view! {
+                        <div class="notice good" data-testid="share-made">
+                            <p>
+                                <a data-testid="share-link" href=share.url.clone() target="_blank" rel="noopener external">{share.url.clone()}</a>
+                                " "
+                                <button type="button" class="link" on:click=move |_| { copy(&url); copied.set(true) }>
+                                    {move || if copied.get() { t_string!(i18n, copied) } else { t_string!(i18n, copy) }}
+                                </button>
+                            </p>
+                            <p class="help">
+                                {t!(i18n, share_frozen)} " "
+                                {share.local_only.then(|| view! { <strong data-testid="local-only">{t!(i18n, share_local_only)}</strong> })}
+                            </p>
+                            <label class="field">
+                                {t!(i18n, share_note)}
+                                <input type="text" data-testid="share-note" maxlength="2000" prop:value=move || note.get()
+                                    on:input=move |ev| { noted.set(false); note.set(event_target_value(&ev)) }
+                                    on:change=move |_| annotate()
+                                    on:keydown=move |ev| if ev.key() == "Enter" && !ev.is_composing() { annotate() }/>
+                            </label>
+                            <Show when=move || noted.get()><p class="help" data-testid="note-saved">{t!(i18n, note_saved)}</p></Show>
+                        </div>
+                    }
+                })}
+                <Show when=move || !links.with(Vec::is_empty)>
+                    <ul class="links" data-testid="open-links">
+                        {move || links.get().into_iter().map(|link| {
+                            let id = link.id.clone();
+                            view! {
+                                <li>
+                                    {t!(i18n, share_open)} " " <span class="muted">{link.note}</span> " "
+                                    <button type="button" class="link" data-testid="revoke" on:click=move |_| revoke(id.clone())>{t!(i18n, revoke)}</button>
+                                </li>
+                            }
+                        }).collect_view()}
+                    </ul>
+                </Show>
+            </div>
+        </Show>
+    }
+}
+
+/// Puts a text on the clipboard, where the browser allows it.
+fn copy(text: &str) {
+    #[cfg(feature = "hydrate")]
+    let _ = window().navigator().clipboard().write_text(text);
+    #[cfg(not(feature = "hydrate"))]
+    let _ = text;
+}

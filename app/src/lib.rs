@@ -1,0 +1,33 @@
+//! What people see: pages, components and the server functions behind them.
+//!
+//! The same code renders on the server (feature `ssr`) and takes over in the browser (feature
+//! `hydrate`). It knows no model, no tensor and no SQL: it asks [`services`].
+#![allow(missing_docs)] // components are documented where they are not plain from their name
+
+pub mod api;
+mod components;
+#[cfg(feature = "ssr")]
+pub mod export;
+mod live;
+mod pages;
+mod prefs;
+mod shell;
+
+pub mod services;
+
+pub use shell::{App, shell};
+
+// The macro in place of a build script: the latter's crate brings the data of all locales of the world.
+#[allow(deprecated)]
+mod locales {
+    leptos_i18n::load_locales!();
+}
+use locales::i18n;
+
+/// Takes over the page that the server rendered. Called by the page's script.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    console_error_panic_hook::set_once();
+    leptos::mount::hydrate_body(App);
+}

@@ -1,0 +1,175 @@
+//! `/sessions/{id}`: a session as it was saved, and as it goes on.
+
+use leptos::{prelude::*, task::spawn_local};
+use leptos_meta::Title;
+use leptos_router::hooks::use_params_map;
+use protocol::{SessionView, view::Page};
+
+use super::{error_page, sessions::Moment};
+use crate::{
+    api,
+    components::{ComparisonCard, CompletionCard, ErrorNotice, ExtractionCard, Headline, SharePanel},
+    i18n::{t, t_string, use_i18n},
+    live::{self, Connection, Item},
+    services::ServiceError,
+};
+
+#[component]
+pub fn Session() -> impl IntoView {
+    let params = use_params_map();
+    let session = Resource::new_blocking(move || params.with(|p| p.get("id").unwrap_or_default()), api::session);
+    view! {
+        <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
+            {move || Suspend::new(async move {
+                match session.await {
+                    Ok(session) => view! { <Open session/> }.into_any(),
+                    Err(error) => error_page(&error),
+                }
+            })}
+        </Suspense>
+    }
+}
+
+#[component]
+fn Open(session: SessionView) -> impl IntoView {
+    let i18n = use_i18n();
+    let connection = expect_context::<Connection>();
+    let error = RwSignal::new(None::<ServiceError>);
+    let id = session.id.clone();
+    let page = session.page;
+    let items = live::items(session.runs, session.documents);
+    let items = RwSignal::new(items);
+    Effect::new(move |_| items.with_untracked(|items| live::follow(items, connection)));
+    on_cleanup(live::leave);
+    let going_on =
+        move || items.with(|items| items.iter().flat_map(|i| &i.runs).any(|r| r.with(|v| !v.status.is_final())));
+    let refresh = untrack(going_on);
+    view! {
+        <section class="page" id="work">
+            <SessionTitle id=id.clone() title=session.title error/>
+            <p class="muted">
+                <Moment at=session.created_at/> " · "
+                <a href=format!("{}?session={id}", page.path()) rel="external" data-testid="continue">{t!(i18n, session_continue)}</a>
+            </p>
+            <ErrorNotice error/>
+            <SharePanel session=Some(id) open=session.shares error/>
+            // Without scripts the page loads itself again until nothing goes on any more.
+            {refresh.then(|| view! { <noscript inner_html=r#"<meta http-equiv="refresh" content="1">"#></noscript> })}
+            <SessionItems items page read_only=false error/>
+        </section>
+    }
+}
+
+/// The items of a session, newest first.
+#[component]
+pub fn SessionItems(
+    #[prop(into)] items: Signal<Vec<Item>>,
+    page: Page,
+    read_only: bool,
+    error: RwSignal<Option<ServiceError>>,
+) -> impl IntoView {
+    let i18n = use_i18n();
+    let card = move |item: Item| {
+        let card = if item.runs.len() > 1 {
+            view! { <ComparisonCard item=item.clone() read_only error/> }.into_any()
+        } else if page == Page::Complete {
+            view! { <CompletionCard item=item.clone() current=false/> }.into_any()
+        } else {
+            view! { <ExtractionCard item=item.clone() read_only error/> }.into_any()
+        };
+        view! {
+            {card}
+            {(!read_only).then(|| view! { <StopButton item error/> })}
+        }
+    };
+    view! {
+        {(page == Page::Compare).then(|| view! { <Headline items/> })}
+        <div class="results" data-testid="session-items">
+            {move || {
+                let items = items.get();
+                if items.is_empty() {
+                    view! { <p class="empty">{t!(i18n, session_empty)}</p> }.into_any()
+                } else {
+                    items.into_iter().rev().map(card).collect_view().into_any()
+                }
+            }}
+        </div>
+    }
+}
+
+/// Stops what goes on in an item; a form, so that it works without scripts.
+#[component]
+fn StopButton(item: Item, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
+    let i18n = use_i18n();
+    item.runs
+        .into_iter()
+        .map(|run| {
+            let id = run.with_untracked(|r| r.id.clone());
+            let going_on = Memo::new(move |_| run.with(|r| !r.status.is_final()));
+            move || {
+                let id = id.clone();
+                going_on.get().then(|| {
+                    let action = format!("/runs/{id}/stop");
+                    view! {
+                        <form method="post" action=action on:submit=move |ev| {
+                            ev.prevent_default();
+                            let id = id.clone();
+                            spawn_local(async move {
+                                if let Err(e) = api::stop(vec![id]).await {
+                                    error.set(Some(e));
+                                }
+                            });
+                        }>
+                            <button type="submit" class="stop" data-testid="stop">{t!(i18n, stop)}</button>
+                        </form>
+                    }
+                })
+            }
+        })
+        .collect_view()
+}
+
+/// The title, edited where it stands: Enter or leaving it keeps it, Escape puts it back.
+#[component]
+fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let saved = RwSignal::new(title.clone());
+    let element = NodeRef::<leptos::html::H1>::new();
+    let save = move || {
+        let Some(heading) = element.get_untracked() else { return };
+        let typed = heading.text_content().unwrap_or_default().trim().to_owned();
+        if typed.is_empty() {
+            heading.set_text_content(Some(&saved.get_untracked()));
+        } else if typed != saved.get_untracked() {
+            let id = id.clone();
+            spawn_local(async move {
+                match api::rename(id, typed.clone()).await {
+                    Ok(()) => saved.set(typed),
+                    Err(e) => error.set(Some(e)),
+                }
+            });
+        }
+    };
+    let keys = move |ev: leptos::ev::KeyboardEvent| {
+        let Some(heading) = element.get_untracked() else { return };
+        match ev.key().as_str() {
+            "Enter" if !ev.is_composing() => {
+                ev.prevent_default();
+                let _ = heading.blur();
+            }
+            "Escape" if !ev.is_composing() => {
+                heading.set_text_content(Some(&saved.get_untracked()));
+                let _ = heading.blur();
+            }
+            _ => {}
+        }
+    };
+    view! {
+        <Title text=move || saved.get()/>
+        <h1
+            node_ref=element class="editable" data-testid="session-title" contenteditable="plaintext-only"
+            title=move || t_string!(i18n, rename) spellcheck="false"
+            on:keydown=keys on:blur=move |_| save()
+        >{title}</h1>
+    }
+}

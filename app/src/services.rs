@@ -1,0 +1,163 @@
+//! What the pages ask of the server. `server` puts an implementation in the context of every request.
+
+#[cfg(feature = "ssr")]
+use std::sync::Arc;
+
+#[cfg(feature = "ssr")]
+use async_trait::async_trait;
+#[cfg(feature = "ssr")]
+use leptos::prelude::use_context;
+#[cfg(feature = "ssr")]
+use protocol::{
+    Bench, Judgement, RunView, SessionSummary, SessionView, StartRuns, Started,
+    view::{NewShare, ShareView, Snapshot},
+};
+use protocol::{Language, Sentence};
+use serde::{Deserialize, Serialize};
+
+/// The person who asks, as far as the request tells. `None` in place of it: nobody is logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(pub i64);
+
+/// Whether people log in, and so can log out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logins(pub bool);
+
+/// Why a request could not be served, as a sentence for the person who made it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum ServiceError {
+    /// The request itself is wrong. The sentence says what and what to do.
+    #[error("{0}")]
+    Invalid(Sentence),
+    /// There is no such thing, or it is not the asker's.
+    #[error("{0}")]
+    NotFound(Sentence),
+    /// Too many runs are waiting.
+    #[error("The server is busy: {waiting} runs are waiting. Try again in a few seconds; nothing you typed is lost.")]
+    Busy {
+        /// Runs in the queue.
+        waiting: u32,
+    },
+    /// Something on our side failed; the details are in the server's log.
+    #[error("{0}")]
+    Internal(Sentence),
+}
+
+impl ServiceError {
+    /// [`ServiceError::Invalid`] from its sentence in both languages.
+    pub fn invalid(en: impl Into<String>, zh: impl Into<String>) -> Self {
+        Self::Invalid(Sentence::new(en, zh))
+    }
+
+    /// Gives the response that this error ends its status.
+    #[cfg(feature = "ssr")]
+    pub fn set_status(&self) {
+        use axum::http::StatusCode;
+        if let Some(response) = use_context::<leptos_axum::ResponseOptions>() {
+            response.set_status(match self {
+                Self::Invalid(_) => StatusCode::BAD_REQUEST,
+                Self::NotFound(_) => StatusCode::NOT_FOUND,
+                Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            });
+        }
+    }
+
+    /// The sentence in a language.
+    pub fn sentence(&self, language: Language) -> String {
+        match (self, language) {
+            (Self::Invalid(s) | Self::NotFound(s) | Self::Internal(s), _) => s.in_language(language).to_owned(),
+            (Self::Busy { waiting }, Language::Zh) => {
+                format!("服务器繁忙，有 {waiting} 个运行在排队。请几秒后再试，已输入的内容不会丢失。")
+            }
+            (Self::Busy { .. }, Language::En) => self.to_string(),
+        }
+    }
+}
+
+#[cfg(feature = "ssr")]
+/// The services behind the pages. Every call is on behalf of an owner, who sees only what is theirs.
+#[async_trait]
+pub trait Services: Send + Sync {
+    /// Model, adapter, defaults, examples: what the work pages are drawn from.
+    async fn bench(&self) -> Result<Bench, ServiceError>;
+
+    /// Validates, stores and queues runs. All are on disk when it returns.
+    async fn start(&self, owner: Owner, request: StartRuns) -> Result<Started, ServiceError>;
+
+    /// Stops runs; what they have is kept. Ended or unknown runs are left alone.
+    async fn stop(&self, owner: Owner, runs: Vec<String>) -> Result<(), ServiceError>;
+
+    /// A run.
+    async fn run(&self, owner: Owner, run: &str) -> Result<RunView, ServiceError>;
+
+    /// Sessions, newest first; with `search`, those whose title, texts or answers hold the words.
+    async fn sessions(&self, owner: Owner, search: &str) -> Result<Vec<SessionSummary>, ServiceError>;
+
+    /// A whole session.
+    async fn session(&self, owner: Owner, session: &str) -> Result<SessionView, ServiceError>;
+
+    /// Gives a session a new title.
+    async fn rename(&self, owner: Owner, session: &str, title: &str) -> Result<(), ServiceError>;
+
+    /// Deletes a session, or brings it back.
+    async fn set_deleted(&self, owner: Owner, session: &str, deleted: bool) -> Result<(), ServiceError>;
+
+    /// Files a judgement of a document's record, in place of an earlier one with the same key.
+    async fn judge(&self, owner: Owner, document: &str, judgement: Judgement) -> Result<(), ServiceError>;
+
+    /// Takes the judgement of a record back.
+    async fn unjudge(&self, owner: Owner, document: &str, key: &str) -> Result<(), ServiceError>;
+
+    /// Freezes a session as it is and makes a link to it. `origin` is the address the asker uses.
+    async fn share(&self, owner: Owner, session: &str, note: &str, origin: &str) -> Result<NewShare, ServiceError>;
+
+    /// Changes the note of an open link.
+    async fn annotate(&self, owner: Owner, share: &str, note: &str) -> Result<ShareView, ServiceError>;
+
+    /// Closes a link.
+    async fn revoke(&self, owner: Owner, share: &str) -> Result<(), ServiceError>;
+
+    /// What a link shows; for anybody who has it.
+    async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError>;
+}
+
+#[cfg(feature = "ssr")]
+/// The services of this request.
+///
+/// # Errors
+/// When the server did not provide any; a mistake in its wiring.
+pub fn services() -> Result<Arc<dyn Services>, ServiceError> {
+    use_context().ok_or_else(|| {
+        ServiceError::Internal(Sentence::new("no services in this request's context", "本次请求缺少服务上下文"))
+    })
+}
+
+#[cfg(feature = "ssr")]
+/// Who asks.
+///
+/// # Errors
+/// Nobody is logged in.
+pub fn owner() -> Result<Owner, ServiceError> {
+    use_context().ok_or_else(|| {
+        ServiceError::invalid("Please log in first; nothing you typed is lost.", "请先登录，已输入的内容不会丢失。")
+    })
+}
+
+impl leptos::server_fn::error::FromServerFnError for ServiceError {
+    type Encoder = leptos::server_fn::codec::JsonEncoding;
+
+    fn from_server_fn_error(error: leptos::server_fn::error::ServerFnErrorErr) -> Self {
+        use leptos::server_fn::error::ServerFnErrorErr as Cause;
+        match error {
+            Cause::Request(_) => Self::Internal(Sentence::new(
+                "The server cannot be reached. Nothing you typed is lost; try again when it is back.",
+                "无法连接服务器。已输入的内容不会丢失，请稍后再试。",
+            )),
+            Cause::Deserialization(text) | Cause::Args(text) | Cause::MissingArg(text) => {
+                Self::invalid(format!("The request could not be read: {text}"), format!("无法读取请求：{text}"))
+            }
+            other => Self::Internal(Sentence::new(other.to_string(), other.to_string())),
+        }
+    }
+}

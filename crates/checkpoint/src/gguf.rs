@@ -1,0 +1,585 @@
+//! GGUF files: a header with metadata, a directory of tensors, then the tensors' bytes.
+//!
+//! Layout: magic `GGUF`, version (2 or 3), number of tensors, number of metadata pairs, the pairs, the
+//! directory, padding to `general.alignment`, data. Everything is little-endian; strings are a length
+//! (u64) and UTF-8 bytes. Source: the GGUF specification.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{BlockFormat, TensorView, map::Mapped};
+
+/// No metadata array of a real model is longer (the largest vocabularies have 256 thousand entries).
+const MAX_ARRAY: u64 = 1 << 24;
+/// No real model has more tensors or metadata pairs.
+const MAX_ENTRIES: u64 = 1 << 20;
+
+/// What is wrong with a GGUF file.
+#[derive(Debug, thiserror::Error)]
+pub enum GgufError {
+    /// It cannot be read at all.
+    #[error("{path} cannot be read: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{path} is no GGUF file: {reason}")]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+        /// How one can tell.
+        reason: String,
+    },
+    /// Its header or directory makes no sense.
+    #[error("{path} is damaged: {reason} (byte {at} of {size}); fetch the file again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was read.
+        reason: String,
+        /// Where.
+        at: usize,
+        /// Size of the file.
+        size: usize,
+    },
+    /// It ends before its data.
+    #[error("{path} is truncated: tensor {tensor} needs bytes {from}..{to}, the file has {size}; fetch the file again")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The first tensor that is cut off.
+        tensor: String,
+        /// Where it begins.
+        from: u64,
+        /// Where it should end.
+        to: u64,
+        /// Size of the file.
+        size: usize,
+    },
+    /// A tensor is stored in a way we do not read.
+    #[error(
+        "{path}: tensor {tensor} is stored as {format}, which is not supported; supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K"
+    )]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The format's name or number.
+        format: String,
+    },
+    /// A tensor that the model needs is not there.
+    #[error("{path} has no tensor {tensor}: it is no complete model of this architecture")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+}
+
+/// A metadata value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Any integer.
+    Integer(i128),
+    /// Any float.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+    /// A string.
+    Text(String),
+    /// An array of strings.
+    Texts(Vec<String>),
+    /// An array of integers or truth values.
+    Integers(Vec<i64>),
+    /// An array of floats.
+    Floats(Vec<f64>),
+}
+
+/// Where a tensor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// How it is stored.
+    pub format: BlockFormat,
+    /// Rows (product of all dimensions but the first stored one).
+    pub rows: usize,
+    /// Numbers in a row.
+    pub columns: usize,
+    /// First byte in the file.
+    pub from: usize,
+    /// One past its last byte.
+    pub to: usize,
+}
+
+/// Metadata and directory of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The metadata.
+    pub metadata: BTreeMap<String, Value>,
+    /// The tensors.
+    pub tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// A mapped GGUF file.
+#[derive(Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    map: Mapped,
+    directory: Directory,
+}
+
+impl Gguf {
+    /// Maps and checks a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no GGUF file, is damaged or truncated, or holds a format we do not read.
+    pub fn open(path: &Path) -> Result<Self, GgufError> {
+        let map = Mapped::open(path).map_err(|source| match source.kind() {
+            // An empty file cannot be mapped.
+            io::ErrorKind::InvalidInput => GgufError::NotGguf { path: path.into(), reason: "it is empty".into() },
+            _ => GgufError::Io { path: path.into(), source },
+        })?;
+        let directory = Directory::parse(map.bytes(), path)?;
+        Ok(Self { path: path.into(), map, directory })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Metadata and tensors.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// A tensor that must be there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, GgufError> {
+        self.find(name).ok_or_else(|| GgufError::Missing { path: self.path.clone(), tensor: name.into() })
+    }
+
+    /// A tensor that may be there.
+    pub fn find(&self, name: &str) -> Option<TensorView<'_>> {
+        let info = self.directory.tensors.get(name)?;
+        let bytes = self.map.bytes().get(info.from..info.to)?;
+        Some(TensorView { format: info.format, rows: info.rows, columns: info.columns, bytes })
+    }
+}
+
+impl Directory {
+    /// Reads metadata and directory of the bytes of a whole file; `path` is for the errors.
+    ///
+    /// # Errors
+    /// See [`Gguf::open`].
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, GgufError> {
+        let mut r = Reader { bytes, at: 0, path };
+        let not = |reason: String| GgufError::NotGguf { path: path.into(), reason };
+        if bytes.is_empty() {
+            return Err(not("it is empty".into()));
+        }
+        if !bytes.starts_with(b"GGUF") {
+            return Err(not("it does not begin with the letters GGUF".into()));
+        }
+        r.at = 4;
+        let version = r.u32()?;
+        if !(2..=3).contains(&version) {
+            return Err(not(format!("its version is {version}, known are 2 and 3")));
+        }
+        let (tensors, pairs) = (r.count("tensors")?, r.count("metadata pairs")?);
+        let mut directory = Self::default();
+        for _ in 0..pairs {
+            let key = r.text()?;
+            let kind = r.u32()?;
+            let value = r.value(kind, &key)?;
+            directory.metadata.insert(key, value);
+        }
+        let mut entries = Vec::new();
+        for _ in 0..tensors {
+            entries.push(r.entry()?);
+        }
+        let alignment = match directory.integer("general.alignment") {
+            None => 32,
+            Some(a) if a.is_power_of_two() && a <= 1 << 20 => a,
+            Some(a) => return Err(r.damaged(format!("the alignment {a} is no power of two"))),
+        };
+        let data = (r.at as u64).next_multiple_of(alignment);
+        for entry in entries {
+            let (name, info) = entry.place(&r, data)?;
+            directory.tensors.insert(name, info);
+        }
+        Ok(directory)
+    }
+
+    /// A metadata string.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.metadata.get(key)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A metadata number that is whole and not negative.
+    pub fn integer(&self, key: &str) -> Option<u64> {
+        match self.metadata.get(key)? {
+            Value::Integer(n) => u64::try_from(*n).ok(),
+            _ => None,
+        }
+    }
+
+    /// A metadata number.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        match self.metadata.get(key)? {
+            Value::Integer(n) => Some(*n as f64),
+            Value::Float(n) => Some(*n),
+            _ => None,
+        }
+    }
+
+    /// A metadata truth value.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.metadata.get(key)? {
+            Value::Bool(b) => Some(*b),
+            _ => None,
+        }
+    }
+
+    /// A metadata array of strings.
+    pub fn texts(&self, key: &str) -> Option<&[String]> {
+        match self.metadata.get(key)? {
+            Value::Texts(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
+    /// A metadata array of integers.
+    pub fn integers(&self, key: &str) -> Option<&[i64]> {
+        match self.metadata.get(key)? {
+            Value::Integers(numbers) => Some(numbers),
+            _ => None,
+        }
+    }
+
+    /// A metadata array of floats.
+    pub fn floats(&self, key: &str) -> Option<&[f64]> {
+        match self.metadata.get(key)? {
+            Value::Floats(numbers) => Some(numbers),
+            _ => None,
+        }
+    }
+}
+
+/// A directory entry before its place was checked.
+struct Entry {
+    name: String,
+    dimensions: Vec<u64>,
+    format: u32,
+    offset: u64,
+}
+
+impl Entry {
+    fn place(self, r: &Reader<'_>, data: u64) -> Result<(String, TensorInfo), GgufError> {
+        let Self { name, dimensions, format, offset } = self;
+        let Some(format) = BlockFormat::from_gguf(format) else {
+            return Err(GgufError::Unsupported { path: r.path.into(), tensor: name, format: format_name(format) });
+        };
+        let wrong = |what: &str| r.damaged(format!("tensor {name}: {what} (dimensions {dimensions:?})"));
+        let count = |d: u64| usize::try_from(d).ok().filter(|d| *d > 0);
+        let columns = count(dimensions.first().copied().unwrap_or(1)).ok_or_else(|| wrong("no columns"))?;
+        let rows = dimensions
+            .iter()
+            .skip(1)
+            .try_fold(1usize, |product, d| product.checked_mul(count(*d)?))
+            .ok_or_else(|| wrong("impossible number of rows"))?;
+        let row_bytes = format
+            .row_bytes(columns)
+            .ok_or_else(|| wrong(&format!("a row is no whole number of {} blocks", format.name())))?;
+        let length = row_bytes.checked_mul(rows).ok_or_else(|| wrong("impossible size"))? as u64;
+        let from = data.checked_add(offset).ok_or_else(|| wrong("impossible place"))?;
+        let to = from.checked_add(length).ok_or_else(|| wrong("impossible place"))?;
+        let size = r.bytes.len();
+        if to > size as u64 {
+            return Err(GgufError::Truncated { path: r.path.into(), tensor: name, from, to, size });
+        }
+        Ok((name, TensorInfo { format, rows, columns, from: from as usize, to: to as usize }))
+    }
+}
+
+/// Reads the header, never past its end.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    path: &'a Path,
+}
+
+impl<'a> Reader<'a> {
+    fn damaged(&self, reason: String) -> GgufError {
+        GgufError::Damaged { path: self.path.into(), reason, at: self.at, size: self.bytes.len() }
+    }
+
+    fn take(&mut self, length: u64) -> Result<&'a [u8], GgufError> {
+        let rest = &self.bytes[self.at..];
+        match usize::try_from(length).ok().and_then(|n| rest.get(..n)) {
+            Some(taken) => {
+                self.at += taken.len();
+                Ok(taken)
+            }
+            None => Err(self.damaged(format!("{length} bytes are needed here, {} are left", rest.len()))),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], GgufError> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N as u64)?);
+        Ok(out)
+    }
+
+    fn u32(&mut self) -> Result<u32, GgufError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, GgufError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn count(&mut self, what: &str) -> Result<u64, GgufError> {
+        let n = self.u64()?;
+        if n > MAX_ENTRIES {
+            return Err(self.damaged(format!("the file claims to have {n} {what}")));
+        }
+        Ok(n)
+    }
+
+    fn text(&mut self) -> Result<String, GgufError> {
+        let length = self.u64()?;
+        // Vocabularies hold pieces of characters; what is not UTF-8 is replaced, not refused.
+        self.take(length).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn integer(&mut self, kind: u32) -> Result<Option<i128>, GgufError> {
+        Ok(Some(match kind {
+            0 => self.array().map(u8::from_le_bytes)?.into(),
+            1 => self.array().map(i8::from_le_bytes)?.into(),
+            2 => self.array().map(u16::from_le_bytes)?.into(),
+            3 => self.array().map(i16::from_le_bytes)?.into(),
+            4 => self.u32()?.into(),
+            5 => self.array().map(i32::from_le_bytes)?.into(),
+            10 => self.u64()?.into(),
+            11 => self.array().map(i64::from_le_bytes)?.into(),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn float(&mut self, kind: u32) -> Result<f64, GgufError> {
+        if kind == 6 {
+            self.array().map(f32::from_le_bytes).map(f64::from)
+        } else {
+            self.array().map(f64::from_le_bytes)
+        }
+    }
+
+    fn value(&mut self, kind: u32, key: &str) -> Result<Value, GgufError> {
+        Ok(match kind {
+            6 | 12 => Value::Float(self.float(kind)?),
+            7 => Value::Bool(self.array::<1>()? != [0]),
+            8 => Value::Text(self.text()?),
+            9 => self.array_value(key)?,
+            _ => match self.integer(kind)? {
+                Some(n) => Value::Integer(n),
+                None => return Err(self.damaged(format!("metadata {key} has the unknown type {kind}"))),
+            },
+        })
+    }
+
+    fn array_value(&mut self, key: &str) -> Result<Value, GgufError> {
+        let (kind, length) = (self.u32()?, self.u64()?);
+        let smallest = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            8 | 10..=12 => 8,
+            _ => return Err(self.damaged(format!("metadata {key} is an array of the unknown type {kind}"))),
+        };
+        let left = (self.bytes.len() - self.at) as u64;
+        if length > MAX_ARRAY || length > left / smallest {
+            return Err(self.damaged(format!("metadata {key} claims {length} elements, {left} bytes are left")));
+        }
+        Ok(match kind {
+            8 => Value::Texts((0..length).map(|_| self.text()).collect::<Result<_, _>>()?),
+            6 | 12 => Value::Floats((0..length).map(|_| self.float(kind)).collect::<Result<_, _>>()?),
+            _ => {
+                let kind = if kind == 7 { 0 } else { kind };
+                let mut numbers = Vec::new();
+                for _ in 0..length {
+                    numbers.push(self.integer(kind)?.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX));
+                }
+                Value::Integers(numbers)
+            }
+        })
+    }
+
+    fn entry(&mut self) -> Result<Entry, GgufError> {
+        let name = self.text()?;
+        let dimensions = self.u32()?;
+        if dimensions > 4 {
+            return Err(self.damaged(format!("tensor {name} claims {dimensions} dimensions")));
+        }
+        let dimensions = (0..dimensions).map(|_| self.u64()).collect::<Result<_, _>>()?;
+        Ok(Entry { name, dimensions, format: self.u32()?, offset: self.u64()? })
+    }
+}
+
+/// The name of a format number we do not read.
+fn format_name(id: u32) -> String {
+    let name = match id {
+        9 => "Q8_1",
+        10 => "Q2_K",
+        11 => "Q3_K",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        _ => return format!("type {id}"),
+    };
+    name.into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(out: &mut Vec<u8>, text: &str) {
+        out.extend((text.len() as u64).to_le_bytes());
+        out.extend(text.as_bytes());
+    }
+
+    /// A file with some metadata and one tensor of 2 x 32 numbers in the given format.
+    fn sample(format: u32) -> Vec<u8> {
+        let mut f = b"GGUF".to_vec();
+        f.extend(3u32.to_le_bytes());
+        f.extend(1u64.to_le_bytes());
+        f.extend(3u64.to_le_bytes());
+        text(&mut f, "general.architecture");
+        f.extend(8u32.to_le_bytes());
+        text(&mut f, "llama");
+        text(&mut f, "llama.block_count");
+        f.extend(4u32.to_le_bytes());
+        f.extend(30u32.to_le_bytes());
+        text(&mut f, "tokenizer.ggml.tokens");
+        f.extend(9u32.to_le_bytes());
+        f.extend(8u32.to_le_bytes());
+        f.extend(2u64.to_le_bytes());
+        text(&mut f, "a");
+        text(&mut f, "中");
+        text(&mut f, "weight");
+        f.extend(2u32.to_le_bytes());
+        f.extend(32u64.to_le_bytes());
+        f.extend(2u64.to_le_bytes());
+        f.extend(format.to_le_bytes());
+        f.extend(0u64.to_le_bytes());
+        f.resize(f.len().next_multiple_of(32), 0);
+        f.extend([1; 40]);
+        f
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Directory, GgufError> {
+        Directory::parse(bytes, Path::new("m.gguf"))
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        parse(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn metadata_and_tensors_are_read() {
+        let d = parse(&sample(3)).unwrap();
+        assert_eq!(d.text("general.architecture"), Some("llama"));
+        assert_eq!(d.integer("llama.block_count"), Some(30));
+        assert_eq!(d.texts("tokenizer.ggml.tokens").unwrap(), ["a", "中"]);
+        let t = &d.tensors["weight"];
+        assert_eq!((t.format, t.rows, t.columns, t.to - t.from), (BlockFormat::Q4_1, 2, 32, 40));
+    }
+
+    #[test]
+    fn a_file_on_disk_gives_its_tensors_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.gguf");
+        std::fs::write(&path, sample(3)).unwrap();
+        let file = Gguf::open(&path).unwrap();
+        assert_eq!(file.tensor("weight").unwrap().bytes, [1; 40]);
+        assert!(file.tensor("other").unwrap_err().to_string().contains("has no tensor other"));
+        std::fs::write(&path, "").unwrap();
+        assert!(Gguf::open(&path).unwrap_err().to_string().ends_with("is no GGUF file: it is empty"));
+        assert!(Gguf::open(dir.path()).unwrap_err().to_string().contains("cannot be read"));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_where() {
+        assert_eq!(error(b"PK\x03\x04"), "m.gguf is no GGUF file: it does not begin with the letters GGUF");
+        assert_eq!(error(b"GGUF\x09\0\0\0"), "m.gguf is no GGUF file: its version is 9, known are 2 and 3");
+        let mut cut = sample(3);
+        cut.truncate(cut.len() - 1);
+        let (size, from) = (cut.len(), cut.len() - 39);
+        assert_eq!(
+            error(&cut),
+            format!(
+                "m.gguf is truncated: tensor weight needs bytes {from}..{}, the file has {size}; fetch the file again",
+                size + 1
+            )
+        );
+        assert!(error(&sample(10)).starts_with("m.gguf: tensor weight is stored as Q2_K, which is not supported"));
+        assert!(error(&sample(12)).contains("a row is no whole number of Q4_K blocks"));
+        let mut claims = b"GGUF\x03\0\0\0".to_vec();
+        claims.extend(u64::MAX.to_le_bytes());
+        assert!(error(&claims).contains("claims to have 18446744073709551615 tensors"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_cut_or_garbled_file_panics(cut in 0usize..400, flips in prop::collection::vec((0usize..400, any::<u8>()), 0..8)) {
+            let mut bytes = sample(3);
+            for (at, value) in flips {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            bytes.truncate(cut);
+            if let Ok(directory) = parse(&bytes) {
+                for tensor in directory.tensors.values() {
+                    prop_assert!(tensor.from <= tensor.to && tensor.to <= bytes.len());
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(tail in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut bytes = b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
+            bytes.extend(tail);
+            let _ = parse(&bytes);
+        }
+    }
+}

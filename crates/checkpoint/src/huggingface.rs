@@ -1,0 +1,283 @@
+//! Hugging Face folders: `config.json`, `tokenizer.json` and safetensors shards.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{BlockFormat, TensorView, map::Mapped};
+
+/// No JSON file of a model folder is larger; tokenizers with big vocabularies reach some 20 MB.
+const MAX_JSON: u64 = 256 << 20;
+
+/// What is wrong with a model folder.
+#[derive(Debug, thiserror::Error)]
+pub enum HuggingFaceError {
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what its name says.
+    #[error("{path} is damaged or something else: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// There are no weights we read.
+    #[error("{path} holds no model.safetensors and no model.safetensors.index.json{hint}")]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// What to do when there are weights of another kind.
+        hint: &'static str,
+    },
+    /// A tensor has a number type that weights do not have.
+    #[error("{path}: tensor {tensor} has the type {format}; weights must be F32, F16 or BF16")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        format: String,
+    },
+    /// A tensor that the model needs is not there.
+    #[error("{path} has no tensor {tensor}: it is no complete model of this architecture")]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+}
+
+/// The part of `config.json` that describes a LLaMA-family model.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub model_type: String,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: Option<usize>,
+    pub head_dim: Option<usize>,
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
+    pub rms_norm_eps: f64,
+    pub rope_theta: Option<f64>,
+    pub rope_scaling: Option<serde_json::Value>,
+    pub sliding_window: Option<usize>,
+    pub tie_word_embeddings: bool,
+    pub bos_token_id: Option<serde_json::Value>,
+    pub eos_token_id: Option<serde_json::Value>,
+    #[serde(rename = "_name_or_path")]
+    pub name_or_path: Option<String>,
+}
+
+/// A model folder with its shards mapped.
+#[derive(Debug)]
+pub struct HuggingFace {
+    path: PathBuf,
+    config: Config,
+    shards: Vec<(PathBuf, Mapped)>,
+    tensors: BTreeMap<String, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    shard: usize,
+    format: BlockFormat,
+    rows: usize,
+    columns: usize,
+    from: usize,
+    to: usize,
+}
+
+impl HuggingFace {
+    /// Reads the configuration and maps every shard.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or holds number types we do not read.
+    pub fn open(path: &Path) -> Result<Self, HuggingFaceError> {
+        let config: Config = read_json(&path.join("config.json"))?;
+        let mut folder = Self { path: path.into(), config, shards: Vec::new(), tensors: BTreeMap::new() };
+        for shard in shard_paths(path)? {
+            folder.add_shard(shard)?;
+        }
+        Ok(folder)
+    }
+
+    fn add_shard(&mut self, path: PathBuf) -> Result<(), HuggingFaceError> {
+        let map = Mapped::open(&path).map_err(|source| HuggingFaceError::Io { path: path.clone(), source })?;
+        let shard = self.shards.len();
+        let start = map.bytes().as_ptr() as usize;
+        let parsed = SafeTensors::deserialize(map.bytes())
+            .map_err(|e| HuggingFaceError::Damaged { path: path.clone(), reason: e.to_string() })?;
+        for (name, view) in parsed.tensors() {
+            let Some(format) = format_of(view.dtype()) else {
+                // Old exports carry integer or boolean buffers; only weights are asked for.
+                continue;
+            };
+            let columns = view.shape().last().copied().unwrap_or(1);
+            let rows = view.shape().iter().rev().skip(1).product();
+            let from = view.data().as_ptr() as usize - start;
+            let to = from + view.data().len();
+            self.tensors.insert(name, Place { shard, format, rows, columns, from, to });
+        }
+        drop(parsed);
+        self.shards.push((path, map));
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All tensors: name, format, number of weights.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, BlockFormat, usize)> {
+        self.tensors.iter().map(|(name, p)| (name.as_str(), p.format, p.rows * p.columns))
+    }
+
+    /// A tensor that must be there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, HuggingFaceError> {
+        self.find(name).ok_or_else(|| HuggingFaceError::Missing { path: self.path.clone(), tensor: name.into() })
+    }
+
+    /// A tensor that may be there.
+    pub fn find(&self, name: &str) -> Option<TensorView<'_>> {
+        let place = self.tensors.get(name)?;
+        let bytes = self.shards.get(place.shard)?.1.bytes().get(place.from..place.to)?;
+        Some(TensorView { format: place.format, rows: place.rows, columns: place.columns, bytes })
+    }
+}
+
+/// The storage format of a safetensors number type.
+pub(crate) fn format_of(dtype: Dtype) -> Option<BlockFormat> {
+    match dtype {
+        Dtype::F32 => Some(BlockFormat::F32),
+        Dtype::F16 => Some(BlockFormat::F16),
+        Dtype::BF16 => Some(BlockFormat::Bf16),
+        _ => None,
+    }
+}
+
+/// Reads a JSON file of bounded size.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HuggingFaceError> {
+    let io = |source| HuggingFaceError::Io { path: path.into(), source };
+    let size = fs::metadata(path).map_err(io)?.len();
+    let damaged = |reason: String| HuggingFaceError::Damaged { path: path.into(), reason };
+    if size > MAX_JSON {
+        return Err(damaged(format!("a JSON file of {size} bytes is too large")));
+    }
+    serde_json::from_slice(&fs::read(path).map_err(io)?).map_err(|e| damaged(e.to_string()))
+}
+
+fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, HuggingFaceError> {
+    let single = folder.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let index_path = folder.join("model.safetensors.index.json");
+    if !index_path.is_file() {
+        let hint =
+            if folder.join("pytorch_model.bin").is_file() || folder.join("pytorch_model.bin.index.json").is_file() {
+                "; its weights are PyTorch files: convert them to safetensors first"
+            } else {
+                ""
+            };
+        return Err(HuggingFaceError::NoWeights { path: folder.into(), hint });
+    }
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = read_json(&index_path)?;
+    let mut names: Vec<String> = index.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    if let Some(bad) = names.iter().find(|n| Path::new(n).file_name().is_none_or(|f| f != n.as_str())) {
+        return Err(HuggingFaceError::Damaged {
+            path: index_path,
+            reason: format!("the shard \"{bad}\" is not in the same folder"),
+        });
+    }
+    Ok(names.into_iter().map(|n| folder.join(n)).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn save(path: &Path, tensors: &[(&str, Vec<usize>, Vec<f32>)]) {
+        let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.2.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|(t, b)| (t.0, safetensors::tensor::TensorView::new(Dtype::F32, t.1.clone(), b).unwrap()));
+        fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn shards_of_an_index_are_one_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("config.json"), r#"{"model_type": "llama", "hidden_size": 2}"#).unwrap();
+        save(&at("a.safetensors"), &[("x", vec![2, 1], vec![1.0, 2.0])]);
+        save(&at("b.safetensors"), &[("y", vec![2], vec![3.0, 4.0])]);
+        fs::write(
+            at("model.safetensors.index.json"),
+            r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#,
+        )
+        .unwrap();
+        let model = HuggingFace::open(dir.path()).unwrap();
+        assert_eq!(model.config().hidden_size, 2);
+        let y = model.tensor("y").unwrap();
+        assert_eq!(
+            (y.rows, y.columns, y.bytes),
+            (1, 2, [3.0f32.to_le_bytes(), 4.0f32.to_le_bytes()].concat().as_slice())
+        );
+        assert_eq!(model.tensor("x").unwrap().rows, 2);
+        assert!(model.tensor("z").unwrap_err().to_string().contains("has no tensor z"));
+
+        fs::write(at("model.safetensors.index.json"), r#"{"weight_map": {"x": "../a.safetensors"}}"#).unwrap();
+        assert!(HuggingFace::open(dir.path()).unwrap_err().to_string().contains("is not in the same folder"));
+        fs::remove_file(at("model.safetensors.index.json")).unwrap();
+        fs::write(at("pytorch_model.bin"), "").unwrap();
+        assert!(HuggingFace::open(dir.path()).unwrap_err().to_string().contains("convert them to safetensors first"));
+    }
+
+    #[test]
+    fn a_cut_shard_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.json"), "{}").unwrap();
+        let path = dir.path().join("model.safetensors");
+        save(&path, &[("x", vec![2, 1], vec![1.0, 2.0])]);
+        let bytes = fs::read(&path).unwrap();
+        for length in [3, 20, bytes.len() - 1] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(HuggingFace::open(dir.path()).unwrap_err().to_string().contains("is damaged or something else"));
+        }
+    }
+}

@@ -1,0 +1,619 @@
+//! The arithmetic. Each kernel works on one row of activations, or on a range of a matrix's tiles.
+//!
+//! **A row's result does not depend on the rows beside it, bit for bit**: the order of its additions is the
+//! same in every blocking, so neither the batch nor the chunking nor the number of threads can change it.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use super::{
+    pack::{BLOCK, Kind, Packed, TILE},
+    simd::{Isa, Portable, Simd},
+    team::Parts,
+};
+
+/// Rows of activations, as they are and as bytes with a scale for each 32.
+pub(super) struct Activations {
+    pub(super) columns: usize,
+    pub(super) numbers: Vec<f32>,
+    bytes: Vec<i8>,
+    /// Scale of each block.
+    scales: Vec<f32>,
+    /// Scale times sum of the bytes of each block.
+    sums: Vec<f32>,
+    /// -128 times the sum of the bytes of each block.
+    offsets: Vec<i32>,
+}
+
+impl Activations {
+    pub(super) fn new(columns: usize) -> Self {
+        Self { columns, numbers: vec![], bytes: vec![], scales: vec![], sums: vec![], offsets: vec![] }
+    }
+
+    /// Makes room for `rows` rows.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        let (n, blocks) = (rows * self.columns, rows * (self.columns / BLOCK));
+        if self.numbers.len() < n {
+            self.numbers.resize(n, 0.0);
+            self.bytes.resize(n, 0);
+            self.scales.resize(blocks, 0.0);
+            self.sums.resize(blocks, 0.0);
+            self.offsets.resize(blocks, 0);
+        }
+    }
+
+    /// Shares the rows among threads for writing.
+    pub(super) fn parts(&mut self) -> ActivationParts<'_> {
+        ActivationParts {
+            columns: self.columns,
+            numbers: Parts::new(&mut self.numbers),
+            bytes: Parts::new(&mut self.bytes),
+            scales: Parts::new(&mut self.scales),
+            sums: Parts::new(&mut self.sums),
+            offsets: Parts::new(&mut self.offsets),
+        }
+    }
+}
+
+/// [`Activations`] of which several threads write different rows.
+#[derive(Clone, Copy)]
+pub(super) struct ActivationParts<'a> {
+    columns: usize,
+    numbers: Parts<'a, f32>,
+    bytes: Parts<'a, i8>,
+    scales: Parts<'a, f32>,
+    sums: Parts<'a, f32>,
+    offsets: Parts<'a, i32>,
+}
+
+impl<'a> ActivationParts<'a> {
+    /// The numbers of a row.
+    ///
+    /// # Safety
+    /// No other thread uses the row.
+    pub(super) unsafe fn row(&self, row: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.numbers.part(row * self.columns, self.columns) }
+    }
+
+    /// All numbers, for kernels that write columns of all rows.
+    pub(super) fn numbers(self) -> Parts<'a, f32> {
+        self.numbers
+    }
+
+    /// Some columns of a row.
+    ///
+    /// # Safety
+    /// No other thread uses these columns of the row.
+    pub(super) unsafe fn head(&self, row: usize, from: usize, length: usize) -> &'a mut [f32] {
+        assert!(from + length <= self.columns);
+        // SAFETY: the caller's promise.
+        unsafe { self.numbers.part(row * self.columns + from, length) }
+    }
+
+    /// Makes the bytes of a row from its numbers.
+    ///
+    /// # Safety
+    /// No other thread uses the row.
+    pub(super) unsafe fn quantize(&self, isa: Isa, row: usize) {
+        let blocks = self.columns / BLOCK;
+        // SAFETY: the caller's promise, for each of the row's parts.
+        unsafe {
+            quantize(
+                isa,
+                self.row(row),
+                self.bytes.part(row * self.columns, self.columns),
+                self.scales.part(row * blocks, blocks),
+                self.sums.part(row * blocks, blocks),
+                self.offsets.part(row * blocks, blocks),
+            );
+        }
+    }
+}
+
+/// What adapters add to a matrix's results: `B z`, with `z = scale * A x` made by [`narrow`].
+#[derive(Clone, Copy)]
+pub(super) struct Deltas<'a> {
+    /// `B` of each adapter, where it changes this matrix.
+    pub(super) b: &'a [Option<&'a Packed>],
+    /// The adapter of each row.
+    pub(super) rows: &'a [Option<usize>],
+    /// `z` of all rows.
+    pub(super) z: &'a [f32],
+    /// Where this matrix's `z` begins in a row of them.
+    pub(super) at: usize,
+    /// From one row of `z` to the next.
+    pub(super) stride: usize,
+}
+
+/// A matrix and what is added to its results.
+#[derive(Clone, Copy)]
+pub(super) struct Linear<'a> {
+    pub(super) weight: &'a Packed,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) deltas: Option<Deltas<'a>>,
+}
+
+/// Where results go: row `r`, column `c` to `out[r * stride + at + c]`.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) out: Parts<'a, f32>,
+    pub(super) stride: usize,
+    pub(super) at: usize,
+    /// Add to what is there.
+    pub(super) add: bool,
+}
+
+/// One head's keys and values, in pieces of [`PIECE`] positions.
+pub(super) struct History<'a> {
+    /// Of each piece: blocks of 16 positions, each `[head size][16]`.
+    pub(super) keys: &'a [*const f32],
+    /// Of each piece: `[position][head size]`.
+    pub(super) values: &'a [*const f32],
+    pub(super) head_size: usize,
+    /// How many positions to look at.
+    pub(super) length: usize,
+}
+
+/// Positions of a piece of a cache.
+pub(super) const PIECE: usize = 128;
+
+/// Compiles a generic kernel for each instruction set, and chooses among them.
+macro_rules! kernels {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => { $(
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        pub(super) fn $name(isa: Isa, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use super::simd::{Avx2, Avx512};
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512($($arg: $type),*) {
+                    // SAFETY: this function's features are those of `Avx512`.
+                    unsafe { generic::$name::<Avx512>($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx2($($arg: $type),*) {
+                    // SAFETY: this function's features are those of `Avx2`.
+                    unsafe { generic::$name::<Avx2>($($arg),*) }
+                }
+                match isa {
+                    // SAFETY: `Isa::detect` saw these features on this processor.
+                    Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Portable => {}
+                }
+            }
+            let _ = isa;
+            // SAFETY: `Portable` needs no features.
+            unsafe { generic::$name::<Portable>($($arg),*) }
+        }
+    )* };
+}
+
+kernels! {
+    /// `out = x / rms(x) * weight`.
+    fn normalize(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]);
+    /// Rounds a row to bytes, with a scale for each 32.
+    fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], offsets: &mut [i32]);
+    /// `z = scale * A x`, for one row.
+    fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32]);
+    /// The results of some tiles of a matrix for the first `rows` rows.
+    fn linear(m: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
+    /// `silu(gate x) * (up x)`, for some tiles of both.
+    fn gated(gate: Linear<'_>, up: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
+    /// Softmax attention of one head's query; `scores` holds at least the history's length, rounded up to 16.
+    fn attend(query: &[f32], history: &History<'_>, scores: &mut [f32], out: &mut [f32]);
+}
+
+// Loops over registers read best by number; a macro's last use compares with `row + 1`.
+#[allow(clippy::needless_range_loop, clippy::int_plus_one)]
+mod generic {
+    use super::*;
+
+    #[inline(always)]
+    pub(super) unsafe fn normalize<S: Simd>(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+        let n = x.len();
+        assert!(n.is_multiple_of(16) && weight.len() == n && out.len() == n);
+        // SAFETY: all three have `n` numbers, a multiple of 16.
+        unsafe {
+            let mut squares = S::splat(0.0);
+            for i in (0..n).step_by(16) {
+                let v = S::load(x.as_ptr().add(i));
+                squares = S::fma(v, v, squares);
+            }
+            let scale = S::splat(1.0 / (S::sum(squares) / n as f32 + epsilon).sqrt());
+            for i in (0..n).step_by(16) {
+                let v = S::mul(S::load(x.as_ptr().add(i)), scale);
+                S::store(out.as_mut_ptr().add(i), S::mul(v, S::load(weight.as_ptr().add(i))));
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn quantize<S: Simd>(
+        x: &[f32],
+        bytes: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [f32],
+        offsets: &mut [i32],
+    ) {
+        for (block, (x, bytes)) in x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(BLOCK)).enumerate() {
+            let greatest = x.iter().fold(0.0f32, |m, v| if v.abs() > m { v.abs() } else { m });
+            let inverse = if greatest > 0.0 { 127.0 / greatest } else { 0.0 };
+            let mut sum = 0i32;
+            for (b, v) in bytes.iter_mut().zip(x) {
+                // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, halves to even, on
+                // every processor; the cast is then exact.
+                const ROUND: f32 = 12_582_912.0;
+                let q = ((v * inverse + ROUND) - ROUND) as i32;
+                sum += q;
+                *b = q as i8;
+            }
+            let scale = greatest / 127.0;
+            scales[block] = scale;
+            sums[block] = scale * sum as f32;
+            offsets[block] = -128 * sum;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn narrow<S: Simd>(a: &Packed, scale: f32, x: &[f32], z: &mut [f32]) {
+        assert!(x.len() == a.columns && z.len() >= a.tiles() * TILE && !a.kind.quantized());
+        for tile in 0..a.tiles() {
+            // SAFETY: `x` has the matrix's columns, and `z` sixteen numbers for each tile.
+            unsafe {
+                let [v] = dense_tile::<S, 1>(a, tile, x.as_ptr());
+                S::store(z.as_mut_ptr().add(tile * TILE), S::mul(v, S::splat(scale)));
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn linear<S: Simd>(
+        m: Linear<'_>,
+        x: &Activations,
+        rows: usize,
+        tiles: Range<usize>,
+        target: Target<'_>,
+    ) {
+        check(&m, x, rows);
+        for tile in tiles {
+            let mut row = 0;
+            macro_rules! block {
+                ($n:literal) => {
+                    while $n <= S::ROWS && row + $n <= rows {
+                        // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
+                        let results = unsafe { tile_rows::<S, $n>(m.weight, tile, x, row) };
+                        for (j, v) in results.into_iter().enumerate() {
+                            // SAFETY: as above.
+                            unsafe {
+                                let v = finish::<S>(v, &m, tile, row + j);
+                                put::<S>(v, tile, row + j, m.weight.rows, &target);
+                            }
+                        }
+                        row += $n;
+                    }
+                };
+            }
+            block!(8);
+            block!(4);
+            block!(2);
+            block!(1);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn gated<S: Simd>(
+        gate: Linear<'_>,
+        up: Linear<'_>,
+        x: &Activations,
+        rows: usize,
+        tiles: Range<usize>,
+        target: Target<'_>,
+    ) {
+        check(&gate, x, rows);
+        check(&up, x, rows);
+        assert!(gate.weight.rows == up.weight.rows);
+        for tile in tiles {
+            let mut row = 0;
+            macro_rules! block {
+                ($n:literal) => {
+                    while $n <= S::ROWS && row + $n <= rows {
+                        // SAFETY: as in `linear`.
+                        unsafe {
+                            let g = tile_rows::<S, $n>(gate.weight, tile, x, row);
+                            let u = tile_rows::<S, $n>(up.weight, tile, x, row);
+                            for j in 0..$n {
+                                let g = finish::<S>(g[j], &gate, tile, row + j);
+                                let u = finish::<S>(u[j], &up, tile, row + j);
+                                // silu(g) = g / (1 + exp(-g)); beyond 80 the exponential would overflow.
+                                let minus = S::mul(S::max(g, S::splat(-80.0)), S::splat(-1.0));
+                                let silu = S::div(g, S::add(S::exp(minus), S::splat(1.0)));
+                                put::<S>(S::mul(silu, u), tile, row + j, gate.weight.rows, &target);
+                            }
+                        }
+                        row += $n;
+                    }
+                };
+            }
+            block!(8);
+            block!(4);
+            block!(2);
+            block!(1);
+        }
+    }
+
+    #[inline(always)]
+    fn check(m: &Linear<'_>, x: &Activations, rows: usize) {
+        let w = m.weight;
+        assert!(x.columns == w.columns && x.numbers.len() >= rows * x.columns);
+        assert!(x.bytes.len() >= rows * x.columns && x.scales.len() >= rows * (x.columns / BLOCK));
+        assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
+        assert!(m.bias.is_none_or(|b| b.len() == w.rows));
+        if let Some(d) = &m.deltas {
+            assert!(d.rows.len() >= rows && d.z.len() >= rows * d.stride);
+            for b in d.b.iter().flatten() {
+                assert!(b.rows == w.rows && d.at + b.columns <= d.stride && !b.kind.quantized());
+            }
+        }
+    }
+
+    /// `R` rows of activations from row `row` on, times a tile.
+    #[inline(always)]
+    unsafe fn tile_rows<S: Simd, const R: usize>(w: &Packed, tile: usize, x: &Activations, row: usize) -> [S::F; R] {
+        // SAFETY: `check` saw that the rows exist in all of the activations' arrays, which have the matrix's columns.
+        unsafe {
+            match w.kind {
+                Kind::Four => four_tile::<S, R, false>(w, tile, x, row),
+                Kind::FourWide => four_tile::<S, R, true>(w, tile, x, row),
+                Kind::Eight => eight_tile::<S, R, false>(w, tile, x, row),
+                Kind::EightWide => eight_tile::<S, R, true>(w, tile, x, row),
+                Kind::F16 | Kind::Bf16 | Kind::F32 => {
+                    dense_tile::<S, R>(w, tile, x.numbers.as_ptr().add(row * x.columns))
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn four_tile<S: Simd, const R: usize, const WIDE: bool>(
+        w: &Packed,
+        tile: usize,
+        x: &Activations,
+        row: usize,
+    ) -> [S::F; R] {
+        let blocks = w.columns / BLOCK;
+        let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
+        // SAFETY: a tile has `blocks` steps; a row of activations has `blocks` blocks of 32 bytes.
+        unsafe {
+            let mut acc = [S::splat(0.0); R];
+            for block in 0..blocks {
+                let p = bytes.add(block * step);
+                let quants = p.add(if WIDE { 128 } else { 64 });
+                let mut sums = [[S::integers(0); 2]; R];
+                for group in 0..4 {
+                    let packed = S::bytes(quants.add(group * 64));
+                    let (low, high) = (S::low_nibbles(packed), S::high_nibbles(packed));
+                    for r in 0..R {
+                        let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
+                        sums[r][0] = S::dot_small(sums[r][0], low, q.read_unaligned());
+                        sums[r][1] = S::dot_small(sums[r][1], high, q.add(1).read_unaligned());
+                    }
+                }
+                let (scale, min) = if WIDE {
+                    (S::load(p.cast()), S::load(p.add(64).cast()))
+                } else {
+                    (S::load_f16(p.cast()), S::load_f16(p.add(32).cast()))
+                };
+                for r in 0..R {
+                    let at = (row + r) * blocks + block;
+                    let dot = S::floats(S::add_integers(sums[r][0], sums[r][1]));
+                    acc[r] = S::fma(dot, S::mul(scale, S::splat(*x.scales.as_ptr().add(at))), acc[r]);
+                    acc[r] = S::fma(min, S::splat(*x.sums.as_ptr().add(at)), acc[r]);
+                }
+            }
+            acc
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn eight_tile<S: Simd, const R: usize, const WIDE: bool>(
+        w: &Packed,
+        tile: usize,
+        x: &Activations,
+        row: usize,
+    ) -> [S::F; R] {
+        let blocks = w.columns / BLOCK;
+        let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
+        // SAFETY: as in `four_tile`.
+        unsafe {
+            let mut acc = [S::splat(0.0); R];
+            for block in 0..blocks {
+                let p = bytes.add(block * step);
+                let quants = p.add(if WIDE { 128 } else { 64 });
+                let mut sums = [S::integers(0); R];
+                if !WIDE {
+                    for r in 0..R {
+                        sums[r] = S::integers(*x.offsets.as_ptr().add((row + r) * blocks + block));
+                    }
+                }
+                for group in 0..8 {
+                    let packed = S::bytes(quants.add(group * 64));
+                    for r in 0..R {
+                        let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 4).cast::<i32>();
+                        sums[r] = S::dot(sums[r], packed, q.read_unaligned());
+                    }
+                }
+                let scale = S::load(p.cast());
+                for r in 0..R {
+                    let at = (row + r) * blocks + block;
+                    let scale = S::mul(scale, S::splat(*x.scales.as_ptr().add(at)));
+                    acc[r] = S::fma(S::floats(sums[r]), scale, acc[r]);
+                    if WIDE {
+                        acc[r] = S::fma(S::load(p.add(64).cast()), S::splat(*x.sums.as_ptr().add(at)), acc[r]);
+                    }
+                }
+            }
+            acc
+        }
+    }
+
+    /// A tile of unquantized numbers times `R` rows that lie one after the other at `x`.
+    #[inline(always)]
+    unsafe fn dense_tile<S: Simd, const R: usize>(w: &Packed, tile: usize, x: *const f32) -> [S::F; R] {
+        let p = w.tile(tile).as_ptr();
+        // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
+        unsafe {
+            match w.kind {
+                Kind::F16 => dense_columns::<S, R>(w.columns, x, |c| S::load_f16(p.add(c * 32).cast())),
+                Kind::Bf16 => dense_columns::<S, R>(w.columns, x, |c| S::load_bf16(p.add(c * 32).cast())),
+                _ => dense_columns::<S, R>(w.columns, x, |c| S::load(p.add(c * 64).cast())),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dense_columns<S: Simd, const R: usize>(
+        columns: usize,
+        x: *const f32,
+        weight: impl Fn(usize) -> S::F,
+    ) -> [S::F; R] {
+        // SAFETY: `x` has `R * columns` numbers.
+        unsafe {
+            // Two sums a row, so that additions need not wait for each other.
+            let mut acc = [[S::splat(0.0); 2]; R];
+            for c in 0..columns {
+                let v = weight(c);
+                for r in 0..R {
+                    acc[r][c % 2] = S::fma(v, S::splat(*x.add(r * columns + c)), acc[r][c % 2]);
+                }
+            }
+            acc.map(|[a, b]| S::add(a, b))
+        }
+    }
+
+    /// Adds bias and adapter.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(mut v: S::F, m: &Linear<'_>, tile: usize, row: usize) -> S::F {
+        if let Some(bias) = m.bias {
+            let mut padded = [0.0; TILE];
+            let part = &bias[tile * TILE..bias.len().min((tile + 1) * TILE)];
+            padded[..part.len()].copy_from_slice(part);
+            // SAFETY: sixteen numbers.
+            v = unsafe { S::add(v, S::load(padded.as_ptr())) };
+        }
+        if let Some(d) = &m.deltas
+            && let Some(adapter) = d.rows[row]
+            && let Some(b) = d.b[adapter]
+        {
+            let p = b.tile(tile).as_ptr();
+            let z = d.z[row * d.stride + d.at..].as_ptr();
+            // SAFETY: the tile has a step for each column (rank), and `check` saw as many numbers of `z`.
+            unsafe {
+                for c in 0..b.columns {
+                    let w = if b.kind == Kind::F16 {
+                        S::load_f16(p.add(c * 32).cast())
+                    } else {
+                        S::load(p.add(c * 64).cast())
+                    };
+                    v = S::fma(w, S::splat(*z.add(c)), v);
+                }
+            }
+        }
+        v
+    }
+
+    /// Writes a tile's results of one row.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(v: S::F, tile: usize, row: usize, columns: usize, target: &Target<'_>) {
+        let column = tile * TILE;
+        let length = TILE.min(columns - column);
+        // SAFETY: each tile of each row is written by the one thread that has the tile.
+        let out = unsafe { target.out.part(row * target.stride + target.at + column, length) };
+        // SAFETY: `out` has sixteen numbers in the first branch, as has `all` in the second.
+        unsafe {
+            if length == TILE {
+                let v = if target.add { S::add(S::load(out.as_ptr()), v) } else { v };
+                S::store(out.as_mut_ptr(), v);
+            } else {
+                let mut all = [0.0f32; TILE];
+                S::store(all.as_mut_ptr(), v);
+                for (o, v) in out.iter_mut().zip(all) {
+                    *o = if target.add { *o + v } else { v };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn attend<S: Simd>(query: &[f32], history: &History<'_>, scores: &mut [f32], out: &mut [f32]) {
+        let (d, length) = (history.head_size, history.length);
+        let blocks = length.div_ceil(16);
+        assert!(query.len() == d && out.len() == d && d.is_multiple_of(16) && length > 0);
+        assert!(scores.len() >= blocks * 16);
+        assert!(history.keys.len() * PIECE >= length && history.values.len() == history.keys.len());
+        // SAFETY: the pieces hold at least `length` positions of `d` numbers (checked); the rest is checked above.
+        unsafe {
+            let scale = S::splat(1.0 / (d as f32).sqrt());
+            let mut greatest = S::splat(f32::NEG_INFINITY);
+            for block in 0..blocks {
+                let piece = *history.keys.as_ptr().add(block / (PIECE / 16));
+                let keys = piece.add(block % (PIECE / 16) * d * 16);
+                let mut acc = [S::splat(0.0); 4];
+                for c in (0..d).step_by(4) {
+                    for j in 0..4 {
+                        let q = S::splat(*query.as_ptr().add(c + j));
+                        acc[j] = S::fma(S::load(keys.add((c + j) * 16)), q, acc[j]);
+                    }
+                }
+                let mut v = S::mul(S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3])), scale);
+                if (block + 1) * 16 > length {
+                    let mut lanes = [0.0f32; 16];
+                    S::store(lanes.as_mut_ptr(), v);
+                    lanes[length - block * 16..].fill(f32::NEG_INFINITY);
+                    v = S::load(lanes.as_ptr());
+                }
+                greatest = S::max(greatest, v);
+                S::store(scores.as_mut_ptr().add(block * 16), v);
+            }
+            let minus = S::splat(-S::greatest(greatest));
+            let mut sum = S::splat(0.0);
+            for block in 0..blocks {
+                let p = scores.as_mut_ptr().add(block * 16);
+                let e = S::exp(S::max(S::add(S::load(p), minus), S::splat(-87.0)));
+                sum = S::add(sum, e);
+                S::store(p, e);
+            }
+            // Lanes past the end add exp(-87), some 1e-38, which is lost in the rounding of a sum of at least 1.
+            let inverse = S::splat(1.0 / S::sum(sum));
+            let mut column = 0;
+            macro_rules! columns {
+                ($n:literal) => {
+                    while column + $n * 16 <= d {
+                        let mut acc = [[S::splat(0.0); $n]; 2];
+                        for position in 0..length {
+                            let weight = S::splat(*scores.as_ptr().add(position));
+                            let values =
+                                (*history.values.as_ptr().add(position / PIECE)).add(position % PIECE * d + column);
+                            for j in 0..$n {
+                                let sum = &mut acc[position % 2][j];
+                                *sum = S::fma(weight, S::load(values.add(j * 16)), *sum);
+                            }
+                        }
+                        for j in 0..$n {
+                            let v = S::mul(S::add(acc[0][j], acc[1][j]), inverse);
+                            S::store(out.as_mut_ptr().add(column + j * 16), v);
+                        }
+                        column += $n * 16;
+                    }
+                };
+            }
+            columns!(4);
+            columns!(1);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Our own backend for processors: no tensor library between the weights and the kernels.
+
+mod cache;
+mod kernels;
+mod model;
+mod pack;
+mod simd;
+mod team;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use model::CpuModel;
+pub(crate) use simd::Isa;

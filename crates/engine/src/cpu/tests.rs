@@ -1,0 +1,207 @@
+//! The fast kernels against plain arithmetic.
+#![allow(clippy::unwrap_used)]
+
+use checkpoint::{BlockFormat, TensorView};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    kernels::{self, Activations, Deltas, History, Linear, PIECE, Target},
+    pack::Packed,
+    simd::Isa,
+    team::Parts,
+};
+
+fn isas() -> Vec<Isa> {
+    let mut all = vec![Isa::Portable];
+    #[cfg(target_arch = "x86_64")]
+    match Isa::detect() {
+        Isa::Avx512 => all.extend([Isa::Avx2, Isa::Avx512]),
+        Isa::Avx2 => all.push(Isa::Avx2),
+        Isa::Portable => {}
+    }
+    all
+}
+
+fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// Random bytes of a format, with scales that are ordinary numbers.
+fn random_tensor(rng: &mut ChaCha8Rng, format: BlockFormat, rows: usize, columns: usize) -> Vec<u8> {
+    if format.block() == 1 {
+        let numbers = random(rng, rows * columns);
+        return match format {
+            BlockFormat::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            BlockFormat::F16 => numbers.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+            _ => numbers.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+        };
+    }
+    let mut bytes: Vec<u8> = (0..format.row_bytes(columns).unwrap() * rows).map(|_| rng.random()).collect();
+    for block in bytes.chunks_exact_mut(format.block_bytes()) {
+        let mut put = |at: usize| {
+            let scale = half::f16::from_f32(rng.random_range(-0.1..0.1));
+            block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+        };
+        match format {
+            BlockFormat::Q6K => put(208),
+            BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q5_0 => put(0),
+            _ => {
+                put(0);
+                put(2);
+            }
+        }
+    }
+    bytes
+}
+
+fn run_linear(isa: Isa, m: Linear<'_>, x: &[f32], rows: usize, stride: usize) -> Vec<f32> {
+    let mut activations = Activations::new(m.weight.columns);
+    activations.reserve(rows);
+    activations.numbers[..x.len()].copy_from_slice(x);
+    let parts = activations.parts();
+    for row in 0..rows {
+        // SAFETY: the only thread.
+        #[allow(unsafe_code)]
+        unsafe {
+            parts.quantize(isa, row);
+        }
+    }
+    let mut out = vec![1.0; rows * stride];
+    let target = Target { out: Parts::new(&mut out), stride, at: 1, add: true };
+    kernels::linear(isa, m, &activations, rows, 0..m.weight.tiles(), target);
+    out
+}
+
+#[test]
+fn every_format_multiplies_as_its_unpacked_numbers_do() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let (rows, columns, inputs) = (21, 256, 11);
+    for format in BlockFormat::ALL {
+        let bytes = random_tensor(&mut rng, format, rows, columns);
+        let view = TensorView { format, rows, columns, bytes: &bytes };
+        let numbers = crate::weights::numbers(&view);
+        let packed = Packed::new(&view);
+        let x = random(&mut rng, inputs * columns);
+        for isa in isas() {
+            let out = run_linear(isa, Linear { weight: &packed, bias: None, deltas: None }, &x, inputs, rows + 2);
+            for i in 0..inputs {
+                assert_eq!(out[i * (rows + 2)], 1.0, "the column before is left alone");
+                for r in 0..rows {
+                    let terms = x[i * columns..][..columns].iter().zip(&numbers[r * columns..][..columns]);
+                    let (want, size) = terms.fold((1.0f64, 0.0f64), |(sum, size), (a, b)| {
+                        let term = f64::from(*a) * f64::from(*b);
+                        (sum + term, size + term * term)
+                    });
+                    let got = f64::from(out[i * (rows + 2) + 1 + r]);
+                    // Rounding an activation to a byte is wrong by at most half of 1/127.
+                    assert!(
+                        (got - want).abs() < 0.02 * size.sqrt() + 1e-3,
+                        "{} {}: {got} {want}",
+                        format.name(),
+                        isa.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_rows_beside_it() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (rows, columns, inputs) = (32, 512, 15);
+    for format in BlockFormat::ALL {
+        let bytes = random_tensor(&mut rng, format, rows, columns);
+        let packed = Packed::new(&TensorView { format, rows, columns, bytes: &bytes });
+        let b = Packed::dense(&random(&mut rng, rows * 16), rows, 16);
+        let z = random(&mut rng, inputs * 16);
+        let x = random(&mut rng, inputs * columns);
+        for isa in isas() {
+            let adapters: Vec<_> = (0..inputs).map(|i| (i % 3 == 0).then_some(0)).collect();
+            let together = {
+                let b = [Some(&b)];
+                let deltas = Some(Deltas { b: &b, rows: &adapters, z: &z, at: 0, stride: 16 });
+                run_linear(isa, Linear { weight: &packed, bias: None, deltas }, &x, inputs, rows + 2)
+            };
+            for i in 0..inputs {
+                let b = [Some(&b)];
+                let deltas = Some(Deltas { b: &b, rows: &adapters[i..=i], z: &z[i * 16..], at: 0, stride: 16 });
+                let alone = run_linear(
+                    isa,
+                    Linear { weight: &packed, bias: None, deltas },
+                    &x[i * columns..][..columns],
+                    1,
+                    rows + 2,
+                );
+                assert_eq!(alone, together[i * (rows + 2)..][..rows + 2], "{} {}", format.name(), isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn low_rank_factors_add_b_times_a() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let (outputs, inputs, rank) = (48, 64, 5);
+    let (a, b, x) = (random(&mut rng, rank * inputs), random(&mut rng, outputs * rank), random(&mut rng, inputs));
+    let zero = vec![0u8; outputs * inputs * 4];
+    let weight = Packed::new(&TensorView { format: BlockFormat::F32, rows: outputs, columns: inputs, bytes: &zero });
+    let (packed_a, packed_b) = (Packed::dense(&a, rank, inputs), Packed::dense(&b, outputs, rank));
+    for isa in isas() {
+        let mut z = vec![0.0; 16];
+        kernels::narrow(isa, &packed_a, 2.0, &x, &mut z);
+        let b_of = [Some(&packed_b)];
+        let deltas = Some(Deltas { b: &b_of, rows: &[Some(0)], z: &z, at: 0, stride: 16 });
+        let bias = vec![0.5; outputs];
+        let out = run_linear(isa, Linear { weight: &weight, bias: Some(&bias), deltas }, &x, 1, outputs + 1);
+        for o in 0..outputs {
+            let want: f32 = (0..rank)
+                .map(|r| 2.0 * b[o * rank + r] * (0..inputs).map(|i| a[r * inputs + i] * x[i]).sum::<f32>())
+                .sum();
+            assert!((out[o + 1] - 1.5 - want).abs() < 1e-4, "{}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn attention_and_norm_are_those_of_the_textbook() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for (d, length) in [(64, 1), (64, 16), (80, 37), (128, 300)] {
+        let (query, keys, values) = (random(&mut rng, d), random(&mut rng, d * length), random(&mut rng, d * length));
+        let pieces = length.div_ceil(PIECE);
+        let mut k = vec![vec![0.0f32; PIECE * d]; pieces];
+        let mut v = vec![vec![0.0f32; PIECE * d]; pieces];
+        for p in 0..length {
+            for i in 0..d {
+                k[p / PIECE][p % PIECE / 16 * 16 * d + i * 16 + p % 16] = keys[p * d + i];
+                v[p / PIECE][p % PIECE * d + i] = values[p * d + i];
+            }
+        }
+        let scores: Vec<f64> = (0..length)
+            .map(|p| (0..d).map(|i| f64::from(query[i] * keys[p * d + i])).sum::<f64>() / (d as f64).sqrt())
+            .map(f64::exp)
+            .collect();
+        let total: f64 = scores.iter().sum();
+        for isa in isas() {
+            let keys: Vec<*const f32> = k.iter().map(|k| k.as_ptr()).collect();
+            let values_of: Vec<*const f32> = v.iter().map(|v| v.as_ptr()).collect();
+            let history = History { keys: &keys, values: &values_of, head_size: d, length };
+            let mut out = vec![0.0; d];
+            kernels::attend(isa, &query, &history, &mut vec![0.0; length.next_multiple_of(16)], &mut out);
+            for i in 0..d {
+                let want: f64 = (0..length).map(|p| scores[p] / total * f64::from(values[p * d + i])).sum();
+                assert!((f64::from(out[i]) - want).abs() < 1e-5, "{} d {d} length {length}", isa.name());
+            }
+        }
+    }
+    let (x, weight) = (random(&mut rng, 96), random(&mut rng, 96));
+    let rms = (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 96.0 + 1e-5).sqrt();
+    for isa in isas() {
+        let mut out = vec![0.0; 96];
+        kernels::normalize(isa, &x, &weight, 1e-5, &mut out);
+        for i in 0..96 {
+            assert!((f64::from(out[i]) - f64::from(x[i]) / rms * f64::from(weight[i])).abs() < 1e-5);
+        }
+    }
+}

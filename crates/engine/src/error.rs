@@ -1,0 +1,41 @@
+//! Why a model could not be loaded.
+
+use std::path::PathBuf;
+
+use checkpoint::{AdapterError, GgufError, HuggingFaceError};
+
+/// Why a model or an adapter could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The GGUF file cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The Hugging Face folder cannot be used.
+    #[error(transparent)]
+    HuggingFace(#[from] HuggingFaceError),
+    /// An adapter cannot be used.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The model's configuration is incomplete, or of an architecture we do not compute.
+    #[error("{path}: {reason}")]
+    Model {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The tokenizer inside the model cannot be built.
+    #[error("{path}: its tokenizer cannot be used: {reason}")]
+    Tokenizer {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device cannot compute it.
+    #[error("The model cannot be computed on this device: {0}")]
+    Device(String),
+    /// The system gave no thread.
+    #[error("The engine's thread could not be started: {0}")]
+    Thread(std::io::Error),
+}

@@ -1,0 +1,32 @@
+//! Tokens in, tokens out: tokenizer, model, key/value cache, scheduler, sampling, adapters.
+//!
+//! A model is data: a configuration, named weights, a layer plan. A backend computes it: our own kernels on
+//! the processor, or the tensor library candle (the reference, and the graphics card). The server sees one trait, [`Generator`]:
+//! submit a request, get a stream of events.
+//!
+//! Two promises hold everywhere: a run's text does not depend on what else runs, and the same seed with the
+//! same parameters gives the same text.
+
+mod backend;
+mod candle;
+mod config;
+mod cpu;
+mod ending;
+mod error;
+mod local;
+#[cfg(test)]
+mod parity;
+mod prefix;
+mod request;
+mod run;
+mod sampling;
+mod scheduler;
+#[cfg(test)]
+#[path = "../tests/tiny/mod.rs"]
+mod tiny;
+mod tokenizer;
+mod weights;
+
+pub use error::EngineError;
+pub use local::{DeviceChoice, EngineOptions, LocalEngine};
+pub use request::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, Sink, SubmitError};

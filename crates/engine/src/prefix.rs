@@ -1,0 +1,92 @@
+//! What recent prompts have in common with the next one is not computed again.
+//!
+//! Keys and values of a prefix are the same bits whatever follows, because a row's arithmetic does not depend
+//! on the rows beside it. So an answer is the same with and without this.
+
+use std::collections::VecDeque;
+
+struct Entry<C> {
+    adapter: Option<usize>,
+    tokens: Vec<u32>,
+    cache: C,
+}
+
+/// The caches of the last few prompts, newest first.
+pub(crate) struct PrefixCache<C> {
+    entries: VecDeque<Entry<C>>,
+    capacity: usize,
+    /// Most tokens of all entries together.
+    tokens: usize,
+}
+
+impl<C: Clone> PrefixCache<C> {
+    pub(crate) fn new(capacity: usize, tokens: usize) -> Self {
+        Self { entries: VecDeque::new(), capacity, tokens }
+    }
+
+    /// The cache that shares the longest beginning with `tokens`, and how long that is.
+    pub(crate) fn find(&mut self, adapter: Option<usize>, tokens: &[u32]) -> Option<(C, usize)> {
+        let common = |e: &Entry<C>| e.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let (index, length) = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, e)| e.adapter == adapter)
+            .map(|(i, e)| (i, common(e)))
+            .max_by_key(|(i, length)| (*length, std::cmp::Reverse(*i)))
+            .filter(|(_, length)| *length > 0)?;
+        let entry = self.entries.remove(index)?;
+        let cache = entry.cache.clone();
+        self.entries.push_front(entry);
+        Some((cache, length))
+    }
+
+    /// Remembers a prompt's cache.
+    pub(crate) fn insert(&mut self, adapter: Option<usize>, tokens: Vec<u32>, cache: C) {
+        self.entries.retain(|e| e.adapter != adapter || !tokens.starts_with(&e.tokens));
+        self.entries.push_front(Entry { adapter, tokens, cache });
+        self.entries.truncate(self.capacity);
+        while self.entries.iter().map(|e| e.tokens.len()).sum::<usize>() > self.tokens {
+            self.entries.pop_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_common_beginning_of_the_same_adapter_is_found() {
+        let mut cache = PrefixCache::new(3, 100);
+        cache.insert(None, vec![1, 2, 3], "a");
+        cache.insert(None, vec![1, 2, 4, 5], "b");
+        cache.insert(Some(0), vec![1, 2, 3, 4], "c");
+        assert_eq!(cache.find(None, &[1, 2, 3, 4]), Some(("a", 3)));
+        assert_eq!(cache.find(Some(0), &[1, 9]), Some(("c", 1)));
+        assert_eq!(cache.find(Some(1), &[1, 2]), None);
+        assert_eq!(cache.find(None, &[9]), None);
+    }
+
+    #[test]
+    fn the_one_not_used_for_longest_goes_first() {
+        let mut cache = PrefixCache::new(2, 100);
+        cache.insert(None, vec![1], "a");
+        cache.insert(None, vec![2], "b");
+        cache.find(None, &[1]);
+        cache.insert(None, vec![3], "c");
+        assert_eq!(cache.find(None, &[2]), None);
+        assert_eq!(cache.find(None, &[1]), Some(("a", 1)));
+        // A longer prompt replaces its own beginning.
+        cache.insert(None, vec![1, 7], "d");
+        assert_eq!(cache.find(None, &[3]), Some(("c", 1)));
+        let mut none = PrefixCache::new(0, 100);
+        none.insert(None, vec![1], "a");
+        assert_eq!(none.find(None, &[1]), None);
+        // Two prompts of three tokens are more than five tokens.
+        let mut small = PrefixCache::new(9, 5);
+        small.insert(None, vec![1, 1, 1], "a");
+        small.insert(None, vec![2, 2, 2], "b");
+        assert_eq!((small.find(None, &[1]), small.find(None, &[2])), (None, Some(("b", 1))));
+    }
+}

@@ -1,0 +1,207 @@
+//! The weights of a model by role, whatever file they are in.
+
+use std::path::{Path, PathBuf};
+
+use checkpoint::{BlockFormat, Gguf, HuggingFace, Projection, TensorView};
+
+use crate::{
+    EngineError,
+    config::{ModelConfig, Rotary},
+};
+
+/// An opened model: a GGUF file or a Hugging Face folder.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Gguf(Box<Gguf>),
+    HuggingFace(Box<HuggingFace>),
+}
+
+/// A weight of a layer beside its projections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Norm {
+    Attention,
+    FeedForward,
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        if path.is_dir() {
+            return Ok(Self::HuggingFace(Box::new(HuggingFace::open(path)?)));
+        }
+        Ok(Self::Gguf(Box::new(Gguf::open(path)?)))
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Self::Gguf(file) => file.path().into(),
+            Self::HuggingFace(folder) => folder.path().into(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Result<ModelConfig, EngineError> {
+        match self {
+            Self::Gguf(file) => {
+                let mut config = ModelConfig::from_gguf(file.path(), file.directory())?;
+                // Llama 3.1 and later: what each angle is divided by.
+                if let Some(factors) = file.find("rope_freqs.weight")
+                    && factors.columns == config.frequencies.len()
+                {
+                    for (frequency, factor) in config.frequencies.iter_mut().zip(numbers(&factors)) {
+                        *frequency /= f64::from(factor);
+                    }
+                }
+                Ok(config)
+            }
+            Self::HuggingFace(folder) => ModelConfig::from_huggingface(folder.path(), folder.config()),
+        }
+    }
+
+    fn need(&self, gguf: &str, huggingface: &str) -> Result<TensorView<'_>, EngineError> {
+        match self {
+            Self::Gguf(file) => Ok(file.tensor(gguf)?),
+            Self::HuggingFace(folder) => Ok(folder.tensor(huggingface)?),
+        }
+    }
+
+    fn may(&self, gguf: &str, huggingface: &str) -> Option<TensorView<'_>> {
+        match self {
+            Self::Gguf(file) => file.find(gguf),
+            Self::HuggingFace(folder) => folder.find(huggingface),
+        }
+    }
+
+    fn checked<'a>(
+        &self,
+        view: TensorView<'a>,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<TensorView<'a>, EngineError> {
+        if (view.rows, view.columns) != (rows, columns) {
+            return Err(EngineError::Model {
+                path: self.path(),
+                reason: format!(
+                    "tensor {name} is {} x {}, its configuration says {rows} x {columns}",
+                    view.rows, view.columns
+                ),
+            });
+        }
+        Ok(view)
+    }
+
+    pub(crate) fn embedding(&self, c: &ModelConfig) -> Result<TensorView<'_>, EngineError> {
+        let view = self.need("token_embd.weight", "model.embed_tokens.weight")?;
+        self.checked(view, "of the embedding", c.vocabulary, c.hidden)
+    }
+
+    /// The output layer; the embedding again where they are tied.
+    pub(crate) fn head(&self, c: &ModelConfig) -> Result<TensorView<'_>, EngineError> {
+        match self.may("output.weight", "lm_head.weight") {
+            Some(view) => self.checked(view, "of the output", c.vocabulary, c.hidden),
+            None => self.embedding(c),
+        }
+    }
+
+    pub(crate) fn last_norm(&self, c: &ModelConfig) -> Result<Vec<f32>, EngineError> {
+        let view = self.need("output_norm.weight", "model.norm.weight")?;
+        Ok(numbers(&self.checked(view, "of the last norm", 1, c.hidden)?))
+    }
+
+    pub(crate) fn norm(&self, c: &ModelConfig, layer: usize, norm: Norm) -> Result<Vec<f32>, EngineError> {
+        let (gguf, huggingface) = match norm {
+            Norm::Attention => ("attn_norm", "input_layernorm"),
+            Norm::FeedForward => ("ffn_norm", "post_attention_layernorm"),
+        };
+        let name = format!("model.layers.{layer}.{huggingface}.weight");
+        let view = self.need(&format!("blk.{layer}.{gguf}.weight"), &name)?;
+        Ok(numbers(&self.checked(view, &name, 1, c.hidden)?))
+    }
+
+    pub(crate) fn projection(
+        &self,
+        c: &ModelConfig,
+        layer: usize,
+        p: Projection,
+    ) -> Result<TensorView<'_>, EngineError> {
+        let name = format!("model.layers.{layer}.{}.weight", p.path());
+        let view = self.need(&format!("blk.{layer}.{}.weight", gguf_name(p)), &name)?;
+        let (rows, columns) = c.shape(p);
+        self.checked(view, &name, rows, columns)
+    }
+
+    /// What is added to a projection's result, in models that have it.
+    pub(crate) fn bias(&self, c: &ModelConfig, layer: usize, p: Projection) -> Result<Option<Vec<f32>>, EngineError> {
+        let name = format!("model.layers.{layer}.{}.bias", p.path());
+        let Some(view) = self.may(&format!("blk.{layer}.{}.bias", gguf_name(p)), &name) else { return Ok(None) };
+        Ok(Some(numbers(&self.checked(view, &name, 1, c.shape(p).0)?)))
+    }
+
+    /// The storage format of most weights, and how many weights there are.
+    pub(crate) fn formats(&self) -> (BlockFormat, u64) {
+        let mut counts: Vec<(BlockFormat, u64)> = BlockFormat::ALL.into_iter().map(|f| (f, 0)).collect();
+        let mut add = |format, n: usize| {
+            if let Some(entry) = counts.iter_mut().find(|c| c.0 == format) {
+                entry.1 += n as u64;
+            }
+        };
+        match self {
+            Self::Gguf(file) => {
+                file.directory().tensors.values().for_each(|t| add(t.format, t.rows.saturating_mul(t.columns)));
+            }
+            Self::HuggingFace(folder) => folder.tensors().for_each(|(_, format, n)| add(format, n)),
+        }
+        let total = counts.iter().map(|c| c.1).sum();
+        let main = counts.into_iter().max_by_key(|c| c.1).map_or(BlockFormat::F32, |c| c.0);
+        (main, total)
+    }
+}
+
+fn gguf_name(p: Projection) -> &'static str {
+    match p {
+        Projection::Q => "attn_q",
+        Projection::K => "attn_k",
+        Projection::V => "attn_v",
+        Projection::O => "attn_output",
+        Projection::Gate => "ffn_gate",
+        Projection::Up => "ffn_up",
+        Projection::Down => "ffn_down",
+    }
+}
+
+/// All numbers of a tensor.
+pub(crate) fn numbers(view: &TensorView<'_>) -> Vec<f32> {
+    let mut out = vec![0.0; view.rows * view.columns];
+    view.format.dequantize(view.bytes, &mut out);
+    out
+}
+
+/// Brings the rows of an adapter's `B` for `q_proj` or `k_proj` (Hugging Face order: halves of a head) into
+/// the order of the base's rows. GGUF files of LLaMA models interleave the two halves of each head.
+pub(crate) fn match_rotary(b: &mut [f32], rank: usize, head_size: usize, rotary: Rotary) {
+    if rotary == Rotary::Halves {
+        return;
+    }
+    let half = head_size / 2;
+    for head in b.chunks_exact_mut(head_size * rank) {
+        let original = head.to_vec();
+        for (i, row) in original.chunks_exact(rank).enumerate() {
+            let to = if i < half { 2 * i } else { 2 * (i - half) + 1 };
+            head[to * rank..][..rank].copy_from_slice(row);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_each_head_are_interleaved_for_gguf_bases() {
+        // Two heads of four rows, rank 1.
+        let mut b = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
+        match_rotary(&mut b, 1, 4, Rotary::Halves);
+        assert_eq!(b, [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]);
+        match_rotary(&mut b, 1, 4, Rotary::Interleaved);
+        assert_eq!(b, [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0]);
+    }
+}

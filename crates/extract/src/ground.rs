@@ -1,0 +1,285 @@
+//! Finding the words of a record in the text.
+//!
+//! Exact wording first, then the same words in other case, spacing, width or quotation marks; words of scripts that put
+//! spaces between words are looked for as whole words before parts of words count. Answers are in the order of the
+//! text, so of several places the next one not yet used is taken.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::{
+    Record, Span,
+    record::Mention,
+    text::{is_han, slice_chars},
+};
+
+/// Looks for the words of every record that is not grounded yet (typed by a person, for example) and sets their spans;
+/// records that are grounded stay as they are. A mention's text becomes the text's own wording.
+pub fn records(source: &str, records: &mut [Record]) {
+    let mut ground = Ground::new(source);
+    for record in records {
+        if !record.grounded() {
+            ground.place(record);
+        }
+        ground.take(record);
+    }
+}
+
+/// More places than this of the same words are not looked at.
+const MAX_PLACES: usize = 1000;
+/// For the pairs of a relation's head and tail.
+const MAX_PAIRED: usize = 64;
+
+/// A text prepared for finding words in it, and the places taken so far.
+pub(crate) struct Ground<'a> {
+    text: &'a str,
+    /// Byte offset of every code point, and the length at the end.
+    starts: Vec<usize>,
+    /// The text without spaces, folded by [`fold`].
+    folded: String,
+    /// For every code point of `folded`: its byte offset there, and the code point of the text it stands for.
+    origin: Vec<(usize, usize)>,
+    places: HashMap<String, Vec<Span>>,
+    used: HashSet<Span>,
+    /// Start of the mention placed last.
+    cursor: usize,
+}
+
+impl<'a> Ground<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let (mut folded, mut origin) = (String::with_capacity(text.len()), Vec::new());
+        for (index, c) in text.chars().enumerate() {
+            for f in fold(c) {
+                origin.push((folded.len(), index));
+                folded.push(f);
+            }
+        }
+        Self { text, starts, folded, origin, places: HashMap::new(), used: HashSet::new(), cursor: 0 }
+    }
+
+    /// Whether the words stand in the text.
+    pub(crate) fn holds(&mut self, words: &str) -> bool {
+        !self.places(words).is_empty()
+    }
+
+    /// Sets the spans of a record's mentions.
+    pub(crate) fn place(&mut self, record: &mut Record) {
+        match record {
+            Record::Entity { mention, .. } => {
+                let span = self.next_free(&mention.text);
+                self.set(mention, span);
+            }
+            Record::Relation { head, tail, .. } => {
+                let (from, to) = self.nearest_pair(&head.text, &tail.text);
+                self.set(head, from);
+                self.set(tail, to);
+            }
+            Record::Event { trigger, arguments, .. } => {
+                let span = self.next_free(&trigger.text);
+                self.set(trigger, span);
+                let mut anchor = span;
+                for argument in arguments {
+                    let span = self.nearest(&argument.mention.text, anchor);
+                    self.set(&mut argument.mention, span);
+                    anchor = anchor.or(span);
+                }
+            }
+        }
+    }
+
+    /// Counts the record's place as taken: the next record is looked for from there on.
+    pub(crate) fn take(&mut self, record: &Record) {
+        let leading = match record {
+            Record::Entity { mention, .. } => mention,
+            Record::Event { trigger, .. } => trigger,
+            Record::Relation { .. } => return,
+        };
+        if let Some(span) = leading.span {
+            self.used.insert(span);
+            self.cursor = span.start;
+        }
+    }
+
+    fn set(&self, mention: &mut Mention, span: Option<Span>) {
+        mention.span = span;
+        if let Some(span) = span {
+            mention.text = self.slice(span).to_owned();
+        }
+    }
+
+    fn slice(&self, span: Span) -> &str {
+        match (self.starts.get(span.start), self.starts.get(span.end)) {
+            (Some(from), Some(to)) => &self.text[*from..*to],
+            _ => slice_chars(self.text, span.start, span.end),
+        }
+    }
+
+    fn next_free(&mut self, words: &str) -> Option<Span> {
+        self.find(words);
+        let places = self.places.get(words)?;
+        let free = |s: &&Span| !self.used.contains(s);
+        let ahead = places.partition_point(|s| s.start < self.cursor);
+        places[ahead..].iter().find(free).or_else(|| places.iter().find(free)).or_else(|| places.first()).copied()
+    }
+
+    fn nearest(&mut self, words: &str, anchor: Option<Span>) -> Option<Span> {
+        let places = self.places(words);
+        match anchor {
+            Some(anchor) => places.iter().min_by_key(|s| distance(anchor, **s)).copied(),
+            None => places.first().copied(),
+        }
+    }
+
+    fn nearest_pair(&mut self, head: &str, tail: &str) -> (Option<Span>, Option<Span>) {
+        let heads: Vec<Span> = self.places(head).iter().take(MAX_PAIRED).copied().collect();
+        let tails: Vec<Span> = self.places(tail).iter().take(MAX_PAIRED).copied().collect();
+        let pairs = heads.iter().flat_map(|h| tails.iter().map(move |t| (*h, *t)));
+        match pairs.min_by_key(|(h, t)| distance(*h, *t)) {
+            Some((h, t)) => (Some(h), Some(t)),
+            None => (heads.first().copied(), tails.first().copied()),
+        }
+    }
+
+    fn places(&mut self, words: &str) -> &[Span] {
+        self.find(words);
+        self.places.get(words).map_or(&[], Vec::as_slice)
+    }
+
+    /// Fills `places` for these words.
+    fn find(&mut self, words: &str) {
+        if !self.places.contains_key(words) {
+            let spans = self.search(words.trim());
+            self.places.insert(words.to_owned(), spans);
+        }
+    }
+
+    /// Every place of the words by the first way of looking that finds any.
+    fn search(&self, words: &str) -> Vec<Span> {
+        if words.is_empty() {
+            return Vec::new();
+        }
+        let mut parts = Vec::new();
+        let mut whole = Vec::new();
+        for (at, _) in self.text.match_indices(words).take(MAX_PLACES) {
+            let span = Span { start: self.code_point(at), end: self.code_point(at + words.len()) };
+            if self.is_whole(span) { whole.push(span) } else { parts.push(span) }
+        }
+        if whole.is_empty() {
+            let words: String = words.chars().flat_map(fold).collect();
+            if !words.is_empty() {
+                let found =
+                    self.folded.match_indices(&words).take(MAX_PLACES).map(|(at, _)| self.unfold(at, words.len()));
+                whole.extend(found.filter(|span| self.is_whole(*span)));
+            }
+        }
+        if whole.is_empty() { parts } else { whole }
+    }
+
+    fn code_point(&self, byte: usize) -> usize {
+        self.starts.partition_point(|start| *start < byte)
+    }
+
+    /// The place in the text of bytes `at..at + length` of the folded text; `length` is not 0.
+    fn unfold(&self, at: usize, length: usize) -> Span {
+        let index = |byte: usize| self.origin.partition_point(|(start, _)| *start <= byte).saturating_sub(1);
+        let point = |byte: usize| self.origin.get(index(byte)).map_or(0, |(_, point)| *point);
+        Span { start: point(at), end: point(at + length - 1) + 1 }
+    }
+
+    /// Whether the place neither begins nor ends inside a word.
+    fn is_whole(&self, span: Span) -> bool {
+        let at = |index: usize| {
+            let from = *self.starts.get(index)?;
+            self.text.get(from..)?.chars().next()
+        };
+        let joined =
+            |left: Option<char>, right: Option<char>| left.is_some_and(is_spaced) && right.is_some_and(is_spaced);
+        let before = span.start.checked_sub(1).and_then(at);
+        !joined(before, at(span.start)) && !joined(at(span.end.saturating_sub(1)), at(span.end))
+    }
+}
+
+/// Places that do not overlap before those that do, then the smaller gap.
+fn distance(a: Span, b: Span) -> (bool, usize) {
+    let overlap = a.start < b.end && b.start < a.end;
+    let gap = b.start.saturating_sub(a.end).max(a.start.saturating_sub(b.end));
+    (overlap, gap)
+}
+
+/// A letter or digit of a script that puts spaces between words.
+fn is_spaced(c: char) -> bool {
+    c.is_alphanumeric() && !is_han(c) && !('\u{3040}'..='\u{30ff}').contains(&c)
+}
+
+/// A code point without its case and width, quotation marks and dashes made plain; nothing for a space.
+fn fold(c: char) -> impl Iterator<Item = char> {
+    let plain = match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        '‘' | '’' | '`' | '´' => '\'',
+        '“' | '”' | '„' | '«' | '»' => '"',
+        '‐' | '‑' | '–' | '—' | '−' => '-',
+        '。' => '.',
+        '、' => ',',
+        c => c,
+    };
+    let unseen = plain.is_whitespace() || matches!(plain, '\u{200b}' | '\u{feff}' | '\u{ad}');
+    plain.to_lowercase().filter(move |_| !unseen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::record::Argument;
+
+    fn mention(text: &str) -> Mention {
+        Mention { text: text.into(), span: None }
+    }
+
+    /// Places entities one after the other: `words@start`, or `words@-`.
+    fn placed(source: &str, words: &[&str]) -> String {
+        let mut found: Vec<Record> =
+            words.iter().map(|w| Record::Entity { label: "x".into(), mention: mention(w) }).collect();
+        records(source, &mut found);
+        let shown = |r: &Record| {
+            let place = |m: &Mention| m.span.map_or("-".to_owned(), |s| s.start.to_string());
+            r.mentions().iter().map(|(_, m)| format!("{}@{}", m.text, place(m))).collect::<Vec<_>>().join(" ")
+        };
+        found.iter().map(shown).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn words_are_found_where_they_stand() {
+        for (source, words, expected) in [
+            ("Spain beat Spain.", vec!["Spain", "Spain", "Spain"], "Spain@0 Spain@11 Spain@0"),
+            ("A met B, then A.", vec!["B", "A", "A"], "B@6 A@14 A@0"),
+            ("focus on the US", vec!["US"], "US@13"),
+            ("the USA", vec!["US"], "US@4"),
+            ("focus", vec!["US"], "US@-"),
+            ("Ada  Lovelace", vec!["ada lovelace"], "Ada  Lovelace@0"),
+            ("the church' s door", vec!["church's"], "church' s@4"),
+            ("“迪士尼”在上海", vec!["上海", "迪士尼"], "上海@6 迪士尼@1"),
+            ("收购Ｎｅｘｐｅｒｉａ半导体", vec!["Nexperia"], "Ｎｅｘｐｅｒｉａ@2"),
+            ("New York University", vec!["New York University", "New York"], "New York University@0 New York@0"),
+            ("", vec!["x", ""], "x@- @-"),
+            ("İstanbul", vec!["i̇stanbul"], "İstanbul@0"),
+        ] {
+            assert_eq!(placed(source, &words), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn head_and_tail_and_arguments_are_taken_near_each_other() {
+        let source = "Paris is old and big. Ann lives in Paris. An aspirin is small. Her aspirin caused a rash.";
+        let mut found = vec![
+            Record::Relation { relation: "lives in".into(), head: mention("Ann"), tail: mention("Paris") },
+            Record::Event {
+                label: "adverse event".into(),
+                trigger: mention("caused"),
+                arguments: vec![Argument { role: "treatment".into(), mention: mention("aspirin") }],
+            },
+        ];
+        records(source, &mut found);
+        let starts: Vec<_> = found.iter().flat_map(|r| r.mentions()).map(|(_, m)| m.span.map(|s| s.start)).collect();
+        assert_eq!(starts, [Some(22), Some(35), Some(75), Some(67)]);
+    }
+}

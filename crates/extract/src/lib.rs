@@ -1,0 +1,26 @@
+//! Information extraction as pure functions: schema -> prompt, answer -> records, records -> places in the text.
+//!
+//! No input or output, no clock, no model; builds for the browser and for the server. Nothing here fails on what a
+//! model wrote: a function returns what it found and a list of [`Issue`]s.
+//!
+//! The way of an answer: `scan`, `object` and `sentence` cut it into pieces, `split` decides which comma is which,
+//! [`ground`] finds the words in the text, [`parse`] puts it together.
+
+pub mod color;
+pub mod ground;
+pub mod hint;
+pub mod issue;
+pub mod judge;
+pub mod marks;
+pub mod parse;
+pub mod prompt;
+pub mod text;
+
+mod object;
+mod scan;
+mod sentence;
+mod split;
+
+pub use color::label_color;
+pub use issue::{Issue, IssueKind};
+pub use parse::Parsed;

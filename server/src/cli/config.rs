@@ -1,0 +1,111 @@
+//! `knowlm.toml`: options that stand below the environment and above the built-in defaults.
+
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+
+/// Where the file is when it is not in the working directory.
+const VARIABLE: &str = "KNOWLM_CONFIG";
+const FILE: &str = "knowlm.toml";
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("the settings in {} cannot be read: {reason}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It sets what no command has.
+    #[error("{} sets \"{key}\", which is no option of any command; see `knowlm serve --help`", .file.display())]
+    Unknown {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        key: String,
+    },
+    /// A value is neither text, whole number nor a list of texts.
+    #[error("{} gives \"{key}\" a value that is neither text, whole number nor a list of texts", .file.display())]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        key: String,
+    },
+}
+
+/// Makes the file's settings the defaults of the options of the same name.
+pub fn apply(command: Command) -> Result<Command, ConfigError> {
+    let given = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let file = given.clone().unwrap_or_else(|| FILE.into());
+    match std::fs::read_to_string(&file) {
+        Ok(text) => apply_text(command, &file, &text),
+        Err(_) if given.is_none() => Ok(command),
+        Err(e) => Err(ConfigError::Unreadable { file, reason: e.to_string() }),
+    }
+}
+
+fn apply_text(mut command: Command, file: &Path, text: &str) -> Result<Command, ConfigError> {
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| ConfigError::Unreadable { file: file.into(), reason: e.to_string() })?;
+    for (key, value) in table {
+        let values = texts(&value).ok_or_else(|| ConfigError::Value { file: file.into(), key: key.clone() })?;
+        // clap keeps defaults for as long as the program runs.
+        let values: Vec<&'static str> = values.into_iter().map(|v| &*v.leak()).collect();
+        let id = key.replace('-', "_");
+        let has = |c: &Command| c.get_arguments().any(|a| a.get_id() == id.as_str());
+        let names: Vec<String> =
+            command.get_subcommands().filter(|c| has(c)).map(|c| c.get_name().to_owned()).collect();
+        if names.is_empty() {
+            return Err(ConfigError::Unknown { file: file.into(), key });
+        }
+        for name in names {
+            command = command.mut_subcommand(name, |c| c.mut_arg(&*id, |a| a.default_values(values.clone())));
+        }
+    }
+    Ok(command)
+}
+
+fn texts(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Array(values) => values.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn listen(toml: &str, line: &str) -> String {
+        let command = apply_text(Cli::command(), Path::new(FILE), toml).unwrap();
+        let matches = command.try_get_matches_from(line.split(' ')).unwrap();
+        let (_, serve) = matches.subcommand().unwrap();
+        serve.get_one::<std::net::SocketAddr>("listen").unwrap().to_string()
+    }
+
+    #[test]
+    fn the_file_stands_above_the_defaults_and_below_the_command_line() {
+        assert_eq!(listen("", "knowlm serve"), "127.0.0.1:7860");
+        assert_eq!(listen("listen = '127.0.0.1:80'\nadapter = ['a=b', 'c=d']", "knowlm serve"), "127.0.0.1:80");
+        assert_eq!(listen("listen = '127.0.0.1:80'", "knowlm serve --listen 127.0.0.1:81"), "127.0.0.1:81");
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_named() {
+        let error = |toml| apply_text(Cli::command(), Path::new(FILE), toml).unwrap_err().to_string();
+        assert!(error("lissten = 'x'").contains("\"lissten\""));
+        assert!(error("listen = ").contains("knowlm.toml cannot be read"));
+        assert!(error("listen = true").contains("neither text"));
+    }
+}

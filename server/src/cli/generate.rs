@@ -1,0 +1,199 @@
+//! `knowlm generate`: one answer, or a conversation of single answers.
+
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    sync::mpsc,
+};
+
+use clap::{ArgGroup, Args};
+use engine::{EngineEvent, GenerateRequest, Generator, LocalEngine, Outcome};
+use protocol::{FinishReason, Language, Mode, Parameters};
+use serde::Serialize;
+
+use super::{
+    CliError,
+    load::{Adapters, ModelArgs, load},
+    out, out_json,
+    sampling::SamplingArgs,
+};
+use crate::defaults::Defaults;
+
+/// Options of `generate`.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("ask").args(["prompt", "instruction", "interactive"]).required(true).multiple(true),
+    after_help = "Examples:\n  knowlm generate --prompt 'The capital of France is' --max-new-tokens 20\n  \
+        knowlm generate --instruction 'Extract the names.' --input 'Ada met Charles.' --json\n  \
+        knowlm generate --interactive"
+)]
+pub struct GenerateArgs {
+    /// Text to go on from, as it is (pretrain mode)
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["instruction", "interactive"])]
+    prompt: Option<String>,
+    /// What to do (LoRA mode: the prompt template, and the adapter)
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
+    /// What to do it with
+    #[arg(long, value_name = "TEXT", requires = "instruction", conflicts_with = "interactive")]
+    input: Option<String>,
+    /// Answer each line of standard input: inputs to --instruction, instructions with --adapter, else prompts
+    #[arg(long)]
+    interactive: bool,
+    /// Adapter to answer with: a name, a path or `none` [default: in LoRA mode the model's own]
+    #[arg(long, env = "KNOWLM_ADAPTER", value_name = "NAME")]
+    adapter: Option<String>,
+    /// Print one JSON object for each answer
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    text: &'a str,
+    finish_reason: &'a str,
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    model: &'a str,
+    adapter: Option<&'a str>,
+    parameters: &'a Parameters,
+    timings: protocol::Timings,
+}
+
+pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
+    // Before the model is loaded: a mistyped flag is told at once.
+    args.sampling.over(Defaults::of(None, None).lora).map_err(|e| CliError::Usage(e.to_string()))?;
+    let blank = |text: &Option<String>| text.as_ref().is_some_and(|t| t.trim().is_empty());
+    if blank(&args.prompt) || blank(&args.instruction) {
+        return Err(CliError::Failed("the prompt is empty: give --prompt or --instruction some text".into()));
+    }
+    let mode = match (&args.instruction, &args.adapter) {
+        (Some(_), _) => Mode::Lora,
+        (None, Some(adapter)) if args.interactive && adapter != "none" => Mode::Lora,
+        (None, _) => Mode::Pretrain,
+    };
+    let given: Option<Vec<String>> = args.adapter.clone().map(|a| vec![a]);
+    let adapters = match (&given, mode) {
+        (Some(given), _) => Adapters::Given(given),
+        (None, Mode::Lora) => Adapters::Default,
+        (None, Mode::Pretrain) => Adapters::None,
+    };
+    let engine = load(&args.model, adapters, |_| {})?;
+    let adapter = engine.adapters().into_iter().next();
+    let defaults = Defaults::of(engine.entry(), adapter.as_ref().map(|a| &a.manifest));
+    let parameters = args.sampling.over(defaults.mode(mode).clone()).map_err(|e| CliError::Usage(e.to_string()))?;
+    let asked = Asked { engine: &engine, adapter: adapter.map(|a| a.name), parameters, json: args.json };
+
+    if args.interactive {
+        return converse(&asked, mode, args.instruction.as_deref());
+    }
+    match (&args.prompt, &args.instruction) {
+        (Some(prompt), _) => asked.answer(prompt.clone()),
+        (None, Some(instruction)) => asked.answer(extract::prompt::alpaca(instruction, args.input.as_deref())),
+        (None, None) => Ok(()),
+    }
+}
+
+fn converse(asked: &Asked<'_>, mode: Mode, instruction: Option<&str>) -> Result<(), CliError> {
+    let terminal = std::io::stdin().is_terminal();
+    let invite = || {
+        if terminal {
+            eprint!("> ");
+            let _ = std::io::stderr().flush();
+        }
+    };
+    invite();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|e| CliError::Failed(format!("standard input cannot be read: {e}")))?;
+        if !line.trim().is_empty() {
+            let prompt = match (mode, instruction) {
+                (Mode::Pretrain, _) => line,
+                (Mode::Lora, Some(instruction)) => extract::prompt::alpaca(instruction, Some(&line)),
+                (Mode::Lora, None) => extract::prompt::alpaca(&line, None),
+            };
+            // One answer that fails is told and does not end the conversation.
+            if let Err(error) = asked.answer(prompt) {
+                eprintln!("knowlm: {error}");
+            }
+        }
+        invite();
+    }
+    Ok(())
+}
+
+struct Asked<'a> {
+    engine: &'a LocalEngine,
+    adapter: Option<String>,
+    parameters: Parameters,
+    json: bool,
+}
+
+impl Asked<'_> {
+    fn answer(&self, prompt: String) -> Result<(), CliError> {
+        let mut parameters = self.parameters.clone();
+        parameters.seed.get_or_insert_with(|| u64::from(rand::random::<u32>()));
+        let request = GenerateRequest { prompt, adapter: self.adapter.clone(), parameters: parameters.clone() };
+        let outcome = if self.json {
+            self.engine.generate(request, |_| {}).map_err(CliError::failed)?
+        } else {
+            self.stream(request)?
+        };
+        if outcome.finish_reason == FinishReason::Error {
+            return Err(CliError::Failed(outcome.error.unwrap_or_else(|| "the model could not answer".into())));
+        }
+        if !self.json {
+            let tokens = outcome.completion_tokens;
+            let speed = outcome.timings.tokens_per_second;
+            eprintln!("{} {tokens} tokens, {speed:.1} tokens/s.", outcome.finish_reason.sentence(Language::En));
+            return Ok(());
+        }
+        out_json(&Answer {
+            text: &outcome.text,
+            finish_reason: outcome.finish_reason.name(),
+            prompt_tokens: outcome.prompt_tokens,
+            completion_tokens: outcome.completion_tokens,
+            model: &self.engine.model().name,
+            adapter: self.adapter.as_deref(),
+            parameters: &parameters,
+            timings: outcome.timings,
+        })
+    }
+
+    /// Prints the answer as it comes.
+    fn stream(&self, request: GenerateRequest) -> Result<Outcome, CliError> {
+        let (said, heard) = mpsc::channel();
+        let printer = std::thread::spawn(move || print(heard));
+        let outcome = self.engine.generate(request, move |event| {
+            // Fails only when standard output has.
+            let _ = said.send(event.clone());
+        });
+        match printer.join() {
+            Ok(printed) => printed?,
+            Err(_) => return Err(CliError::Failed("the answer could not be printed".into())),
+        }
+        outcome.map_err(CliError::failed)
+    }
+}
+
+/// What is printed cannot be taken back: when the engine cuts a loop off, what was printed of it stays, and the
+/// summary says why the answer ended.
+fn print(heard: mpsc::Receiver<EngineEvent>) -> Result<(), CliError> {
+    let mut printed = 0;
+    for event in heard {
+        match event {
+            EngineEvent::Text { at, text, .. } => {
+                let end = at + text.chars().count();
+                let new: String = text.chars().skip(printed.max(at) - at).collect();
+                out(&new)?;
+                printed = printed.max(end);
+            }
+            EngineEvent::Done(_) => out("\n")?,
+            EngineEvent::Queued { .. } | EngineEvent::Started { .. } => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! The way of a run: checked, stored, queued, followed to its end.
+//!
+//! A request is checked as a whole before anything is stored; then its session, texts and runs go to disk in one
+//! transaction; then the engine gets the runs one by one. What the engine says goes to the hub at once, many tokens
+//! at a time, and to the store twice a second.
+
+mod flow;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use app::services::{Owner, ServiceError};
+use engine::{GenerateRequest, Generator, SubmitError};
+use protocol::{
+    Language, ParameterError, RunStatus, RunView, Sentence, StartRuns, Started,
+    view::{AdapterInfo, DocumentView, Page},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::{
+    hub::{Hub, LiveRun},
+    store::{NewRuns, Store, StoreError, new_id, now_ms},
+};
+use plan::Draft;
+
+/// The engine, the store and the hub, and the rules by which runs pass through them.
+#[derive(Clone)]
+pub struct Pool {
+    generator: Arc<dyn Generator>,
+    store: Store,
+    hub: Arc<Hub>,
+    places: Arc<Semaphore>,
+    capacity: usize,
+    feed: mpsc::UnboundedSender<flow::Said>,
+}
+
+impl Pool {
+    /// A pool that admits `capacity` runs at a time, waiting and running together. Starts its two tasks.
+    pub fn start(generator: Arc<dyn Generator>, store: Store, hub: Arc<Hub>, capacity: usize) -> Self {
+        let feed = flow::start(store.clone(), Arc::clone(&hub));
+        Self { generator, store, hub, places: Arc::new(Semaphore::new(capacity)), capacity, feed }
+    }
+
+    /// The engine.
+    pub fn generator(&self) -> &Arc<dyn Generator> {
+        &self.generator
+    }
+
+    /// The adapter of LoRA mode.
+    pub fn adapter(&self) -> Option<AdapterInfo> {
+        self.generator.adapters().into_iter().next()
+    }
+
+    /// Places for `count` runs, or how many are taken.
+    ///
+    /// # Errors
+    /// Not as many are free.
+    pub fn admit(&self, count: usize) -> Result<Vec<OwnedSemaphorePermit>, ServiceError> {
+        let busy = || ServiceError::Busy { waiting: (self.capacity - self.places.available_permits()) as u32 };
+        let wanted = u32::try_from(count).map_err(|_| busy())?;
+        let mut all = Arc::clone(&self.places).try_acquire_many_owned(wanted).map_err(|_| busy())?;
+        Ok((1..count).filter_map(|_| all.split(1)).collect::<Vec<_>>().into_iter().chain([all]).collect())
+    }
+
+    /// Checks, stores and queues what was asked for.
+    ///
+    /// # Errors
+    /// It cannot be run, the server is busy, or it could not be stored. Nothing is stored then.
+    pub async fn run(&self, owner: Owner, request: StartRuns) -> Result<Started, ServiceError> {
+        // In a task of its own: a request accepted is carried out even if the one who made it is gone.
+        let pool = self.clone();
+        let task = tokio::spawn(async move { pool.run_checked(owner, request).await });
+        task.await.unwrap_or_else(|e| Err(internal("the request could not be carried out", &e)))
+    }
+
+    /// Stores what was asked for as runs that failed with the reason, in the person's language, so that nothing of it
+    /// is lost.
+    ///
+    /// # Errors
+    /// There is nothing to keep, or it could not be stored.
+    pub async fn keep_refused(
+        &self,
+        owner: Owner,
+        request: StartRuns,
+        reason: &ServiceError,
+    ) -> Result<Started, ServiceError> {
+        let drafts = plan::drafts(&request.ask, self.adapter().as_ref()).map_err(ServiceError::Invalid)?;
+        let mut prepared = self.prepare(owner, &request, drafts).await?;
+        for run in &mut prepared.new.runs {
+            run.status = RunStatus::Failed;
+            run.finish_reason = Some(protocol::FinishReason::Error);
+            run.error = Some(reason.sentence(request.language));
+        }
+        self.store.insert_runs(owner.0, &prepared.new).await.map_err(refused_by_store)?;
+        Ok(prepared.started())
+    }
+
+    async fn run_checked(&self, owner: Owner, request: StartRuns) -> Result<Started, ServiceError> {
+        request.parameters.validate().map_err(|e| refused_parameter(&e))?;
+        let adapter = self.adapter();
+        let drafts = plan::drafts(&request.ask, adapter.as_ref()).map_err(ServiceError::Invalid)?;
+        let places = self.admit(drafts.len())?;
+        let drafts = self.check(drafts, &request).await?;
+        let prepared = self.prepare(owner, &request, drafts).await?;
+
+        let live: Vec<Arc<LiveRun>> = prepared
+            .new
+            .runs
+            .iter()
+            .zip(places)
+            .map(|(run, place)| LiveRun::new(owner.0, run.clone(), Some(place)))
+            .collect();
+        live.iter().for_each(|run| self.hub.add(Arc::clone(run)));
+        if let Err(error) = self.store.insert_runs(owner.0, &prepared.new).await {
+            live.iter().for_each(|run| self.hub.forget(&run.id));
+            return Err(refused_by_store(error));
+        }
+        let (pool, language) = (self.clone(), request.language);
+        tokio::task::spawn_blocking(move || live.into_iter().for_each(|run| pool.submit(run, language)))
+            .await
+            .map_err(|e| internal("the runs could not be queued", &e))?;
+        Ok(prepared.started())
+    }
+
+    /// Asks the engine whether it can run the prompts; off the asynchronous threads, since it tokenises them.
+    async fn check(&self, drafts: Vec<Draft>, request: &StartRuns) -> Result<Vec<Draft>, ServiceError> {
+        let generator = Arc::clone(&self.generator);
+        let parameters = request.parameters.clone();
+        let check = move || {
+            for draft in &drafts {
+                let asked = GenerateRequest {
+                    prompt: draft.prompt.clone(),
+                    adapter: draft.adapter.clone(),
+                    parameters: parameters.clone(),
+                };
+                if let Err(error) = generator.check(&asked) {
+                    return Err(refused_by_engine(&error, draft.number.filter(|_| draft.of > 1)));
+                }
+            }
+            Ok(drafts)
+        };
+        tokio::task::spawn_blocking(check).await.map_err(|e| internal("the prompts could not be checked", &e))?
+    }
+
+    /// Makes rows of drafts: ids, one seed for all, texts that the session has already taken from there.
+    async fn prepare(&self, owner: Owner, request: &StartRuns, drafts: Vec<Draft>) -> Result<Prepared, ServiceError> {
+        let known = match &request.session {
+            Some(id) => self.store.session(owner.0, id).await.map_err(refused_by_store)?.documents,
+            None => Vec::new(),
+        };
+        let session = request.session.clone().unwrap_or_else(new_id);
+        let created_at = now_ms();
+        let mut parameters = request.parameters.clone();
+        parameters.seed.get_or_insert_with(|| u64::from(rand::random::<u32>()));
+        let model = self.generator.model().name;
+        let open =
+            request.session.is_none().then(|| (plan::title(&drafts, request.language), plan::page(&request.ask)));
+
+        let mut prepared = Prepared {
+            new: NewRuns { session: session.clone(), open, documents: Vec::new(), runs: Vec::new() },
+            documents: Vec::new(),
+        };
+        for draft in drafts {
+            let document = draft.text.map(|text| prepared.document(text, &known));
+            prepared.new.runs.push(RunView {
+                id: new_id(),
+                session: session.clone(),
+                document,
+                mode: draft.mode,
+                column: draft.column,
+                model: model.clone(),
+                adapter: draft.adapter,
+                schema: draft.schema,
+                instruction: draft.instruction,
+                prompt: draft.prompt,
+                parameters: parameters.clone(),
+                status: RunStatus::Queued,
+                finish_reason: None,
+                error: None,
+                text: String::new(),
+                prompt_tokens: None,
+                completion_tokens: 0,
+                timings: None,
+                position: None,
+                created_at,
+            });
+        }
+        Ok(prepared)
+    }
+
+    /// Gives a stored run to the engine.
+    fn submit(&self, run: Arc<LiveRun>, language: Language) {
+        let view = run.view();
+        let request = GenerateRequest { prompt: view.prompt, adapter: view.adapter, parameters: view.parameters };
+        let (feed, said_by) = (self.feed.clone(), Arc::clone(&run));
+        let sink = move |event| {
+            // Fails only when the program ends, which marks the run as interrupted at its next start.
+            let _ = feed.send((Arc::clone(&said_by), Some(event)));
+        };
+        match self.generator.submit(request, Box::new(sink)) {
+            Ok(handle) => run.accepted(handle),
+            Err(error) => {
+                run.refuse(error.sentence(language));
+                let _ = self.feed.send((run, None));
+            }
+        }
+    }
+
+    /// Stops a run, if it goes on and is the owner's.
+    pub fn stop(&self, owner: Owner, run: &str) {
+        if let Some(run) = self.hub.get(owner.0, run) {
+            run.stop();
+        }
+    }
+
+    /// Waits until every run has ended and is stored, at most for a time.
+    pub async fn settle(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while !self.hub.is_empty() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Rows to be stored, and all the texts they are about.
+struct Prepared {
+    new: NewRuns,
+    documents: Vec<DocumentView>,
+}
+
+impl Prepared {
+    /// The id of a text: the one the session has, or a new one.
+    fn document(&mut self, text: String, known: &[DocumentView]) -> String {
+        if let Some(document) = self.documents.iter().find(|d| d.text == text) {
+            return document.id.clone();
+        }
+        let document = known.iter().find(|d| d.text == text).cloned().unwrap_or_else(|| {
+            let document = DocumentView { id: new_id(), text, judgements: Vec::new() };
+            self.new.documents.push(document.clone());
+            document
+        });
+        let id = document.id.clone();
+        self.documents.push(document);
+        id
+    }
+
+    fn started(self) -> Started {
+        Started { session: self.new.session, runs: self.new.runs, documents: self.documents }
+    }
+}
+
+/// What a page makes of a refusal of the engine.
+fn refused_by_engine(error: &SubmitError, text: Option<usize>) -> ServiceError {
+    match error {
+        SubmitError::Busy { queued } => ServiceError::Busy { waiting: *queued as u32 },
+        error => {
+            let (en, zh) = (error.sentence(Language::En), error.sentence(Language::Zh));
+            match text {
+                Some(number) => {
+                    ServiceError::invalid(format!("Text {number}: {en}"), format!("第 {number} 段文本：{zh}"))
+                }
+                None => ServiceError::invalid(en, zh),
+            }
+        }
+    }
+}
+
+/// What a page makes of a parameter that cannot be used.
+pub fn refused_parameter(error: &ParameterError) -> ServiceError {
+    ServiceError::invalid(error.sentence(Language::En), error.sentence(Language::Zh))
+}
+
+/// What a page makes of a refusal of the store.
+pub fn refused_by_store(error: StoreError) -> ServiceError {
+    match error {
+        StoreError::Missing(what) => {
+            let zh = match what {
+                "session" => "会话",
+                "text" => "文本",
+                "link" => "链接",
+                _ => "运行",
+            };
+            ServiceError::NotFound(Sentence::new(
+                format!("There is no such {what}: it was deleted or closed, or never was yours."),
+                format!("没有这个{zh}：它已被删除或关闭，或不属于您。"),
+            ))
+        }
+        error => {
+            tracing::error!(%error, "the store failed");
+            ServiceError::Internal(Sentence::new(
+                format!(
+                    "It could not be saved or read ({error}). Check that the disk of the data folder has room, then try again."
+                ),
+                format!("无法保存或读取（{error}）。请确认数据目录所在磁盘有剩余空间，然后再试。"),
+            ))
+        }
+    }
+}
+
+fn internal(what: &str, error: &dyn std::fmt::Display) -> ServiceError {
+    tracing::error!(%error, "{what}");
+    ServiceError::Internal(Sentence::new(
+        format!("On the server's side {what}; its log says why. Try again."),
+        "服务器内部出错，原因见服务器日志。请再试一次。",
+    ))
+}
+
+/// Where a request's session is shown.
+pub fn page_of(request: &StartRuns) -> Page {
+    plan::page(&request.ask)
+}

@@ -1,0 +1,287 @@
+//! What a request comes to: one draft for each run, with the exact prompt.
+
+use protocol::{
+    Ask, Column, Language, Mode, SchemaChoice, Sentence,
+    view::{AdapterInfo, Page},
+};
+
+/// The most texts of one request.
+pub const MAX_TEXTS: usize = 50;
+/// The longest prompt, instruction or text looked at, in code points: far beyond any context, yet quick to count.
+pub const MAX_CHARS: usize = 200_000;
+/// Length of a title, in code points.
+const TITLE: usize = 40;
+
+/// A run to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The text it is about.
+    pub text: Option<String>,
+    /// Which text of the request, from 1.
+    pub number: Option<usize>,
+    /// Of how many.
+    pub of: usize,
+    /// How its prompt was made.
+    pub mode: Mode,
+    /// Which model answers.
+    pub column: Column,
+    /// The adapter applied.
+    pub adapter: Option<String>,
+    /// What was asked for.
+    pub schema: Option<SchemaChoice>,
+    /// The instruction.
+    pub instruction: String,
+    /// The exact prompt.
+    pub prompt: String,
+}
+
+/// The runs of a request, text by text; of a comparison the base's first.
+///
+/// # Errors
+/// A sentence that says what is missing or too much.
+pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Sentence> {
+    match ask {
+        Ask::Complete { prompt } => {
+            if prompt.trim().is_empty() {
+                return Err(Sentence::new(
+                    "The prompt is empty: type the beginning of a text, and the model goes on from there.",
+                    "提示为空：请输入一段文字的开头，模型会接着写。",
+                ));
+            }
+            check_length(("prompt", "提示"), prompt)?;
+            Ok(vec![Draft {
+                text: None,
+                number: None,
+                of: 1,
+                mode: Mode::Pretrain,
+                column: Column::Base,
+                adapter: None,
+                schema: None,
+                instruction: String::new(),
+                prompt: prompt.clone(),
+            }])
+        }
+        Ask::Extract { instruction, texts, schema } => {
+            let instruction = wording(instruction, schema.as_ref(), adapter)?;
+            let texts = texts_of(texts, schema.as_ref())?;
+            let column = if adapter.is_some() { Column::Tuned } else { Column::Base };
+            let one = |(number, text): (usize, &String)| Draft {
+                text: (!text.is_empty()).then(|| text.clone()),
+                number: Some(number + 1),
+                of: texts.len(),
+                mode: Mode::Lora,
+                column,
+                adapter: adapter.map(|a| a.name.clone()),
+                schema: schema.clone(),
+                instruction: instruction.clone(),
+                prompt: extract::prompt::alpaca(&instruction, Some(text)),
+            };
+            Ok(texts.iter().enumerate().map(one).collect())
+        }
+        Ask::Compare { instruction, texts, schema, raw_base } => {
+            let Some(adapter) = adapter else {
+                return Err(Sentence::new(
+                    "There is no adapter to compare the base with: start the server with --adapter NAME=PATH.",
+                    "没有可与基座对比的适配器：请用 --adapter NAME=PATH 启动服务器。",
+                ));
+            };
+            let instruction = wording(instruction, schema.as_ref(), Some(adapter))?;
+            let texts = texts_of(texts, schema.as_ref())?;
+            let pair = |(number, text): (usize, &String)| {
+                let tuned = Draft {
+                    text: Some(text.clone()),
+                    number: Some(number + 1),
+                    of: texts.len(),
+                    mode: Mode::Lora,
+                    column: Column::Tuned,
+                    adapter: Some(adapter.name.clone()),
+                    schema: schema.clone(),
+                    instruction: instruction.clone(),
+                    prompt: extract::prompt::alpaca(&instruction, Some(text)),
+                };
+                let mut base = Draft { column: Column::Base, adapter: None, ..tuned.clone() };
+                if *raw_base {
+                    base.mode = Mode::Pretrain;
+                    base.prompt = if text.is_empty() { instruction.clone() } else { text.clone() };
+                }
+                [base, tuned]
+            };
+            Ok(texts.iter().enumerate().flat_map(pair).collect())
+        }
+    }
+}
+
+/// The instruction as given, or the one its schema makes.
+fn wording(given: &str, schema: Option<&SchemaChoice>, adapter: Option<&AdapterInfo>) -> Result<String, Sentence> {
+    check_length(("instruction", "指令"), given)?;
+    if !given.trim().is_empty() {
+        return Ok(given.to_owned());
+    }
+    match schema {
+        Some(choice) if !choice.types.is_empty() => {
+            Ok(extract::prompt::instruction(adapter.map(|a| &a.manifest), choice))
+        }
+        Some(_) => Err(Sentence::new(
+            "There is nothing to extract: choose at least one type, or write an instruction.",
+            "没有要抽取的内容：请至少选择一个类型，或填写指令。",
+        )),
+        None => Err(Sentence::new(
+            "The instruction is empty: write what to do, or choose types to extract.",
+            "指令为空：请写明要做什么，或选择要抽取的类型。",
+        )),
+    }
+}
+
+fn texts_of(texts: &[String], schema: Option<&SchemaChoice>) -> Result<Vec<String>, Sentence> {
+    let mut texts: Vec<String> =
+        texts.iter().map(|t| if t.trim().is_empty() { String::new() } else { t.clone() }).collect();
+    if texts.len() > 1 {
+        texts.retain(|t| !t.is_empty());
+    }
+    if texts.is_empty() {
+        texts.push(String::new());
+    }
+    if schema.is_some() && texts.iter().all(String::is_empty) {
+        return Err(Sentence::new(
+            "The text is empty: paste the text to extract from.",
+            "文本为空：请粘贴要抽取的文本。",
+        ));
+    }
+    if texts.len() > MAX_TEXTS {
+        return Err(Sentence::new(
+            format!("There are {} texts; one request may have at most {MAX_TEXTS}. Split them.", texts.len()),
+            format!("共有 {} 段文本；一次最多 {MAX_TEXTS} 段，请分批提交。", texts.len()),
+        ));
+    }
+    for text in &texts {
+        check_length(("text", "文本"), text)?;
+    }
+    Ok(texts)
+}
+
+fn check_length((en, zh): (&str, &str), text: &str) -> Result<(), Sentence> {
+    let chars = text.chars().count();
+    if chars > MAX_CHARS {
+        return Err(Sentence::new(
+            format!(
+                "The {en} has {chars} characters, far more than the model can read ({MAX_CHARS} are looked at): split it."
+            ),
+            format!("{zh}有 {chars} 个字符，远超模型可读的长度（最多接受 {MAX_CHARS} 个）：请拆分。"),
+        ));
+    }
+    Ok(())
+}
+
+/// The page a request is made on.
+pub fn page(ask: &Ask) -> Page {
+    match ask {
+        Ask::Complete { .. } => Page::Complete,
+        Ask::Extract { .. } => Page::Extract,
+        Ask::Compare { .. } => Page::Compare,
+    }
+}
+
+/// The title of a session that opens with these runs: the first words of the text, or of the instruction or prompt.
+pub fn title(drafts: &[Draft], language: Language) -> String {
+    let Some(first) = drafts.first() else { return String::new() };
+    let text = first.text.as_deref().filter(|t| !t.is_empty());
+    let source = text.unwrap_or(if first.instruction.is_empty() { &first.prompt } else { &first.instruction });
+    let words = first_words(source);
+    if words.is_empty() { language.pick("Untitled", "未命名").to_owned() } else { words }
+}
+
+/// At most 40 code points of a text on one line, cut between words where there are any.
+fn first_words(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let room = TITLE.saturating_sub(line.chars().count() + usize::from(!line.is_empty()));
+        let long = word.chars().count() > room;
+        if long && !line.is_empty() {
+            line.push('…');
+            return line;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(word.chars().take(room));
+        if long {
+            line.push('…');
+            return line;
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use protocol::{AdapterManifest, Task};
+
+    use super::*;
+
+    fn adapter() -> AdapterInfo {
+        AdapterInfo { name: "ie".into(), manifest: AdapterManifest::unknown("base"), rank: 16 }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_completion_is_the_raw_prompt_without_adapter() {
+        let drafts = drafts(&Ask::Complete { prompt: " Once\n".into() }, Some(&adapter())).unwrap();
+        assert_eq!((drafts[0].prompt.as_str(), &drafts[0].adapter, drafts[0].mode), (" Once\n", &None, Mode::Pretrain));
+        assert!(super::drafts(&Ask::Complete { prompt: " \n".into() }, None).unwrap_err().en.contains("empty"));
+    }
+
+    #[test]
+    fn an_extraction_is_one_templated_run_for_each_text() {
+        let ask = Ask::Extract { instruction: "Find".into(), texts: texts(&["a", " ", "b"]), schema: None };
+        let drafts = drafts(&ask, Some(&adapter())).unwrap();
+        let got: Vec<_> = drafts.iter().map(|d| (d.text.as_deref(), d.number, d.column)).collect();
+        assert_eq!(got, [(Some("a"), Some(1), Column::Tuned), (Some("b"), Some(2), Column::Tuned)]);
+        assert_eq!(drafts[1].prompt, extract::prompt::alpaca("Find", Some("b")));
+    }
+
+    #[test]
+    fn both_columns_of_a_comparison_get_the_same_prompt_unless_the_base_gets_the_text() {
+        let ask = |raw_base| Ask::Compare { instruction: "Find".into(), texts: texts(&["a"]), schema: None, raw_base };
+        let same = drafts(&ask(false), Some(&adapter())).unwrap();
+        assert_eq!((same[0].column, same[1].column), (Column::Base, Column::Tuned));
+        assert_eq!(same[0].prompt, same[1].prompt);
+        let raw = drafts(&ask(true), Some(&adapter())).unwrap();
+        assert_eq!((raw[0].prompt.as_str(), raw[0].mode), ("a", Mode::Pretrain));
+        assert!(drafts(&ask(false), None).unwrap_err().en.contains("--adapter"));
+    }
+
+    #[test]
+    fn an_empty_instruction_is_made_from_the_types() {
+        let schema = |types: &[&str]| {
+            Some(SchemaChoice { task: Task::Entities, language: Language::En, types: texts(types), roles: vec![] })
+        };
+        let ask = |schema| Ask::Extract { instruction: String::new(), texts: texts(&["Ada"]), schema };
+        let made = drafts(&ask(schema(&["person"])), Some(&adapter())).unwrap();
+        assert!(made[0].instruction.contains("person"), "{}", made[0].instruction);
+        assert!(drafts(&ask(schema(&[])), None).unwrap_err().en.contains("at least one type"));
+        assert!(drafts(&ask(None), None).unwrap_err().en.contains("instruction is empty"));
+    }
+
+    #[test]
+    fn too_many_and_too_long_are_refused_with_the_limit() {
+        let many = Ask::Extract { instruction: "x".into(), texts: vec!["a".into(); 51], schema: None };
+        let refused = drafts(&many, None).unwrap_err();
+        assert!(refused.en.contains("51 texts") && refused.zh.contains("51 段"), "{refused:?}");
+        let long = Ask::Complete { prompt: "a".repeat(MAX_CHARS + 1) };
+        assert!(drafts(&long, None).unwrap_err().en.contains("200001 characters"));
+    }
+
+    #[test]
+    fn titles_are_first_words() {
+        assert_eq!(first_words("  Ada \n Lovelace "), "Ada Lovelace");
+        assert_eq!(
+            first_words("The quick brown fox jumps over the lazy dog again"),
+            "The quick brown fox jumps over the lazy…"
+        );
+        assert_eq!(first_words(&"字".repeat(50)), format!("{}…", "字".repeat(40)));
+    }
+}

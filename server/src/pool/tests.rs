@@ -1,0 +1,281 @@
+//! The way of a run, with a generator that says what it is told to.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+
+use app::services::Services;
+use engine::{CancelHandle, EngineEvent, Outcome};
+use protocol::{AdapterManifest, Ask, Column, FinishReason, Language, Mode, Parameters, Timings, view::ModelInfo};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{defaults::Defaults, services::Studio};
+
+const ME: Owner = Owner(1);
+
+/// Keeps every sink; the test speaks through them. Prompts with "long" in them are too long.
+#[derive(Default)]
+struct Puppet {
+    asked: Mutex<Vec<(GenerateRequest, engine::Sink, CancelHandle)>>,
+}
+
+impl Puppet {
+    fn say(&self, run: usize, event: EngineEvent) {
+        (self.asked.lock().unwrap()[run].1)(event);
+    }
+
+    fn requests(&self) -> Vec<GenerateRequest> {
+        self.asked.lock().unwrap().iter().map(|(request, ..)| request.clone()).collect()
+    }
+}
+
+impl Generator for Puppet {
+    fn submit(&self, request: GenerateRequest, sink: engine::Sink) -> Result<CancelHandle, SubmitError> {
+        if request.prompt.contains("refuse") {
+            return Err(SubmitError::Stopping);
+        }
+        let handle = CancelHandle::default();
+        self.asked.lock().unwrap().push((request, sink, handle.clone()));
+        Ok(handle)
+    }
+
+    fn check(&self, request: &GenerateRequest) -> Result<u32, SubmitError> {
+        if request.prompt.contains("long") { Err(SubmitError::PromptTooLong { tokens: 9, limit: 8 }) } else { Ok(3) }
+    }
+
+    fn model(&self) -> ModelInfo {
+        let (name, format, backend) = ("m".into(), "F32".into(), "puppet".into());
+        ModelInfo { name, format, context_length: 8, parameters: 1, backend }
+    }
+
+    fn adapters(&self) -> Vec<AdapterInfo> {
+        vec![AdapterInfo { name: "ie".into(), manifest: AdapterManifest::unknown("m"), rank: 1 }]
+    }
+
+    fn drain(&self, _limit: Duration) {}
+}
+
+struct Server {
+    _folder: TempDir,
+    puppet: Arc<Puppet>,
+    store: Store,
+    pool: Pool,
+}
+
+async fn server(capacity: usize) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
+    let puppet = Arc::new(Puppet::default());
+    let pool = Pool::start(Arc::clone(&puppet) as Arc<dyn Generator>, store.clone(), Arc::default(), capacity);
+    Server { _folder: folder, puppet, store, pool }
+}
+
+fn request(ask: Ask) -> StartRuns {
+    StartRuns { session: None, ask, parameters: Parameters::published(Mode::Lora), language: Language::En }
+}
+
+fn complete(prompt: &str) -> StartRuns {
+    request(Ask::Complete { prompt: prompt.into() })
+}
+
+fn compare(texts: &[&str]) -> StartRuns {
+    let texts = texts.iter().map(|t| (*t).to_owned()).collect();
+    request(Ask::Compare { instruction: "Find".into(), texts, schema: None, raw_base: false })
+}
+
+fn done(finish_reason: FinishReason, text: &str) -> EngineEvent {
+    EngineEvent::Done(Outcome {
+        finish_reason,
+        error: None,
+        text: text.into(),
+        prompt_tokens: 3,
+        completion_tokens: 2,
+        timings: Timings::default(),
+    })
+}
+
+#[tokio::test]
+async fn a_run_is_on_disk_before_the_engine_has_it_and_when_it_ends() {
+    let s = server(8).await;
+    let started = s.pool.run(ME, complete("Once upon a time")).await.unwrap();
+    let stored = s.store.session(1, &started.session).await.unwrap();
+    assert_eq!((stored.runs[0].status, stored.title.as_str()), (RunStatus::Queued, "Once upon a time"));
+    assert_eq!(stored.runs[0].parameters.seed, s.puppet.requests()[0].parameters.seed);
+    assert!(stored.runs[0].parameters.seed.is_some());
+
+    s.puppet.say(0, EngineEvent::Started { prompt_tokens: 3, queue_ms: 0.0 });
+    s.puppet.say(0, EngineEvent::Text { at: 0, text: " there".into(), completion_tokens: 1 });
+    let id = &started.runs[0].id;
+    let mut text = String::new();
+    for _ in 0..100 {
+        text = s.store.run(1, id).await.unwrap().text;
+        if !text.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(text, " there", "text so far is stored while the run goes on");
+
+    s.puppet.say(0, done(FinishReason::Stop, " there was"));
+    s.pool.settle(Duration::from_secs(5)).await;
+    let run = s.store.run(1, id).await.unwrap();
+    assert_eq!((run.status, run.text.as_str(), run.completion_tokens), (RunStatus::Finished, " there was", 2));
+}
+
+#[tokio::test]
+async fn both_columns_get_the_same_prompt_seed_and_time() {
+    let s = server(8).await;
+    let started = s.pool.run(ME, compare(&["Ada", "Bob"])).await.unwrap();
+    let asked = s.puppet.requests();
+    assert_eq!(asked.len(), 4);
+    assert_eq!((&asked[0].adapter, asked[1].adapter.as_deref()), (&None, Some("ie")));
+    assert_eq!((&asked[0].prompt, &asked[0].parameters), (&asked[1].prompt, &asked[1].parameters));
+    let columns: Vec<Column> = started.runs.iter().map(|r| r.column).collect();
+    assert_eq!(columns, [Column::Base, Column::Tuned, Column::Base, Column::Tuned]);
+    assert!(started.runs.iter().all(|r| r.created_at == started.runs[0].created_at));
+    assert_eq!(started.documents.len(), 2);
+}
+
+#[tokio::test]
+async fn a_text_that_the_session_has_is_used_again() {
+    let s = server(8).await;
+    let first = s.pool.run(ME, compare(&["Ada"])).await.unwrap();
+    let again = StartRuns { session: Some(first.session.clone()), ..compare(&["Bob", "Ada"]) };
+    let second = s.pool.run(ME, again).await.unwrap();
+    assert_eq!(second.session, first.session);
+    assert_eq!(second.documents.len(), 2);
+    assert_eq!(second.documents[1].id, first.documents[0].id);
+    assert_eq!(s.store.session(1, &first.session).await.unwrap().documents.len(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_as_a_whole_with_nothing_stored() {
+    let s = server(8).await;
+    let refused = |error: ServiceError| error.to_string();
+    let error = s.pool.run(ME, compare(&["Ada", "too long"])).await.unwrap_err();
+    assert_eq!(
+        error.sentence(Language::Zh),
+        "第 2 段文本：提示有 9 个词元，而模型最多能读 8 个（含回答）。请至少缩短 2 个词元。"
+    );
+    let error = refused(s.pool.run(ME, compare(&["Ada", "too long"])).await.unwrap_err());
+    assert!(error.starts_with("Text 2: The prompt has 9 tokens"), "{error}");
+    let mut hot = complete("x");
+    hot.parameters.temperature = 7.0;
+    assert!(refused(s.pool.run(ME, hot).await.unwrap_err()).contains("from 0 to 2"));
+    let lost = StartRuns { session: Some("no such".into()), ..complete("x") };
+    assert!(matches!(s.pool.run(ME, lost).await.unwrap_err(), ServiceError::NotFound(_)));
+    assert!(s.store.sessions(1, "").await.unwrap().is_empty());
+    assert!(s.puppet.requests().is_empty());
+    assert!(s.pool.admit(8).is_ok(), "refused runs take no places");
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_before_anything_is_stored() {
+    let s = server(3).await;
+    let started = s.pool.run(ME, compare(&["Ada"])).await.unwrap();
+    let error = s.pool.run(ME, compare(&["Bob"])).await.unwrap_err();
+    assert_eq!(error, ServiceError::Busy { waiting: 2 });
+    assert_eq!(s.store.sessions(1, "").await.unwrap().len(), 1);
+    s.puppet.say(0, done(FinishReason::Stop, "a"));
+    s.puppet.say(1, done(FinishReason::Stop, "b"));
+    s.pool.settle(Duration::from_secs(5)).await;
+    assert!(s.pool.run(ME, StartRuns { session: Some(started.session), ..compare(&["Bob"]) }).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stopped_run_keeps_its_text() {
+    let s = server(8).await;
+    let started = s.pool.run(ME, complete("Once")).await.unwrap();
+    let id = &started.runs[0].id;
+    s.pool.stop(Owner(2), id);
+    assert!(!s.puppet.asked.lock().unwrap()[0].2.is_cancelled(), "another's stop does nothing");
+    s.pool.stop(ME, id);
+    assert!(s.puppet.asked.lock().unwrap()[0].2.is_cancelled());
+    s.puppet.say(0, done(FinishReason::Cancelled, " upon"));
+    s.pool.settle(Duration::from_secs(5)).await;
+    let run = s.store.run(1, id).await.unwrap();
+    assert_eq!((run.status, run.text.as_str()), (RunStatus::Cancelled, " upon"));
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_after_all_ends_as_failed() {
+    let s = server(8).await;
+    let started = s.pool.run(ME, complete("refuse me")).await.unwrap();
+    s.pool.settle(Duration::from_secs(5)).await;
+    let run = s.store.run(1, &started.runs[0].id).await.unwrap();
+    assert_eq!((run.status, run.error), (RunStatus::Failed, Some(SubmitError::Stopping.to_string())));
+}
+
+#[tokio::test]
+async fn a_refused_run_keeps_the_sentence_in_the_persons_language() {
+    let s = server(8).await;
+    let asked = StartRuns { language: Language::Zh, ..complete("refuse me") };
+    let started = s.pool.run(ME, asked.clone()).await.unwrap();
+    s.pool.settle(Duration::from_secs(5)).await;
+    let stored = async |id: &str| s.store.run(1, id).await.unwrap().error.unwrap();
+    assert_eq!(stored(&started.runs[0].id).await, "服务器正在停止，不再接受新的运行。");
+    let kept = s.pool.keep_refused(ME, asked, &ServiceError::Busy { waiting: 3 }).await.unwrap();
+    assert!(stored(&kept.runs[0].id).await.starts_with("服务器繁忙，有 3 个"));
+}
+
+#[tokio::test]
+async fn a_form_that_cannot_be_run_is_kept_with_the_reason() {
+    let s = server(8).await;
+    let reason = ServiceError::invalid("It is too long.", "太长了。");
+    let started = s.pool.keep_refused(ME, complete("too long"), &reason).await.unwrap();
+    let run = s.store.run(1, &started.runs[0].id).await.unwrap();
+    assert_eq!((run.status, run.prompt.as_str()), (RunStatus::Failed, "too long"));
+    assert_eq!(run.error.as_deref(), Some("It is too long."));
+    assert!(s.pool.keep_refused(ME, complete(" "), &reason).await.is_err(), "nothing to keep");
+}
+
+fn studio(s: &Server) -> Studio {
+    Studio {
+        pool: s.pool.clone(),
+        store: s.store.clone(),
+        hub: Arc::clone(&s.pool.hub),
+        defaults: Defaults::of(None, None),
+        public_url: None,
+        own_url: "http://127.0.0.1:7860".into(),
+        warmup: std::sync::OnceLock::new(),
+        warming: false.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_sent_to_others_once_its_runs_have_ended_with_the_newest_note() {
+    let s = server(8).await;
+    let studio = studio(&s);
+    let id = s.pool.run(ME, complete("Once")).await.unwrap().session;
+    s.puppet.say(0, EngineEvent::Started { prompt_tokens: 3, queue_ms: 0.0 });
+    let refused = studio.share(ME, &id, "", "").await.unwrap_err();
+    assert!(refused.sentence(Language::En).contains("still going on"), "{refused}");
+    assert!(refused.sentence(Language::Zh).contains("未结束"));
+    assert_eq!(studio.preview(ME, &id).await.unwrap_err(), refused);
+
+    s.puppet.say(0, done(FinishReason::Stop, " upon"));
+    s.pool.settle(Duration::from_secs(5)).await;
+    assert_eq!(studio.session(ME, &id).await.unwrap().runs[0].text, " upon");
+    assert_eq!(studio.preview(ME, &id).await.unwrap().note, "");
+    studio.share(ME, &id, "first", "").await.unwrap();
+    let newest = studio.share(ME, &id, "second", "").await.unwrap();
+    let preview = studio.preview(ME, &id).await.unwrap();
+    assert_eq!((preview.note.as_str(), preview.session.shares.len()), ("second", 0));
+    studio.revoke(ME, &newest.id).await.unwrap();
+    assert_eq!(studio.preview(ME, &id).await.unwrap().note, "first");
+}
+
+#[tokio::test]
+async fn nothing_is_warming_where_there_is_nothing_to_warm() {
+    let s = server(8).await;
+    let studio = Arc::new(studio(&s));
+    crate::warmup::start(Arc::clone(&studio));
+    for _ in 0..100 {
+        if !studio.bench().await.unwrap().warming {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let bench = studio.bench().await.unwrap();
+    assert_eq!((bench.warming, bench.warmup), (false, None), "the adapter was taught none of the examples");
+}

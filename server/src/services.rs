@@ -1,0 +1,246 @@
+//! What the pages ask for, answered from pool, hub and store.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use app::services::{Owner, ServiceError, Services};
+use async_trait::async_trait;
+use protocol::{
+    Bench, Judgement, RunView, Sentence, SessionSummary, SessionView, StartRuns, Started,
+    view::{NewShare, ShareView, Snapshot, WarmUp},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    assets,
+    defaults::Defaults,
+    hub::Hub,
+    pool::{Pool, refused_by_store},
+    store::{Store, StoreError, new_id, now_ms},
+};
+
+/// The longest title and note, in code points.
+const MAX_TITLE: usize = 200;
+const MAX_NOTE: usize = 4000;
+
+/// The services of a running server.
+pub struct Studio {
+    /// Where runs go.
+    pub pool: Pool,
+    /// What is kept.
+    pub store: Store,
+    /// What goes on.
+    pub hub: Arc<Hub>,
+    /// Sampling parameters that a person starts from.
+    pub defaults: Defaults,
+    /// The address in links, when one was configured.
+    pub public_url: Option<String>,
+    /// The address the server listens on, for links of askers whose own address is not known.
+    pub own_url: String,
+    /// The first example's answer, once it is there.
+    pub warmup: OnceLock<WarmUp>,
+    /// Whether that answer is being made.
+    pub warming: AtomicBool,
+}
+
+#[async_trait]
+impl Services for Studio {
+    async fn bench(&self) -> Result<Bench, ServiceError> {
+        // Read first: once it is false, an answer that was made is there.
+        let warming = self.warming.load(Ordering::Acquire);
+        Ok(Bench {
+            model: self.pool.generator().model(),
+            adapter: self.pool.adapter(),
+            pretrain: self.defaults.pretrain.clone(),
+            lora: self.defaults.lora.clone(),
+            examples: assets::examples().to_vec(),
+            gallery: assets::gallery().to_vec(),
+            warmup: self.warmup.get().cloned(),
+            warming,
+        })
+    }
+
+    async fn start(&self, owner: Owner, request: StartRuns) -> Result<Started, ServiceError> {
+        self.pool.run(owner, request).await
+    }
+
+    async fn stop(&self, owner: Owner, runs: Vec<String>) -> Result<(), ServiceError> {
+        runs.iter().for_each(|run| self.pool.stop(owner, run));
+        Ok(())
+    }
+
+    async fn run(&self, owner: Owner, run: &str) -> Result<RunView, ServiceError> {
+        // The hub first: a run that ends in between is then found in the store, whole.
+        match self.hub.get(owner.0, run) {
+            Some(live) => Ok(live.view()),
+            None => self.store.run(owner.0, run).await.map_err(refused_by_store),
+        }
+    }
+
+    async fn sessions(&self, owner: Owner, search: &str) -> Result<Vec<SessionSummary>, ServiceError> {
+        self.store.sessions(owner.0, search).await.map_err(refused_by_store)
+    }
+
+    async fn session(&self, owner: Owner, session: &str) -> Result<SessionView, ServiceError> {
+        let mut view = self.store.session(owner.0, session).await.map_err(refused_by_store)?;
+        for run in view.runs.iter_mut().filter(|run| !run.status.is_final()) {
+            // A run that the hub does not have any more has ended since the session was read.
+            *run = self.run(owner, &run.id).await?;
+        }
+        Ok(view)
+    }
+
+    async fn rename(&self, owner: Owner, session: &str, title: &str) -> Result<(), ServiceError> {
+        let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
+        if title.is_empty() {
+            return Err(ServiceError::invalid(
+                "The title is empty: give the session a name.",
+                "标题为空：请给会话起个名字。",
+            ));
+        }
+        bounded(("title", "标题"), &title, MAX_TITLE)?;
+        self.store.rename(owner.0, session, &title).await.map_err(refused_by_store)
+    }
+
+    async fn set_deleted(&self, owner: Owner, session: &str, deleted: bool) -> Result<(), ServiceError> {
+        self.store.set_deleted(owner.0, session, deleted).await.map_err(refused_by_store)
+    }
+
+    async fn judge(&self, owner: Owner, document: &str, judgement: Judgement) -> Result<(), ServiceError> {
+        self.store.judge(owner.0, document, &judgement).await.map_err(refused_by_store)
+    }
+
+    async fn unjudge(&self, owner: Owner, document: &str, key: &str) -> Result<(), ServiceError> {
+        self.store.unjudge(owner.0, document, key).await.map_err(refused_by_store)
+    }
+
+    async fn share(&self, owner: Owner, session: &str, note: &str, origin: &str) -> Result<NewShare, ServiceError> {
+        bounded(("note", "备注"), note, MAX_NOTE)?;
+        let snapshot = Snapshot { note: note.to_owned(), ..self.preview(owner, session).await? };
+        let (id, token) = (new_id(), new_token());
+        self.store.insert_share(owner.0, &id, &hash(&token), &snapshot).await.map_err(refused_by_store)?;
+        let base = match &self.public_url {
+            Some(url) => url.as_str(),
+            None => origin_of(origin).unwrap_or(&self.own_url),
+        };
+        let base = base.trim_end_matches('/');
+        Ok(NewShare { id, url: format!("{base}/s/{token}"), local_only: is_local(base) })
+    }
+
+    async fn annotate(&self, owner: Owner, share: &str, note: &str) -> Result<ShareView, ServiceError> {
+        bounded(("note", "备注"), note, MAX_NOTE)?;
+        self.store.annotate(owner.0, share, note).await.map_err(refused_by_store)
+    }
+
+    async fn revoke(&self, owner: Owner, share: &str) -> Result<(), ServiceError> {
+        self.store.revoke(owner.0, share).await.map_err(refused_by_store)
+    }
+
+    async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError> {
+        self.store.snapshot(&hash(token)).await.map_err(|error| match error {
+            StoreError::Missing(_) => ServiceError::NotFound(Sentence::new(
+                "This link shows nothing: it was closed by its author, or is not complete. Ask for a new one.",
+                "此链接没有内容：已被作者关闭，或链接不完整。请索取新链接。",
+            )),
+            error => refused_by_store(error),
+        })
+    }
+}
+
+impl Studio {
+    /// A session as it would be shared, without storing anything: for the file that is downloaded. The note is that
+    /// of its newest open link, if there is one.
+    ///
+    /// # Errors
+    /// It is not the owner's, or a run of it has not ended.
+    pub async fn preview(&self, owner: Owner, session: &str) -> Result<Snapshot, ServiceError> {
+        let mut session = self.session(owner, session).await?;
+        if session.runs.iter().any(|run| !run.status.is_final()) {
+            return Err(ServiceError::invalid(
+                "A run of this session is still going on, and what is sent would stay as it is now. Wait for its end \
+                 or stop it, then try again.",
+                "此会话还有运行未结束，而发出的内容不会再更新。请等它结束或先停止它，然后再试。",
+            ));
+        }
+        let note = session.shares.drain(..).next_back().map(|share| share.note).unwrap_or_default();
+        Ok(Snapshot { note, shared_at: now_ms(), session })
+    }
+}
+
+fn bounded((en, zh): (&str, &str), text: &str, limit: usize) -> Result<(), ServiceError> {
+    let chars = text.chars().count();
+    if chars > limit {
+        return Err(ServiceError::invalid(
+            format!("The {en} has {chars} characters; at most {limit} are allowed. Shorten it."),
+            format!("{zh}有 {chars} 个字符，最多 {limit} 个，请缩短。"),
+        ));
+    }
+    Ok(())
+}
+
+/// 192 random bits as 32 characters that need no escaping in an address.
+pub fn new_token() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let random: [u8; 32] = rand::random();
+    random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect()
+}
+
+/// The only form in which a token is kept.
+pub fn hash(token: &str) -> String {
+    format!("{:x}", Sha256::digest(token.as_bytes()))
+}
+
+/// An asker's own address, if it is one: scheme, host and port, nothing else.
+fn origin_of(origin: &str) -> Option<&str> {
+    let uri: axum::http::Uri = origin.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|s| matches!(*s, "http" | "https"))?;
+    let bare = format!("{scheme}://{}", uri.authority()?);
+    (origin.trim_end_matches('/') == bare && !bare.contains('@')).then_some(origin)
+}
+
+/// Whether only this computer can open an address.
+pub fn is_local(url: &str) -> bool {
+    let Some(host) = url.parse::<axum::http::Uri>().ok().and_then(|u| u.host().map(str::to_owned)) else {
+        return false;
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(loopback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_long_safe_in_addresses_and_never_the_same() {
+        let (a, b) = (new_token(), new_token());
+        assert_eq!(a.len(), 32);
+        assert!(a.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+        assert_ne!(a, b);
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn only_an_origin_becomes_the_address_of_a_link() {
+        assert_eq!(origin_of("http://studio.example:7860"), Some("http://studio.example:7860"));
+        for bad in ["", "javascript:alert(1)", "http://a.example/path", "http://user@a.example", "a.example", "null"] {
+            assert_eq!(origin_of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_this_computer_is_local() {
+        for local in ["http://localhost:7860", "http://127.0.0.1", "http://[::1]:80"] {
+            assert!(is_local(local), "{local}");
+        }
+        for open in ["http://192.168.1.4:7860", "https://studio.example"] {
+            assert!(!is_local(open), "{open}");
+        }
+    }
+}
