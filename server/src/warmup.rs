@@ -6,7 +6,7 @@ use engine::{EngineEvent, GenerateRequest};
 use protocol::{Column, Mode, RunStatus, RunView, SchemaChoice, view::WarmUp};
 use tokio::sync::oneshot;
 
-use crate::{assets, hub::LiveRun, services::Studio, store::now_ms};
+use crate::{assets, hub::LiveRun, pool::plan, services::Studio, store::now_ms};
 
 /// Runs it in the background; the answer is kept in memory only. Without adapter, or with one that was not taught the
 /// example's schema, there is none.
@@ -29,6 +29,15 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
     let mut parameters = studio.defaults.lora.clone();
     parameters.seed.get_or_insert(0);
     let prompt = extract::prompt::alpaca(&taught.instruction, Some(&example.text));
+    let schema = SchemaChoice {
+        task: taught.task,
+        language: taught.language,
+        types: taught.types.clone(),
+        roles: taught.roles.clone(),
+    };
+    let guide = plan::guide(Some(&adapter), Some(&schema), &taught.instruction, &example.text);
+    let guide = guide.filter(|_| parameters.guided);
+    parameters.guided = guide.is_some();
     let view = RunView {
         id: "warmup".into(),
         session: String::new(),
@@ -37,12 +46,7 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         column: Column::Tuned,
         model: studio.pool.generator().model().name,
         adapter: Some(adapter.name.clone()),
-        schema: Some(SchemaChoice {
-            task: taught.task,
-            language: taught.language,
-            types: taught.types.clone(),
-            roles: taught.roles.clone(),
-        }),
+        schema: Some(schema),
         instruction: taught.instruction.clone(),
         prompt: prompt.clone(),
         parameters: parameters.clone(),
@@ -65,7 +69,7 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
             let _ = said.send(outcome);
         }
     };
-    let request = GenerateRequest { prompt, adapter: Some(adapter.name), parameters };
+    let request = GenerateRequest { guide, ..GenerateRequest::new(prompt, Some(adapter.name), parameters) };
     if let Err(error) = studio.pool.generator().submit(request, Box::new(sink)) {
         tracing::warn!(%error, "the example could not be run");
         return None;

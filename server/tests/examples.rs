@@ -28,11 +28,11 @@ fn every_example_finds_what_it_is_offered_for() {
             roles: taught.roles.clone(),
         };
         let instruction = extract::prompt::instruction(Some(&adapter.manifest), &choice);
-        let request = GenerateRequest {
-            prompt: extract::prompt::alpaca(&instruction, Some(&example.text)),
-            adapter: Some(adapter.name.clone()),
-            parameters: Parameters::published(Mode::Lora).with(&adapter.manifest.decoding),
-        };
+        let request = GenerateRequest::new(
+            extract::prompt::alpaca(&instruction, Some(&example.text)),
+            Some(adapter.name.clone()),
+            Parameters::published(Mode::Lora).with(&adapter.manifest.decoding),
+        );
         let answer = engine.generate(request, |_| {}).unwrap();
         let title = &example.title.en;
         assert_eq!(answer.finish_reason, FinishReason::Stop, "{title}: {}", answer.text);

@@ -35,9 +35,9 @@ fn page() -> String {
     for spec in PARAMETERS {
         let _ = writeln!(
             page,
-            "| `{}` | `--{}` | {} | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} | {} |",
             spec.name,
-            spec.flag(),
+            if spec.kind == ParameterKind::Switch { "–".into() } else { format!("`--{}`", spec.flag()) },
             range(spec),
             default(&pretrain, spec),
             default(&lora, spec),
@@ -64,9 +64,11 @@ The page shows the values that result, before the run and after it. A value out 
 range; it is never moved silently.
 
 **What is different from the original.** There, sampling was never switched on, so temperature, top-p and top-k
-changed nothing: it was a search with 2 or 3 beams. Here they do what they say, and this version searches with one
-beam. The repetition penalty is over the tokens of prompt and answer, once for each distinct token: a positive logit
-is divided by it, a negative one multiplied.
+changed nothing: it was a search with 2 or 3 beams. Here they do what they say, and the beams are yours to choose: with
+more than one nothing is sampled, as in the original. The repetition penalty is over the tokens of prompt and answer,
+once for each distinct token: a positive logit is divided by it, a negative one multiplied; in a search with beams it
+changes log-probabilities, as in Hugging Face's transformers. The scores change in this order: bias, repetition
+penalty, presence and frequency penalty, what a guide forbids, temperature, top-k, top-p, min-p.
 ";
 
 fn range(spec: &ParameterSpec) -> String {
@@ -76,6 +78,7 @@ fn range(spec: &ParameterSpec) -> String {
             format!("{min} to {max}{}", if whole { ", whole" } else { "" })
         }
         ParameterKind::OptionalWhole => "whole, or empty".into(),
+        ParameterKind::Switch => "on or off".into(),
         ParameterKind::Strings => format!("up to {MAX_STOPS} strings of up to {MAX_STOP_CHARS} characters"),
     }
 }
@@ -99,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_has_a_row_with_its_flag() {
-        for spec in PARAMETERS {
+    fn every_parameter_but_a_switch_has_a_row_with_its_flag() {
+        for spec in PARAMETERS.iter().filter(|spec| spec.kind != ParameterKind::Switch) {
             assert!(page().contains(&format!("| `{}` | `--{}` |", spec.name, spec.flag())), "{}", spec.name);
         }
     }

@@ -20,15 +20,11 @@ pub fn run_tests(filter: &[String]) -> Result<()> {
     run(program("node").arg("tests/run.mjs").args(filter).env("KNOWLM_BINARY", binary))
 }
 
-/// Prints this machine's speed.
+/// The binary.
 ///
 /// # Errors
-/// The binary is not built, or its `bench` fails.
-pub fn bench(args: &[String]) -> Result<()> {
-    run(program(built()?).arg("bench").args(args))
-}
-
-fn built() -> Result<PathBuf> {
+/// It is not built.
+pub fn built() -> Result<PathBuf> {
     let binary = target_dir().join("release/knowlm");
     if !binary.is_file() {
         bail!("{} is not there: run `make build` first", binary.display());

@@ -3,6 +3,7 @@
 //! What must run before Rust can is in `scripts/setup.sh`; everything after that is here, so that it
 //! is typed, tested and the same on every machine.
 
+mod bench;
 mod browser;
 mod docs;
 mod e2e;
@@ -40,7 +41,7 @@ enum Command {
         /// Names of test files or parts of them; all when empty.
         filter: Vec<String>,
     },
-    /// Prints this machine's prefill and decode speed.
+    /// Prints this machine's prefill and decode speed, beside llama.cpp's where that is on the PATH.
     Bench {
         /// Passed on to `knowlm bench`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -71,7 +72,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         }
         Command::Model => model::fetch_default(),
         Command::E2e { filter } => e2e::run_tests(&filter),
-        Command::Bench { args } => e2e::bench(&args),
+        Command::Bench { args } => bench::bench(&args),
         Command::LintBrowser => browser::lint(),
         Command::Docs => docs::write(),
     }

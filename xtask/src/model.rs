@@ -44,6 +44,14 @@ pub fn fetch_default() -> Result<()> {
     Ok(())
 }
 
+/// Where the default model lies.
+///
+/// # Errors
+/// It is not known which it is, or where the data folder is.
+pub fn default_file() -> Result<PathBuf> {
+    Ok(models_folder()?.join(read_entry(&root().join(DEFAULT_ENTRY))?.file))
+}
+
 fn read_entry(path: &Path) -> Result<ModelEntry> {
     let json = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
     serde_json::from_slice(&json).with_context(|| format!("{} is no model entry", path.display()))

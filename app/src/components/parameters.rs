@@ -54,13 +54,19 @@ fn texts(parameters: &Parameters) -> BTreeMap<&'static str, String> {
 
 /// A labelled control for every parameter, with its range and a sentence of help.
 #[component]
-pub fn ParameterPanel(form: ParameterForm) -> impl IntoView {
+pub fn ParameterPanel(
+    form: ParameterForm,
+    /// Whether the page extracts: it alone has the switches.
+    #[prop(optional)]
+    extracts: bool,
+) -> impl IntoView {
     let i18n = use_i18n();
+    let shown = PARAMETERS.iter().filter(|spec| extracts || spec.kind != ParameterKind::Switch);
     view! {
         <details class="parameters" open>
             <summary>{t!(i18n, parameters)}</summary>
             <div class="fields">
-                {PARAMETERS.iter().map(|spec| view! { <Control spec form/> }).collect_view()}
+                {shown.map(|spec| view! { <Control spec form/> }).collect_view()}
             </div>
             <button type="button" class="quiet" disabled=move || !form.changed() on:click=move |_| form.reset()>
                 {t!(i18n, parameters_reset)}
@@ -111,6 +117,23 @@ fn Control(spec: &'static ParameterSpec, form: ParameterForm) -> impl IntoView {
             >{area(value())}</textarea>
         }
         .into_any(),
+        ParameterKind::Switch => {
+            let option = |choice: &'static str, en: &'static str, zh: &'static str| {
+                view! { <option value=choice selected=move || value() == choice>{move || language().pick(en, zh)}</option> }
+            };
+            view! {
+                <select
+                    id=field.clone() form="work" name=field.clone() data-testid=field.clone()
+                    prop:value=value
+                    aria-describedby=help_id.clone() aria-invalid=move || wrong().then_some("true")
+                    on:change=move |ev| set(event_target_value(&ev))
+                >
+                    {option("on", "On", "开")}
+                    {option("off", "Off", "关")}
+                </select>
+            }
+            .into_any()
+        }
     };
     view! {
         <div class="field" class:fixed=fixed title=move || spec.help_in(language())>

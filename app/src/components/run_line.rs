@@ -50,6 +50,10 @@ pub fn RunLine(run: Run) -> impl IntoView {
         let run = run.clone();
         move || run.with(|r| r.finish_reason.map(FinishReason::name))
     };
+    let guided = {
+        let run = run.clone();
+        move || run.with(|r| r.parameters.guided)
+    };
     let figures = move || {
         run.with(|r| {
             let mut parts = Vec::new();
@@ -58,6 +62,9 @@ pub fn RunLine(run: Run) -> impl IntoView {
             }
             if r.completion_tokens > 0 {
                 parts.push(fill(t_string!(i18n, figure_answer), &[("count", &r.completion_tokens)]));
+            }
+            if let Some(t) = r.timings.filter(|t| t.accepted > 0) {
+                parts.push(fill(t_string!(i18n, figure_guessed), &[("right", &t.accepted), ("all", &t.guessed)]));
             }
             if let Some(t) = r.timings {
                 if t.tokens_per_second > 0.0 {
@@ -79,6 +86,10 @@ pub fn RunLine(run: Run) -> impl IntoView {
             <span class=class>{state}</span>
             " "
             <span class="figures">{figures}</span>
+            {move || guided().then(|| view! {
+                " · "
+                <abbr class="figures" data-testid="guided" title=move || t_string!(i18n, figure_guided_help)>{t!(i18n, figure_guided)}</abbr>
+            })}
         </p>
     }
 }

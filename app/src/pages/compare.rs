@@ -32,6 +32,8 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let past = work.items.with_untracked(|items| Past::of(items));
     let last = work.items.with_untracked(|items| last_parameters(items));
     let schema = SchemaForm::new(&bench, past.schema);
+    // Columns are never guided, which is no change of the defaults.
+    let last = last.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
     let parameters = ParameterForm::new(bench.lora.clone(), last.as_ref().unwrap_or(&bench.lora));
     let text = RwSignal::new(past.text);
     let split = RwSignal::new(past.split);

@@ -54,6 +54,8 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let past = work.items.with_untracked(|items| Past::of(items));
     let last_parameters = work.items.with_untracked(|items| last_parameters(items));
     let schema = SchemaForm::new(&bench, past.schema);
+    // A run says whether it was guided; one with an instruction of its own never is, and the next may be without.
+    let last_parameters = last_parameters.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
     let parameters = ParameterForm::new(bench.lora.clone(), last_parameters.as_ref().unwrap_or(&bench.lora));
     let text = RwSignal::new(past.text);
     let split = RwSignal::new(past.split);
@@ -129,7 +131,7 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             <WarmUpResult example=bench.warmup.clone() warming=bench.warming examples=examples.get_value()/>
         </Show>
         </div>
-        <aside><ParameterPanel form=parameters/></aside>
+        <aside><ParameterPanel form=parameters extracts=true/></aside>
         </div>
     }
 }

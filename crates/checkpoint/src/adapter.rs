@@ -1,4 +1,4 @@
-//! LoRA adapters in PEFT format: `adapter_config.json`, `adapter_model.safetensors`, and our
+//! LoRA adapters in PEFT format: `adapter_config.json`, `adapter_model.safetensors` (or `.bin`), and our
 //! `manifest.json` that says what the adapter was taught.
 
 use std::{
@@ -8,13 +8,13 @@ use std::{
 };
 
 use protocol::AdapterManifest;
-use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use crate::{
     HuggingFaceError,
-    huggingface::{format_of, read_json},
+    huggingface::{read_json, stored_tensors},
     map::Mapped,
+    pytorch::StoredTensor,
 };
 
 /// Ranks beyond this are no low-rank adapters any more.
@@ -162,7 +162,7 @@ impl Adapter {
         }
         let rank = config.r as f64;
         let scale = config.lora_alpha / if config.use_rslora { rank.sqrt() } else { rank };
-        let path = weights_path(folder)?;
+        let path = weights_path(folder);
         let factors = read_factors(&path, shape)?;
         Ok(Self { rank: config.r, scale: scale as f32, factors, manifest: read_manifest(folder)? })
     }
@@ -194,15 +194,9 @@ fn unsupported(config: &Config) -> Option<String> {
     }
 }
 
-fn weights_path(folder: &Path) -> Result<PathBuf, AdapterError> {
-    let path = folder.join("adapter_model.safetensors");
-    if !path.is_file() && folder.join("adapter_model.bin").is_file() {
-        return Err(AdapterError::Unsupported {
-            path: folder.join("adapter_model.bin"),
-            reason: "it is a PyTorch file; convert it to adapter_model.safetensors first".into(),
-        });
-    }
-    Ok(path)
+fn weights_path(folder: &Path) -> PathBuf {
+    let (path, other) = (folder.join("adapter_model.safetensors"), folder.join("adapter_model.bin"));
+    if !path.is_file() && other.is_file() { other } else { path }
 }
 
 /// Either factor of a pair, as found in the file.
@@ -220,31 +214,35 @@ fn read_factors(
     let misfit =
         |tensor: &str, reason: String| AdapterError::DoesNotFit { path: path.into(), tensor: tensor.into(), reason };
     let map = Mapped::open(path).map_err(|source| AdapterError::Io { path: path.into(), source })?;
-    let file = SafeTensors::deserialize(map.bytes()).map_err(|e| damaged(e.to_string()))?;
     let mut pairs: BTreeMap<(usize, Projection), Pair> = BTreeMap::new();
-    for (name, view) in file.tensors() {
+    for StoredTensor { name, format, shape: dimensions, from, to } in stored_tensors(map.bytes(), path)? {
         let Some((layer, projection, is_a)) = parse_name(&name) else {
             return Err(misfit(&name, "changes a part of the model that adapters cannot change here".into()));
         };
-        if shape(layer, projection).is_none() {
+        let Some((outputs, inputs)) = shape(layer, projection) else {
             return Err(misfit(&name, format!("belongs to layer {layer}, which the base does not have")));
-        }
-        let Some(format) = format_of(view.dtype()) else {
-            return Err(HuggingFaceError::Unsupported {
-                path: path.into(),
-                tensor: name,
-                format: format!("{:?}", view.dtype()),
-            }
-            .into());
         };
-        let mut numbers = vec![0.0; view.shape().iter().product()];
-        format.dequantize(view.data(), &mut numbers);
+        // Before memory is taken for it: many names may stand for the same bytes.
+        let (fits, needed) = match (dimensions.as_slice(), is_a) {
+            ([rank, columns], true) => (*columns == inputs && *rank <= MAX_RANK, format!("[rank, {inputs}]")),
+            ([rows, rank], false) => (*rows == outputs && *rank <= MAX_RANK, format!("[{outputs}, rank]")),
+            (_, true) => (false, format!("[rank, {inputs}]")),
+            (_, false) => (false, format!("[{outputs}, rank]")),
+        };
+        if !fits {
+            return Err(misfit(&name, format!("is {dimensions:?}, the base needs {needed}")));
+        }
+        let Some(format) = format else {
+            return Err(HuggingFaceError::Unsupported { path: path.into(), tensor: name }.into());
+        };
+        let mut numbers = vec![0.0; dimensions.iter().product()];
+        format.dequantize(map.bytes().get(from..to).unwrap_or_default(), &mut numbers);
         if numbers.iter().any(|x| !x.is_finite()) {
             return Err(damaged(format!("tensor {name} holds numbers that are not finite")).into());
         }
         let pair = pairs.entry((layer, projection)).or_default();
         let half = if is_a { &mut pair.a } else { &mut pair.b };
-        *half = Some((name, view.shape().to_vec(), numbers));
+        *half = Some((name, dimensions, numbers));
     }
     if pairs.is_empty() {
         return Err(damaged("it holds no tensors".into()).into());
@@ -260,8 +258,8 @@ fn read_factors(
             (None, None) => continue,
         };
         let rank = a_shape.first().copied().unwrap_or(0);
-        if a_shape != [rank, inputs] || rank == 0 || rank > MAX_RANK {
-            return Err(misfit(&a_name, format!("is {a_shape:?}, the base needs [rank, {inputs}]")));
+        if rank == 0 {
+            return Err(misfit(&a_name, format!("is {a_shape:?}, a rank of at least 1 is needed")));
         }
         if b_shape != [outputs, rank] {
             return Err(misfit(&b_name, format!("is {b_shape:?}, the base needs [{outputs}, {rank}]")));
@@ -338,7 +336,7 @@ mod tests {
             error(&[(A, [4, 12]), (B, [8, 4])])
                 .ends_with(&format!("does not fit the base: tensor {A} is [4, 12], the base needs [rank, 16]"))
         );
-        assert!(error(&[(A, [4, 16]), (B, [9, 4])]).ends_with("is [9, 4], the base needs [8, 4]"));
+        assert!(error(&[(A, [4, 16]), (B, [9, 4])]).ends_with("is [9, 4], the base needs [8, rank]"));
         assert!(error(&[(A, [4, 16])]).contains("has no counterpart"));
         assert!(
             error(&[(&A.replace(".1.", ".2."), [4, 16])]).contains("belongs to layer 2, which the base does not have")
@@ -364,7 +362,8 @@ mod tests {
         }
         fs::write(dir.path().join("adapter_config.json"), CONFIG).unwrap();
         fs::remove_file(dir.path().join("adapter_model.safetensors")).unwrap();
-        fs::write(dir.path().join("adapter_model.bin"), "").unwrap();
-        assert!(open(dir.path()).unwrap_err().to_string().contains("convert it to adapter_model.safetensors first"));
+        assert!(open(dir.path()).unwrap_err().to_string().contains("adapter_model.safetensors cannot be read"));
+        fs::write(dir.path().join("adapter_model.bin"), "pickle").unwrap();
+        assert!(open(dir.path()).unwrap_err().to_string().contains("adapter_model.bin is no PyTorch file, or damaged"));
     }
 }

@@ -27,7 +27,7 @@ pub enum FindError {
     },
     /// There is no such adapter.
     #[error(
-        "There is no adapter \"{name}\". Looked for {}. An adapter is a folder with adapter_config.json and adapter_model.safetensors; give its path.",
+        "There is no adapter \"{name}\". Looked for {}. An adapter is a folder with adapter_config.json and adapter_model.safetensors or .bin; give its path.",
         list(.looked)
     )]
     NoAdapter {

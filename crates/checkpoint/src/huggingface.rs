@@ -1,4 +1,4 @@
-//! Hugging Face folders: `config.json`, `tokenizer.json` and safetensors shards.
+//! Hugging Face folders: `config.json`, a tokenizer, and weights in safetensors or PyTorch files.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,11 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{BlockFormat, TensorView, map::Mapped};
+use crate::{
+    BlockFormat, PyTorchError, TensorView,
+    map::Mapped,
+    pytorch::{self, StoredTensor},
+};
 
 /// No JSON file of a model folder is larger; tokenizers with big vocabularies reach some 20 MB.
 const MAX_JSON: u64 = 256 << 20;
@@ -33,23 +37,22 @@ pub enum HuggingFaceError {
         /// What the parser said.
         reason: String,
     },
+    /// A PyTorch file cannot be used.
+    #[error(transparent)]
+    PyTorch(#[from] PyTorchError),
     /// There are no weights we read.
-    #[error("{path} holds no model.safetensors and no model.safetensors.index.json{hint}")]
+    #[error("{path} holds no weights: neither model.safetensors nor pytorch_model.bin, nor an index of either")]
     NoWeights {
         /// The folder.
         path: PathBuf,
-        /// What to do when there are weights of another kind.
-        hint: &'static str,
     },
     /// A tensor has a number type that weights do not have.
-    #[error("{path}: tensor {tensor} has the type {format}; weights must be F32, F16 or BF16")]
+    #[error("{path}: tensor {tensor} has a type that weights do not have; they must be F32, F16 or BF16")]
     Unsupported {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its type.
-        format: String,
     },
     /// A tensor that the model needs is not there.
     #[error("{path} has no tensor {tensor}: it is no complete model of this architecture")]
@@ -78,7 +81,13 @@ pub struct Config {
     pub rms_norm_eps: f64,
     pub rope_theta: Option<f64>,
     pub rope_scaling: Option<serde_json::Value>,
+    /// What newer folders have in place of `rope_theta` and `rope_scaling`.
+    pub rope_parameters: Option<serde_json::Value>,
+    pub partial_rotary_factor: Option<f64>,
+    pub original_max_position_embeddings: Option<usize>,
     pub sliding_window: Option<usize>,
+    pub use_sliding_window: bool,
+    pub hidden_act: Option<String>,
     pub tie_word_embeddings: bool,
     pub bos_token_id: Option<serde_json::Value>,
     pub eos_token_id: Option<serde_json::Value>,
@@ -122,21 +131,16 @@ impl HuggingFace {
     fn add_shard(&mut self, path: PathBuf) -> Result<(), HuggingFaceError> {
         let map = Mapped::open(&path).map_err(|source| HuggingFaceError::Io { path: path.clone(), source })?;
         let shard = self.shards.len();
-        let start = map.bytes().as_ptr() as usize;
-        let parsed = SafeTensors::deserialize(map.bytes())
-            .map_err(|e| HuggingFaceError::Damaged { path: path.clone(), reason: e.to_string() })?;
-        for (name, view) in parsed.tensors() {
-            let Some(format) = format_of(view.dtype()) else {
+        for tensor in stored_tensors(map.bytes(), &path)? {
+            let Some(format) = tensor.format else {
                 // Old exports carry integer or boolean buffers; only weights are asked for.
                 continue;
             };
-            let columns = view.shape().last().copied().unwrap_or(1);
-            let rows = view.shape().iter().rev().skip(1).product();
-            let from = view.data().as_ptr() as usize - start;
-            let to = from + view.data().len();
+            let columns = tensor.shape.last().copied().unwrap_or(1);
+            let rows = tensor.shape.iter().rev().skip(1).fold(1usize, |n, d| n.saturating_mul(*d));
+            let StoredTensor { name, from, to, .. } = tensor;
             self.tensors.insert(name, Place { shard, format, rows, columns, from, to });
         }
-        drop(parsed);
         self.shards.push((path, map));
         Ok(())
     }
@@ -173,13 +177,29 @@ impl HuggingFace {
 }
 
 /// The storage format of a safetensors number type.
-pub(crate) fn format_of(dtype: Dtype) -> Option<BlockFormat> {
+fn format_of(dtype: Dtype) -> Option<BlockFormat> {
     match dtype {
         Dtype::F32 => Some(BlockFormat::F32),
         Dtype::F16 => Some(BlockFormat::F16),
         Dtype::BF16 => Some(BlockFormat::Bf16),
         _ => None,
     }
+}
+
+/// The tensors of a safetensors or PyTorch file, by the bytes of all of it.
+pub(crate) fn stored_tensors(bytes: &[u8], path: &Path) -> Result<Vec<StoredTensor>, HuggingFaceError> {
+    if path.extension().is_some_and(|e| e == "bin") {
+        return Ok(pytorch::tensors(bytes, path)?);
+    }
+    let start = bytes.as_ptr() as usize;
+    let parsed = SafeTensors::deserialize(bytes)
+        .map_err(|e| HuggingFaceError::Damaged { path: path.into(), reason: e.to_string() })?;
+    let stored = parsed.tensors().into_iter().map(|(name, view)| {
+        let from = view.data().as_ptr() as usize - start;
+        let (format, shape) = (format_of(view.dtype()), view.shape().to_vec());
+        StoredTensor { name, format, shape, from, to: from + view.data().len() }
+    });
+    Ok(stored.collect())
 }
 
 /// Reads a JSON file of bounded size.
@@ -194,19 +214,15 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HuggingFa
 }
 
 fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, HuggingFaceError> {
-    let single = folder.join("model.safetensors");
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let index_path = folder.join("model.safetensors.index.json");
-    if !index_path.is_file() {
-        let hint =
-            if folder.join("pytorch_model.bin").is_file() || folder.join("pytorch_model.bin.index.json").is_file() {
-                "; its weights are PyTorch files: convert them to safetensors first"
-            } else {
-                ""
-            };
-        return Err(HuggingFaceError::NoWeights { path: folder.into(), hint });
+    let is_there = |name: &&str| folder.join(name).is_file();
+    let all =
+        ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+    let Some(name) = all.iter().find(|name| is_there(name)) else {
+        return Err(HuggingFaceError::NoWeights { path: folder.into() });
+    };
+    let index_path = folder.join(name);
+    if !name.ends_with(".json") {
+        return Ok(vec![index_path]);
     }
     #[derive(Deserialize)]
     struct Index {
@@ -264,8 +280,7 @@ mod tests {
         fs::write(at("model.safetensors.index.json"), r#"{"weight_map": {"x": "../a.safetensors"}}"#).unwrap();
         assert!(HuggingFace::open(dir.path()).unwrap_err().to_string().contains("is not in the same folder"));
         fs::remove_file(at("model.safetensors.index.json")).unwrap();
-        fs::write(at("pytorch_model.bin"), "").unwrap();
-        assert!(HuggingFace::open(dir.path()).unwrap_err().to_string().contains("convert them to safetensors first"));
+        assert!(HuggingFace::open(dir.path()).unwrap_err().to_string().contains("holds no weights"));
     }
 
     #[test]

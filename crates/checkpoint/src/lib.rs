@@ -9,11 +9,15 @@ pub mod find;
 pub mod gguf;
 pub mod huggingface;
 mod map;
+pub mod pytorch;
+pub mod sentencepiece;
 
 pub use adapter::{Adapter, AdapterError, Projection};
 pub use blocks::BlockFormat;
 pub use gguf::{Gguf, GgufError};
 pub use huggingface::{HuggingFace, HuggingFaceError};
+pub use pytorch::PyTorchError;
+pub use sentencepiece::{SentencePiece, SentencePieceError};
 
 /// A tensor's bytes inside a mapped file.
 #[derive(Clone, Debug)]

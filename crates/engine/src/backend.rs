@@ -6,8 +6,16 @@ pub(crate) struct Segment<'a, C> {
     pub cache: &'a mut C,
     /// Index of the adapter to apply.
     pub adapter: Option<usize>,
-    /// Whether the scores after the last token are wanted.
-    pub scores: bool,
+    /// After how many of the last tokens scores are wanted.
+    pub scores: usize,
+}
+
+/// The unit in which caches take memory. Caches that began alike share pages until one of them writes to one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    /// Positions that it holds.
+    pub positions: usize,
+    pub bytes: usize,
 }
 
 /// Computes a model.
@@ -23,9 +31,24 @@ pub(crate) trait Backend: Send + 'static {
     fn length(cache: &Self::Cache) -> usize;
     /// Forgets all positions from `length` on.
     fn truncate(cache: &mut Self::Cache, length: usize);
-    /// Reads the tokens of each segment, and gives the scores of the next token for those that want them.
+    /// What caches are made of.
+    fn page(&self) -> Page;
+    /// The pages of a cache, as numbers that are equal for a page that caches share.
+    fn pages(cache: &Self::Cache) -> impl Iterator<Item = usize>;
+    /// Reads the tokens of each segment, and makes `scores` hold what they want: rows of the vocabulary's length, one
+    /// after the other, in the order of the segments. It is handed in so that its memory is used again.
     ///
     /// # Errors
     /// The device failed; nothing is known of the caches then.
-    fn forward(&mut self, segments: &mut [Segment<'_, Self::Cache>]) -> Result<Vec<Option<Vec<f32>>>, String>;
+    fn forward(&mut self, segments: &mut [Segment<'_, Self::Cache>], scores: &mut Vec<f32>) -> Result<(), String>;
+
+    /// The scores of each segment apart.
+    #[cfg(test)]
+    fn each(&mut self, segments: &mut [Segment<'_, Self::Cache>]) -> Result<Vec<Vec<f32>>, String> {
+        let mut scores = Vec::new();
+        self.forward(segments, &mut scores)?;
+        let wanted = |s: &Segment<'_, Self::Cache>| s.scores.min(s.tokens.len());
+        let vocabulary = scores.len() / segments.iter().map(wanted).sum::<usize>().max(1);
+        Ok(segments.iter().map(|s| scores.drain(..wanted(s) * vocabulary).collect()).collect())
+    }
 }

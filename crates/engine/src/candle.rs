@@ -4,7 +4,10 @@
 //! Its matrix products choose their order of additions by the number of rows, so results can differ in the
 //! last bits with the chunking; that is why nothing is remembered between its runs.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+};
 
 use candle_core::{
     Device, Module, Result, Tensor,
@@ -15,9 +18,9 @@ use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
 
 use crate::{
     EngineError,
-    backend::{Backend, Segment},
+    backend::{Backend, Page, Segment},
     config::{ModelConfig, Rotary},
-    weights::{Norm, Source, match_rotary, numbers},
+    weights::{Norm, Source, match_rotary, numbers, rounded},
 };
 
 /// Positions that a cache grows by.
@@ -46,15 +49,24 @@ impl Linear {
 struct Layer {
     attention_norm: Tensor,
     feed_forward_norm: Tensor,
+    /// Of each head's queries and keys, in models that have them.
+    head_norms: Option<[Tensor; 2]>,
     projections: Vec<Linear>,
 }
 
 /// Keys and values of each layer: `[1, heads, room, head size]`, of which `length` positions are filled.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct CandleCache {
     layers: Vec<(Tensor, Tensor)>,
     room: usize,
     length: usize,
+}
+
+impl Clone for CandleCache {
+    /// Without room: the tensors are written in place, so that a clone makes its own before it adds anything.
+    fn clone(&self) -> Self {
+        Self { layers: self.layers.clone(), room: 0, length: self.length }
+    }
 }
 
 /// A model computed by the tensor library.
@@ -81,15 +93,20 @@ impl CandleModel {
             for p in Projection::ALL {
                 let bias = source.bias(&config, layer, p)?.map(|b| vector(b, &device)).transpose()?;
                 let deltas = adapters.iter().map(|a| delta(a, layer, p, &config, &device)).collect::<Result<_>>();
-                projections.push(Linear {
-                    weight: matrix(&source.projection(&config, layer, p)?, &device)?,
-                    bias,
-                    deltas: deltas?,
-                });
+                let stored = source.projection(&config, layer, p)?;
+                let weight = match rounded(&stored, config.rounded_to, 1).zip(config.rounded_to) {
+                    Some((bytes, format)) => matrix(&TensorView { format, bytes: &bytes, ..stored }, &device)?,
+                    None => matrix(&stored, &device)?,
+                };
+                projections.push(Linear { weight, bias, deltas: deltas? });
             }
             layers.push(Layer {
                 attention_norm: norm(Norm::Attention)?,
                 feed_forward_norm: norm(Norm::FeedForward)?,
+                head_norms: match source.head_norms(&config, layer)? {
+                    Some([queries, keys]) => Some([vector(queries, &device)?, vector(keys, &device)?]),
+                    None => None,
+                },
                 projections,
             });
         }
@@ -125,8 +142,8 @@ impl CandleModel {
         let shape = (1, c.kv_heads, room, c.head_size);
         let larger = |old: Option<&Tensor>| {
             let new = Tensor::zeros(shape, candle_core::DType::F32, &self.device)?;
-            if let Some(old) = old {
-                new.slice_set(old, 2, 0)?;
+            if let Some(old) = old.filter(|_| cache.length > 0) {
+                new.slice_set(&old.narrow(2, 0, cache.length)?.contiguous()?, 2, 0)?;
             }
             Ok::<_, candle_core::Error>(new)
         };
@@ -144,7 +161,8 @@ impl CandleModel {
         let angles = || (from..from + count).flat_map(|p| self.config.frequencies.iter().map(move |f| p as f64 * f));
         let shape = (count, self.config.frequencies.len());
         let table = |f: fn(f64) -> f64| {
-            Tensor::from_vec(angles().map(|a| f(a) as f32).collect::<Vec<_>>(), shape, &self.device)
+            let numbers: Vec<f32> = angles().map(|a| (f(a) * self.config.turned_length) as f32).collect();
+            Tensor::from_vec(numbers, shape, &self.device)
         };
         Ok((table(f64::cos)?, table(f64::sin)?))
     }
@@ -154,8 +172,8 @@ impl CandleModel {
         tokens: &[u32],
         cache: &mut CandleCache,
         adapter: Option<usize>,
-        scores: bool,
-    ) -> Result<Option<Vec<f32>>> {
+        scores: usize,
+    ) -> Result<Vec<f32>> {
         let c = &self.config;
         let (n, from) = (tokens.len(), cache.length);
         let length = from + n;
@@ -177,8 +195,14 @@ impl CandleModel {
                 Rotary::Interleaved => rotary_emb::rope_i(&y, &cos, &sin),
                 Rotary::Halves => rotary_emb::rope(&y, &cos, &sin),
             };
-            let q = turn(heads(apply(Projection::Q, &normed)?, c.heads)?)?;
-            keys.slice_set(&turn(heads(apply(Projection::K, &normed)?, c.kv_heads)?)?, 2, from)?;
+            let mut q = heads(apply(Projection::Q, &normed)?, c.heads)?;
+            let mut k = heads(apply(Projection::K, &normed)?, c.kv_heads)?;
+            if let Some([queries, keys]) = &layer.head_norms {
+                q = ops::rms_norm(&q, queries, c.norm_epsilon)?;
+                k = ops::rms_norm(&k, keys, c.norm_epsilon)?;
+            }
+            let q = turn(q)?;
+            keys.slice_set(&turn(k)?, 2, from)?;
             values.slice_set(&heads(apply(Projection::V, &normed)?, c.kv_heads)?, 2, from)?;
             let k = keys.narrow(2, 0, length)?.squeeze(0)?;
             let v = values.narrow(2, 0, length)?.squeeze(0)?.contiguous()?;
@@ -196,11 +220,12 @@ impl CandleModel {
             x = (x + apply(Projection::Down, &hidden)?)?;
         }
         cache.length = length;
-        if !scores {
-            return Ok(None);
+        let scores = scores.min(n);
+        if scores == 0 {
+            return Ok(vec![]);
         }
-        let last = ops::rms_norm(&x.narrow(0, n - 1, 1)?.contiguous()?, &self.last_norm, c.norm_epsilon)?;
-        Ok(Some(self.head.forward(&last)?.flatten_all()?.to_vec1()?))
+        let last = ops::rms_norm(&x.narrow(0, n - scores, scores)?.contiguous()?, &self.last_norm, c.norm_epsilon)?;
+        self.head.forward(&last)?.flatten_all()?.to_vec1()
     }
 }
 
@@ -219,22 +244,32 @@ impl Backend for CandleModel {
         cache.length = cache.length.min(length);
     }
 
+    fn page(&self) -> Page {
+        let c = &self.config;
+        Page { positions: GROWTH, bytes: GROWTH * 2 * c.layers * c.kv_heads * c.head_size * size_of::<f32>() }
+    }
+
+    fn pages(cache: &CandleCache) -> impl Iterator<Item = usize> {
+        // The tensors' identity, and their pages' numbers.
+        let first = cache.layers.first().map(|(keys, _)| keys);
+        let room = first.and_then(|keys| keys.dim(2).ok()).unwrap_or(0);
+        let id = first.map_or(0, |keys| BuildHasherDefault::<DefaultHasher>::default().hash_one(keys.id()));
+        (0..room / GROWTH).map(move |page| (id as usize).wrapping_add(page))
+    }
+
     fn forward(
         &mut self,
         segments: &mut [Segment<'_, CandleCache>],
-    ) -> std::result::Result<Vec<Option<Vec<f32>>>, String> {
-        segments
-            .iter_mut()
-            .map(|s| {
-                if s.tokens.is_empty() {
-                    return Ok(None);
-                }
-                if s.cache.length + s.tokens.len() > self.config.context {
-                    return Err("a position is beyond the model's context".into());
-                }
-                self.segment(s.tokens, s.cache, s.adapter, s.scores).map_err(|e| e.to_string())
-            })
-            .collect()
+        scores: &mut Vec<f32>,
+    ) -> std::result::Result<(), String> {
+        scores.clear();
+        for s in segments.iter_mut().filter(|s| !s.tokens.is_empty()) {
+            if s.cache.length + s.tokens.len() > self.config.context {
+                return Err("a position is beyond the model's context".into());
+            }
+            scores.extend(self.segment(s.tokens, s.cache, s.adapter, s.scores).map_err(|e| e.to_string())?);
+        }
+        Ok(())
     }
 }
 

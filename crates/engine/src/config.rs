@@ -2,16 +2,22 @@
 
 use std::path::Path;
 
-use checkpoint::{Projection, gguf::Directory, huggingface};
+use checkpoint::{BlockFormat, Projection, gguf::Directory, huggingface};
 
-use crate::EngineError;
+use crate::{
+    EngineError,
+    rotary::{Scaling, yarn_length},
+};
+
+/// The most numbers a head can have.
+pub(crate) const MAX_HEAD: usize = 1024;
 
 /// How positions are turned into the query and key vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rotary {
     /// Neighbouring numbers form a pair: LLaMA models in GGUF files.
     Interleaved,
-    /// Number `i` and number `i + d/2` form a pair: Hugging Face checkpoints, and Qwen2 everywhere.
+    /// Number `i` and number `i + d/2` form a pair: Hugging Face checkpoints, and Qwen everywhere.
     Halves,
 }
 
@@ -30,6 +36,12 @@ pub(crate) struct ModelConfig {
     pub rotary: Rotary,
     /// Angle per position of each pair.
     pub frequencies: Vec<f64>,
+    /// What turned queries and keys are multiplied with.
+    pub turned_length: f64,
+    /// Whether each head's queries and keys are normalized before they are turned.
+    pub head_norms: bool,
+    /// What the projections are rounded to while loading, where they are stored unquantized.
+    pub rounded_to: Option<BlockFormat>,
 }
 
 impl ModelConfig {
@@ -50,7 +62,7 @@ impl ModelConfig {
         let architecture = d.text("general.architecture").unwrap_or("(none)");
         let rotary = match architecture {
             "llama" => Rotary::Interleaved,
-            "qwen2" => Rotary::Halves,
+            "qwen2" | "qwen3" => Rotary::Halves,
             other => return Err(wrong(unknown_architecture(other))),
         };
         let key = |name: &str| format!("{architecture}.{name}");
@@ -68,12 +80,8 @@ impl ModelConfig {
             return Err(wrong("it rotates only a part of each head, which is not supported".into()));
         }
         let base = d.number(&key("rope.freq_base")).unwrap_or(10000.0);
-        let scaling = d.text(&key("rope.scaling.type")).unwrap_or("none");
-        let stretch = match scaling {
-            "none" => 1.0,
-            "linear" => d.number(&key("rope.scaling.factor")).unwrap_or(1.0),
-            other => return Err(wrong(format!("its rotary scaling \"{other}\" is not supported"))),
-        };
+        let scaling = gguf_scaling(d, architecture).and_then(Scaling::checked).map_err(wrong)?;
+        let turns = scaling.turns(base, head_size);
         let mut context = size("context_length")?;
         if let Ok(window) = size("attention.sliding_window") {
             context = context.min(window);
@@ -89,7 +97,10 @@ impl ModelConfig {
             context,
             norm_epsilon: d.number(&key("attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32,
             rotary,
-            frequencies: frequencies(base, head_size, |_| 1.0 / stretch),
+            frequencies: turns.frequencies,
+            turned_length: turns.length,
+            head_norms: architecture == "qwen3",
+            rounded_to: None,
         }
         .checked()
         .map_err(wrong)
@@ -97,15 +108,34 @@ impl ModelConfig {
 
     pub(crate) fn from_huggingface(path: &Path, c: &huggingface::Config) -> Result<Self, EngineError> {
         let wrong = |reason: String| EngineError::Model { path: path.into(), reason };
-        if !["llama", "mistral", "qwen2"].contains(&c.model_type.as_str()) {
-            return Err(wrong(unknown_architecture(&c.model_type)));
+        // What their configurations mean where they do not say.
+        let default_context = match c.model_type.as_str() {
+            "llama" => 2048,
+            "mistral" => 131_072,
+            "qwen2" | "qwen3" => 32768,
+            other => return Err(wrong(unknown_architecture(other))),
+        };
+        if let Some(other) = c.hidden_act.as_deref().filter(|a| *a != "silu") {
+            return Err(wrong(format!("its activation is \"{other}\"; only silu is computed")));
         }
         if c.num_attention_heads == 0 {
             return Err(wrong("its config.json has no num_attention_heads".into()));
         }
         let head_size = c.head_dim.unwrap_or(c.hidden_size / c.num_attention_heads);
-        let scale = huggingface_scaling(c).map_err(wrong)?;
-        let window = c.sliding_window.filter(|_| c.model_type == "mistral").unwrap_or(usize::MAX);
+        let declared = Some(c.max_position_embeddings).filter(|n| *n > 0).unwrap_or(default_context);
+        let rope = c.rope_parameters.as_ref().or(c.rope_scaling.as_ref()).unwrap_or(&serde_json::Value::Null);
+        let scaling = huggingface_scaling(rope, c, declared).and_then(Scaling::checked).map_err(wrong)?;
+        let base = c.rope_theta.or_else(|| rope.get("rope_theta")?.as_f64()).unwrap_or(10000.0);
+        if head_size == 0 || head_size > MAX_HEAD {
+            return Err(wrong(format!("its heads have {head_size} numbers; 16 to {MAX_HEAD} are supported")));
+        }
+        if !(base.is_finite() && base > 1.0) {
+            return Err(wrong(format!("its rope_theta is {base}; it must be greater than 1")));
+        }
+        let turns = scaling.turns(base, head_size);
+        // A window that moves is not computed: the context ends with the first.
+        let has_window = c.model_type == "mistral" || c.use_sliding_window;
+        let window = c.sliding_window.filter(|_| has_window).unwrap_or(usize::MAX);
         Self {
             layers: c.num_hidden_layers,
             hidden: c.hidden_size,
@@ -114,10 +144,13 @@ impl ModelConfig {
             kv_heads: c.num_key_value_heads.unwrap_or(c.num_attention_heads),
             head_size,
             vocabulary: c.vocab_size,
-            context: c.max_position_embeddings.min(window),
+            context: declared.min(window),
             norm_epsilon: if c.rms_norm_eps > 0.0 { c.rms_norm_eps as f32 } else { 1e-6 },
             rotary: Rotary::Halves,
-            frequencies: frequencies(c.rope_theta.unwrap_or(10000.0), head_size, scale),
+            frequencies: turns.frequencies,
+            turned_length: turns.length,
+            head_norms: c.model_type == "qwen3",
+            rounded_to: None,
         }
         .checked()
         .map_err(wrong)
@@ -140,8 +173,11 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} heads cannot share {} key/value heads", self.heads, self.kv_heads));
         }
-        if self.head_size == 0 || !self.head_size.is_multiple_of(16) || self.head_size > 1024 {
-            return Err(format!("its heads have {} numbers; multiples of 16 up to 1024 are supported", self.head_size));
+        if self.head_size == 0 || !self.head_size.is_multiple_of(16) || self.head_size > MAX_HEAD {
+            return Err(format!(
+                "its heads have {} numbers; multiples of 16 up to {MAX_HEAD} are supported",
+                self.head_size
+            ));
         }
         if !self.hidden.is_multiple_of(16) || !self.feed_forward.is_multiple_of(16) {
             return Err(format!(
@@ -154,37 +190,81 @@ impl ModelConfig {
 }
 
 fn unknown_architecture(name: &str) -> String {
-    format!("its architecture is \"{name}\", which is not supported; supported are llama (with Mistral) and qwen2")
+    format!(
+        "its architecture is \"{name}\", which is not supported; supported are llama (with Mistral), qwen2 and qwen3"
+    )
 }
 
-fn frequencies(base: f64, head_size: usize, scale: impl Fn(f64) -> f64) -> Vec<f64> {
-    (0..head_size / 2)
-        .map(|i| base.powf(-2.0 * i as f64 / head_size as f64))
-        .map(|frequency| frequency * scale(frequency))
-        .collect()
-}
-
-/// What each angle is multiplied with, from `rope_scaling`.
-fn huggingface_scaling(c: &huggingface::Config) -> Result<Box<dyn Fn(f64) -> f64>, String> {
-    let Some(scaling) = c.rope_scaling.as_ref().filter(|s| !s.is_null()) else { return Ok(Box::new(|_| 1.0)) };
-    let number = |name: &str| scaling.get(name).and_then(serde_json::Value::as_f64);
-    let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(|t| t.as_str()).unwrap_or("none");
-    let factor = number("factor").unwrap_or(1.0);
-    match kind {
-        "default" | "none" => Ok(Box::new(|_| 1.0)),
-        "linear" => Ok(Box::new(move |_| 1.0 / factor)),
-        // Long waves are stretched, short ones kept, those between mixed (the Llama 3 models).
-        "llama3" => {
-            let low = number("low_freq_factor").unwrap_or(1.0);
-            let high = number("high_freq_factor").unwrap_or(4.0);
-            let original = number("original_max_position_embeddings").unwrap_or(8192.0);
-            Ok(Box::new(move |frequency| {
-                let turns = original * frequency / std::f64::consts::TAU;
-                let mix = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                (1.0 - mix) / factor + mix
-            }))
+/// How the angles are stretched, from the metadata of a GGUF file.
+fn gguf_scaling(d: &Directory, architecture: &str) -> Result<Scaling, String> {
+    let key = |name: &str| format!("{architecture}.rope.scaling.{name}");
+    let number = |name: &str| d.number(&key(name));
+    let older = d.number(&format!("{architecture}.rope.scale_linear"));
+    let factor = number("factor").or(older).filter(|f| *f != 0.0).unwrap_or(1.0);
+    // As in llama.cpp, a factor alone is a linear one.
+    match d.text(&key("type")).unwrap_or("linear") {
+        "none" => Ok(Scaling::None),
+        "linear" => Ok(Scaling::Linear { factor }),
+        "yarn" => {
+            if number("yarn_log_multiplier").is_some_and(|m| m != 0.0) {
+                return Err("its rotary scaling has a yarn_log_multiplier, which is not supported".into());
+            }
+            let trained = d.number(&format!("{architecture}.context_length"));
+            Ok(Scaling::Yarn {
+                factor,
+                fast: number("yarn_beta_fast").unwrap_or(32.0),
+                slow: number("yarn_beta_slow").unwrap_or(1.0),
+                original: number("original_context_length").or(trained).unwrap_or(0.0),
+                whole: true,
+                length: number("yarn_attn_factor").or(number("attn_factor")).unwrap_or(1.0) * yarn_length(factor, 1.0),
+            })
         }
-        other => Err(format!("its rotary scaling \"{other}\" is not supported")),
+        other => Err(format!(
+            "its rotary scaling is \"{other}\", which is not supported; supported are none, linear and yarn"
+        )),
+    }
+}
+
+/// How the angles are stretched, from `rope_scaling` or `rope_parameters`; `context` is the declared one.
+fn huggingface_scaling(rope: &serde_json::Value, c: &huggingface::Config, context: usize) -> Result<Scaling, String> {
+    let number = |name: &str| rope.get(name).and_then(serde_json::Value::as_f64);
+    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(|t| t.as_str()).unwrap_or("default");
+    if number("partial_rotary_factor").or(c.partial_rotary_factor).is_some_and(|part| part != 1.0) {
+        return Err("it rotates only a part of each head, which is not supported".into());
+    }
+    let original = number("original_max_position_embeddings").or(c.original_max_position_embeddings.map(|n| n as f64));
+    let factor = number("factor");
+    let needed = || factor.ok_or_else(|| format!("its rotary scaling \"{kind}\" has no factor"));
+    match kind {
+        // Within the context that is declared, `dynamic` stretches nothing.
+        "default" | "none" | "dynamic" => Ok(Scaling::None),
+        "linear" => Ok(Scaling::Linear { factor: needed()? }),
+        "llama3" => Ok(Scaling::Llama3 {
+            factor: needed()?,
+            low: number("low_freq_factor").unwrap_or(1.0),
+            high: number("high_freq_factor").unwrap_or(4.0),
+            original: original.unwrap_or(8192.0),
+        }),
+        "yarn" => {
+            let original = original.unwrap_or(context as f64);
+            let factor = factor.unwrap_or(context as f64 / original);
+            let length = match (number("mscale"), number("mscale_all_dim")) {
+                (Some(a), Some(b)) if a != 0.0 && b != 0.0 => yarn_length(factor, a) / yarn_length(factor, b),
+                _ => yarn_length(factor, 1.0),
+            };
+            let or = |name: &str, default: f64| number(name).filter(|x| *x != 0.0).unwrap_or(default);
+            Ok(Scaling::Yarn {
+                factor,
+                fast: or("beta_fast", 32.0),
+                slow: or("beta_slow", 1.0),
+                original,
+                whole: rope.get("truncate").and_then(serde_json::Value::as_bool).unwrap_or(true),
+                length: number("attention_factor").unwrap_or(length),
+            })
+        }
+        other => Err(format!(
+            "its rotary scaling is \"{other}\", which is not supported; supported are default, linear, dynamic, llama3 and yarn"
+        )),
     }
 }
 
@@ -221,7 +301,7 @@ mod tests {
         let error = |c: &huggingface::Config| ModelConfig::from_huggingface(Path::new("m"), c).unwrap_err().to_string();
         assert_eq!(
             error(&folder("gpt_neox")),
-            "m: its architecture is \"gpt_neox\", which is not supported; supported are llama (with Mistral) and qwen2"
+            "m: its architecture is \"gpt_neox\", which is not supported; supported are llama (with Mistral), qwen2 and qwen3"
         );
         let mut c = folder("llama");
         c.num_key_value_heads = Some(3);
@@ -230,20 +310,58 @@ mod tests {
         c.num_hidden_layers = 0;
         assert_eq!(error(&c), "m: it claims to have 0 layers; 1 to 1000 are possible");
         c.num_hidden_layers = 1;
-        c.rope_scaling = Some(serde_json::json!({"rope_type": "yarn"}));
-        assert_eq!(error(&c), "m: its rotary scaling \"yarn\" is not supported");
+        c.rope_scaling = Some(serde_json::json!({"rope_type": "longrope"}));
+        assert_eq!(
+            error(&c),
+            "m: its rotary scaling is \"longrope\", which is not supported; supported are default, linear, dynamic, llama3 and yarn"
+        );
+        c.rope_scaling = Some(serde_json::json!({"type": "linear", "factor": 0}));
+        assert_eq!(error(&c), "m: its rotary scaling has the factor 0, which is impossible");
+        c.hidden_act = Some("gelu".into());
+        c.rope_scaling = None;
+        assert_eq!(error(&c), "m: its activation is \"gelu\"; only silu is computed");
     }
 
     #[test]
-    fn llama_3_stretches_only_long_waves() {
+    fn what_old_folders_leave_out_is_what_it_was_then() {
         let mut c = folder("llama");
-        c.rope_theta = Some(500_000.0);
-        c.head_dim = Some(128);
-        c.rope_scaling = Some(serde_json::json!({"rope_type": "llama3", "factor": 8.0}));
-        let scaled = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().frequencies;
-        c.rope_scaling = None;
-        let plain = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().frequencies;
-        assert_eq!(scaled[0], plain[0]);
-        assert_eq!(scaled[63], plain[63] / 8.0);
+        c.max_position_embeddings = 0;
+        assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 2048);
+        c.sliding_window = Some(64);
+        assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 2048);
+        c.model_type = "mistral".into();
+        assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 64);
+    }
+
+    #[test]
+    fn the_stretching_of_a_gguf_file_is_that_of_its_folder() {
+        let mut d = Directory::default();
+        let mut set = |key: &str, value| d.metadata.insert(key.into(), value);
+        use checkpoint::gguf::Value::{Float, Integer, Text, Texts};
+        set("general.architecture", Text("qwen3".into()));
+        for (key, n) in [
+            ("embedding_length", 64),
+            ("attention.head_count", 4),
+            ("attention.head_count_kv", 2),
+            ("attention.key_length", 32),
+            ("feed_forward_length", 128),
+            ("block_count", 2),
+            ("context_length", 256),
+            ("rope.scaling.original_context_length", 64),
+        ] {
+            set(&format!("qwen3.{key}"), Integer(n));
+        }
+        set("qwen3.attention.layer_norm_rms_epsilon", Float(0.5));
+        set("qwen3.rope.scaling.type", Text("yarn".into()));
+        set("qwen3.rope.scaling.factor", Float(4.0));
+        set("tokenizer.ggml.tokens", Texts(vec!["a".into(); 100]));
+        let mut c = folder("qwen3");
+        (c.head_dim, c.max_position_embeddings, c.rms_norm_eps) = (Some(32), 256, 0.5);
+        c.rope_parameters = Some(serde_json::json!({
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 10000.0
+        }));
+        let folder = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
+        assert_eq!(ModelConfig::from_gguf(Path::new("m"), &d).unwrap(), folder);
+        assert!(folder.turned_length > 1.1 && folder.head_norms);
     }
 }

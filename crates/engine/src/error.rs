@@ -35,6 +35,9 @@ pub enum EngineError {
     /// The device cannot compute it.
     #[error("The model cannot be computed on this device: {0}")]
     Device(String),
+    /// The system gave no memory for the weights.
+    #[error("There is not enough memory for the model's weights: {0}")]
+    Memory(std::io::Error),
     /// The system gave no thread.
     #[error("The engine's thread could not be started: {0}")]
     Thread(std::io::Error),

@@ -7,17 +7,28 @@
 //! Two promises hold everywhere: a run's text does not depend on what else runs, and the same seed with the
 //! same parameters gives the same text.
 
+mod answer;
 mod backend;
+mod beams;
 mod candle;
+mod chat;
 mod config;
 mod cpu;
 mod ending;
 mod error;
+mod fair;
+mod guide;
 mod local;
+mod lookup;
+mod memory;
 #[cfg(test)]
 mod parity;
 mod prefix;
+mod queue;
+#[cfg(test)]
+mod reference;
 mod request;
+mod rotary;
 mod run;
 mod sampling;
 mod scheduler;
@@ -25,8 +36,11 @@ mod scheduler;
 #[path = "../tests/tiny/mod.rs"]
 mod tiny;
 mod tokenizer;
+mod transcript;
 mod weights;
 
+pub use chat::{ChatError, ChatMessage, ChatTemplate};
 pub use error::EngineError;
-pub use local::{DeviceChoice, EngineOptions, LocalEngine};
+pub use guide::Grammar;
+pub use local::{DeviceChoice, EngineOptions, LoadAs, LocalEngine};
 pub use request::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, Sink, SubmitError};

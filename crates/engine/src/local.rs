@@ -7,19 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use checkpoint::{Adapter, find};
+use checkpoint::{Adapter, BlockFormat, find};
 use protocol::{
-    ModelEntry,
+    ModelEntry, ParameterError, Sentence,
     view::{AdapterInfo, ModelInfo},
 };
 
 use crate::{
     EngineError,
     backend::Backend,
+    chat::ChatTemplate,
     cpu::{CpuModel, Isa},
+    guide::{Guide, Guides},
+    memory::{Memory, default_bytes},
+    queue::{Queue, Refused},
     request::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, Sink, SubmitError},
     run::Job,
-    scheduler::{Limits, Queue, Refused, Scheduler},
+    scheduler::{Limits, Scheduler},
     tokenizer::Tokenizer,
     weights::Source,
 };
@@ -32,6 +36,28 @@ pub enum DeviceChoice {
     Cpu,
     /// The tensor library: the reference, and the graphics card when built with the feature `cuda`.
     Candle,
+}
+
+/// What unquantized weights are rounded to while loading. Embedding, output layer and norms stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadAs {
+    /// Nothing: they stay as they are stored.
+    #[default]
+    Stored,
+    /// Eight bits: `Q8_0`.
+    EightBit,
+    /// Four bits: `Q4_0`.
+    FourBit,
+}
+
+impl LoadAs {
+    fn format(self) -> Option<BlockFormat> {
+        match self {
+            Self::Stored => None,
+            Self::EightBit => Some(BlockFormat::Q8_0),
+            Self::FourBit => Some(BlockFormat::Q4_0),
+        }
+    }
 }
 
 /// How to load an engine.
@@ -49,6 +75,15 @@ pub struct EngineOptions {
     pub active: usize,
     /// How many prompts are remembered, for runs that begin alike.
     pub prefix_cache: usize,
+    /// Memory for keys and values, of runs and of remembered prompts, in bytes. When `None`: a quarter of the
+    /// machine's, at most two gigabytes or one context of the model, whichever is more. Where one context does not fit,
+    /// the context is shorter; where the runs do not fit together, the newest wait.
+    pub cache_bytes: Option<u64>,
+    /// Whether tokens are guessed from the prompt and earlier answers, to save time; a request can say otherwise. The
+    /// text is the same.
+    pub lookup: bool,
+    /// What unquantized weights are rounded to.
+    pub load_as: LoadAs,
     /// What computes.
     pub device: DeviceChoice,
 }
@@ -62,18 +97,19 @@ impl EngineOptions {
             threads: None,
             queue: 64,
             active: 8,
-            prefix_cache: 4,
+            prefix_cache: 16,
+            cache_bytes: None,
+            lookup: true,
+            load_as: LoadAs::default(),
             device: DeviceChoice::default(),
         }
     }
 }
 
-/// Memory that remembered prompts may take, in bytes.
-const PREFIX_BYTES: usize = 1 << 29;
-
 /// A model in memory and the thread that computes it.
 pub struct LocalEngine {
     tokenizer: Arc<Tokenizer>,
+    guides: Guides,
     queue: Arc<Queue>,
     worker: Mutex<Option<JoinHandle<()>>>,
     info: ModelInfo,
@@ -82,6 +118,12 @@ pub struct LocalEngine {
     ends: Vec<Option<u32>>,
     entry: Option<&'static ModelEntry>,
     context: usize,
+    lookup: bool,
+    /// Whether results are the same bits for any number of rows, so that guessing changes no text.
+    can_guess: bool,
+    /// Tokens that the model has scores for.
+    vocabulary: usize,
+    chat: Option<ChatTemplate>,
 }
 
 impl LocalEngine {
@@ -93,7 +135,7 @@ impl LocalEngine {
         let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get())).max(1);
         progress(&format!("Reading {}", options.model.display()));
         let source = Source::open(&options.model)?;
-        let config = source.config()?;
+        let mut config = source.config()?;
         let tokenizer = Arc::new(match &source {
             Source::Gguf(file) => Tokenizer::from_gguf(file)?,
             Source::HuggingFace(folder) => Tokenizer::from_huggingface(folder, config.vocabulary)?,
@@ -121,32 +163,75 @@ impl LocalEngine {
             parameters,
             backend: String::new(),
         };
+        if let Some(to) = options.load_as.format() {
+            if format.block() == 1 {
+                config.rounded_to = Some(to);
+            } else {
+                progress(&format!("The weights are {} already: they stay as they are", format.name()));
+            }
+        }
+        let rounded_to = config.rounded_to;
+        let chat = ChatTemplate::of(&source, &tokenizer);
         progress("Preparing the weights");
-        let context = config.context;
+        let (context, vocabulary) = (config.context, config.vocabulary);
+        let memory = |page| Memory::new(page, options.cache_bytes.unwrap_or_else(|| default_bytes(page, context)));
         let queue = Arc::new(Queue::new(options.queue));
-        let mut limits = Limits { active: options.active.max(1), prefixes: 0, prefix_tokens: 0, context };
-        let worker = match options.device {
+        let limits = |prefixes, memory: Memory| Limits {
+            active: options.active.max(1),
+            prefixes,
+            context: context.min(memory.context()),
+            memory,
+        };
+        let lookup = options.lookup;
+        let (worker, limits) = match options.device {
             DeviceChoice::Cpu => {
                 let isa = Isa::detect();
                 let model = CpuModel::load(source, config, &adapters, threads, isa)?;
                 info.backend = format!("CPU, {}, {}", isa.name(), count(model.threads(), "thread"));
-                limits.prefixes = options.prefix_cache;
-                limits.prefix_tokens = PREFIX_BYTES / model.bytes_per_token();
-                spawn(model, tokenizer.clone(), limits, queue.clone())?
+                let limits = limits(options.prefix_cache, memory(model.page()));
+                (spawn(model, tokenizer.clone(), limits, queue.clone())?, limits)
             }
             DeviceChoice::Candle => {
                 let model = crate::candle::CandleModel::load(source, config, &adapters)?;
                 info.backend = format!("candle, {}", model.device_name());
-                spawn(model, tokenizer.clone(), limits, queue.clone())?
+                // Its results depend on the number of rows in their last bits: nothing is remembered or guessed.
+                let limits = limits(0, memory(model.page()));
+                (spawn(model, tokenizer.clone(), limits, queue.clone())?, limits)
             }
         };
+        if let Some(to) = rounded_to {
+            info.backend += &format!(", weights rounded to {} while loading", to.name());
+        }
         let worker = Mutex::new(Some(worker));
-        Ok(Self { tokenizer, queue, worker, info, adapters: infos, ends, entry, context })
+        let context = limits.context;
+        let can_guess = options.device == DeviceChoice::Cpu;
+        info.context_length = context as u32;
+        let guides = Guides::new(Arc::clone(&tokenizer));
+        Ok(Self {
+            tokenizer,
+            guides,
+            queue,
+            worker,
+            info,
+            adapters: infos,
+            ends,
+            entry,
+            context,
+            vocabulary,
+            lookup,
+            can_guess,
+            chat,
+        })
     }
 
     /// What is known of the model by name: when its file is, byte for byte, that of a known model.
     pub fn entry(&self) -> Option<&ModelEntry> {
         self.entry
+    }
+
+    /// How the model wants a conversation written, where its files say so.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat.as_ref()
     }
 
     /// Runs one request and waits for its end; for the command line.
@@ -178,9 +263,18 @@ impl LocalEngine {
         self.tokenizer.encode(text).map_err(|reason| SubmitError::Tokenizer { reason })
     }
 
-    /// Checks a request; gives its prompt's tokens and its adapter.
-    fn accept(&self, request: &GenerateRequest) -> Result<(Vec<u32>, Option<usize>), SubmitError> {
+    /// Checks a request, and makes of it what a job needs.
+    fn accept(&self, request: &GenerateRequest) -> Result<Accepted, SubmitError> {
         request.parameters.validate()?;
+        if let Some((token, bias)) = request.logit_bias.iter().find(|(_, bias)| !(-100.0..=100.0).contains(bias)) {
+            return Err(SubmitError::Parameters(ParameterError {
+                parameter: "logit_bias".into(),
+                message: Sentence::new(
+                    format!("must be a number from -100 to 100; of token {token} it is {bias}"),
+                    format!("应为 -100 到 100 之间的数；词元 {token} 的值为 {bias}"),
+                ),
+            }));
+        }
         let adapter = match &request.adapter {
             None => None,
             Some(name) => Some(
@@ -199,10 +293,18 @@ impl LocalEngine {
         if tokens.is_empty() {
             return Err(SubmitError::EmptyPrompt);
         }
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.vocabulary) {
+            let piece = String::from_utf8_lossy(self.tokenizer.piece(*token)).into_owned();
+            let reason = format!("its token {token} ({piece:?}) is none of the model's {}", self.vocabulary);
+            return Err(SubmitError::Tokenizer { reason });
+        }
         if tokens.len() >= self.context {
             return Err(SubmitError::PromptTooLong { tokens: tokens.len(), limit: self.context });
         }
-        Ok((tokens, adapter))
+        let end_token = adapter.and_then(|i| self.ends.get(i).copied().flatten());
+        let guide = request.guide.as_ref().map(|grammar| self.guides.compile(grammar, end_token));
+        let guide = guide.transpose().map_err(|reason| SubmitError::Grammar { reason })?;
+        Ok(Accepted { prompt: tokens, adapter, end_token, guide })
     }
 
     fn known_adapters(&self) -> String {
@@ -214,18 +316,30 @@ impl LocalEngine {
     }
 }
 
+/// What a request comes to.
+struct Accepted {
+    prompt: Vec<u32>,
+    adapter: Option<usize>,
+    end_token: Option<u32>,
+    guide: Option<Guide>,
+}
+
 impl Generator for LocalEngine {
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<CancelHandle, SubmitError> {
-        let (prompt, adapter) = self.accept(&request)?;
+        let Accepted { prompt, adapter, end_token, guide } = self.accept(&request)?;
         let cancel = CancelHandle::default();
         let seed = request.parameters.seed.unwrap_or_else(rand::random);
-        let end_token = adapter.and_then(|i| self.ends.get(i).copied().flatten());
         let job = Job {
             prompt,
             adapter,
             seed,
             parameters: request.parameters,
             end_token,
+            guide,
+            lookup: self.can_guess && request.lookup.unwrap_or(self.lookup),
+            logprobs: request.logprobs,
+            logit_bias: request.logit_bias,
+            owner: request.owner,
             cancel: cancel.clone(),
             sink,
             accepted: Instant::now(),
@@ -238,7 +352,7 @@ impl Generator for LocalEngine {
     }
 
     fn check(&self, request: &GenerateRequest) -> Result<u32, SubmitError> {
-        self.accept(request).map(|(tokens, _)| tokens.len() as u32)
+        self.accept(request).map(|accepted| accepted.prompt.len() as u32)
     }
 
     fn model(&self) -> ModelInfo {

@@ -40,15 +40,15 @@ impl Files {
 /// The scores after `tokens`, read in steps of the given lengths.
 fn scores<B: Backend>(model: &mut B, tokens: &[u32], steps: &[usize], adapter: Option<usize>) -> Vec<f32> {
     let mut cache = model.cache();
-    let (mut from, mut last) = (0, None);
+    let (mut from, mut last) = (0, vec![]);
     for step in steps {
         let tokens = &tokens[from..from + step];
-        let segment = Segment { tokens, cache: &mut cache, adapter, scores: true };
-        last = model.forward(&mut [segment]).unwrap().remove(0);
+        let segment = Segment { tokens, cache: &mut cache, adapter, scores: 1 };
+        last = model.each(&mut [segment]).unwrap().remove(0);
         from += step;
     }
     assert_eq!(from, tokens.len());
-    last.unwrap()
+    last
 }
 
 fn text(n: usize) -> Vec<u32> {
@@ -94,23 +94,50 @@ fn steps_threads_and_neighbours_change_no_bit() {
             // Beside runs with and without adapter, at other positions.
             let mut others: Vec<_> = (0..5).map(|_| model.cache()).collect();
             let mut cache = model.cache();
-            let mut last = None;
+            let mut last = vec![];
             for (i, chunk) in tokens.chunks(40).enumerate() {
-                let mut segments = vec![Segment { tokens: chunk, cache: &mut cache, adapter, scores: true }];
+                let mut segments = vec![Segment { tokens: chunk, cache: &mut cache, adapter, scores: 1 }];
                 for (j, other) in others.iter_mut().enumerate() {
                     let adapter = (j % 2 == 0).then_some(0);
                     segments.push(Segment {
                         tokens: &tokens[i * j..i * j + j + 1],
                         cache: other,
                         adapter,
-                        scores: j % 2 == 1,
+                        scores: j % 2,
                     });
                 }
-                last = model.forward(&mut segments).unwrap().swap_remove(0);
+                last = model.each(&mut segments).unwrap().swap_remove(0);
             }
-            assert_eq!(last.unwrap(), want);
+            assert_eq!(last, want);
         }
     }
+}
+
+/// What reading a guess and checking each of its tokens needs.
+#[test]
+fn scores_after_several_tokens_are_those_after_each() {
+    let files = Files::new(Kind::Llama);
+    let tokens = text(20);
+    let mut one = files.cpu(2, Isa::detect());
+    let mut cache = one.cache();
+    let mut want = Vec::new();
+    for token in &tokens {
+        let tokens = std::slice::from_ref(token);
+        want.extend(
+            one.each(&mut [Segment { tokens, cache: &mut cache, adapter: Some(0), scores: 1 }]).unwrap().remove(0),
+        );
+    }
+    let mut cache = one.cache();
+    let adapter = Some(0);
+    one.each(&mut [Segment { tokens: &tokens[..15], cache: &mut cache, adapter, scores: 0 }]).unwrap();
+    let mut other = one.cache();
+    let mut segments = [
+        Segment { tokens: &tokens[..3], cache: &mut other, adapter, scores: 2 },
+        Segment { tokens: &tokens[15..], cache: &mut cache, adapter, scores: 4 },
+    ];
+    let got = one.each(&mut segments).unwrap();
+    let row = want.len() / 20;
+    assert_eq!(got, [want[row..3 * row].to_vec(), want[16 * row..].to_vec()]);
 }
 
 #[test]
@@ -123,12 +150,12 @@ fn a_remembered_beginning_gives_the_same_bits_and_is_not_changed_by_its_users() 
     assert_ne!(want_a, want_b);
 
     let mut remembered = model.cache();
-    model.forward(&mut [Segment { tokens: &a, cache: &mut remembered, adapter: None, scores: false }]).unwrap();
+    model.each(&mut [Segment { tokens: &a, cache: &mut remembered, adapter: None, scores: 0 }]).unwrap();
     for (tokens, want) in [(&b, &want_b), (&a, &want_a), (&b, &want_b)] {
         let mut cache = remembered.clone();
         CpuModel::truncate(&mut cache, 150);
-        let segment = Segment { tokens: &tokens[150..], cache: &mut cache, adapter: None, scores: true };
-        assert_eq!(model.forward(&mut [segment]).unwrap().remove(0).as_ref(), Some(want));
+        let segment = Segment { tokens: &tokens[150..], cache: &mut cache, adapter: None, scores: 1 };
+        assert_eq!(model.each(&mut [segment]).unwrap().remove(0), *want);
     }
 }
 
@@ -138,7 +165,7 @@ fn steps_that_cannot_be_are_errors() {
     let mut model = files.cpu(1, Isa::detect());
     let mut cache = model.cache();
     let mut error = |tokens: &[u32]| {
-        model.forward(&mut [Segment { tokens, cache: &mut cache, adapter: None, scores: true }]).unwrap_err()
+        model.each(&mut [Segment { tokens, cache: &mut cache, adapter: None, scores: 1 }]).unwrap_err()
     };
     assert_eq!(error(&[9999]), "token 9999 is not in the model's vocabulary");
     assert_eq!(error(&text(301)), "position 301 is beyond the model's context");

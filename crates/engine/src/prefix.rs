@@ -15,24 +15,26 @@ struct Entry<C> {
 pub(crate) struct PrefixCache<C> {
     entries: VecDeque<Entry<C>>,
     capacity: usize,
-    /// Most tokens of all entries together.
-    tokens: usize,
+}
+
+/// How many of the first tokens are equal.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 impl<C: Clone> PrefixCache<C> {
-    pub(crate) fn new(capacity: usize, tokens: usize) -> Self {
-        Self { entries: VecDeque::new(), capacity, tokens }
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { entries: VecDeque::new(), capacity }
     }
 
     /// The cache that shares the longest beginning with `tokens`, and how long that is.
     pub(crate) fn find(&mut self, adapter: Option<usize>, tokens: &[u32]) -> Option<(C, usize)> {
-        let common = |e: &Entry<C>| e.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let (index, length) = self
             .entries
             .iter()
             .enumerate()
             .filter(|(_, e)| e.adapter == adapter)
-            .map(|(i, e)| (i, common(e)))
+            .map(|(i, e)| (i, common(&e.tokens, tokens)))
             .max_by_key(|(i, length)| (*length, std::cmp::Reverse(*i)))
             .filter(|(_, length)| *length > 0)?;
         let entry = self.entries.remove(index)?;
@@ -46,9 +48,20 @@ impl<C: Clone> PrefixCache<C> {
         self.entries.retain(|e| e.adapter != adapter || !tokens.starts_with(&e.tokens));
         self.entries.push_front(Entry { adapter, tokens, cache });
         self.entries.truncate(self.capacity);
-        while self.entries.iter().map(|e| e.tokens.len()).sum::<usize>() > self.tokens {
-            self.entries.pop_back();
-        }
+    }
+
+    /// Forgets the one not used for longest; false when there is none.
+    pub(crate) fn evict(&mut self) -> bool {
+        self.entries.pop_back().is_some()
+    }
+
+    /// Whether anything is remembered at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.capacity > 0
+    }
+
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &C> {
+        self.entries.iter().map(|e| &e.cache)
     }
 }
 
@@ -58,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_longest_common_beginning_of_the_same_adapter_is_found() {
-        let mut cache = PrefixCache::new(3, 100);
+        let mut cache = PrefixCache::new(3);
         cache.insert(None, vec![1, 2, 3], "a");
         cache.insert(None, vec![1, 2, 4, 5], "b");
         cache.insert(Some(0), vec![1, 2, 3, 4], "c");
@@ -70,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_one_not_used_for_longest_goes_first() {
-        let mut cache = PrefixCache::new(2, 100);
+        let mut cache = PrefixCache::new(2);
         cache.insert(None, vec![1], "a");
         cache.insert(None, vec![2], "b");
         cache.find(None, &[1]);
@@ -80,13 +93,9 @@ mod tests {
         // A longer prompt replaces its own beginning.
         cache.insert(None, vec![1, 7], "d");
         assert_eq!(cache.find(None, &[3]), Some(("c", 1)));
-        let mut none = PrefixCache::new(0, 100);
+        let mut none = PrefixCache::new(0);
         none.insert(None, vec![1], "a");
         assert_eq!(none.find(None, &[1]), None);
-        // Two prompts of three tokens are more than five tokens.
-        let mut small = PrefixCache::new(9, 5);
-        small.insert(None, vec![1, 1, 1], "a");
-        small.insert(None, vec![2, 2, 2], "b");
-        assert_eq!((small.find(None, &[1]), small.find(None, &[2])), (None, Some(("b", 1))));
+        assert!(cache.evict() && cache.evict() && !cache.evict());
     }
 }

@@ -9,9 +9,11 @@ use std::{
 };
 
 use protocol::{
-    FinishReason, Language, ParameterError, Parameters, Timings,
+    FinishReason, Language, ParameterError, Parameters, Timings, TokenLogprob,
     view::{AdapterInfo, ModelInfo},
 };
+
+use crate::guide::Grammar;
 
 /// One generation.
 #[derive(Clone, Debug)]
@@ -22,6 +24,25 @@ pub struct GenerateRequest {
     pub adapter: Option<String>,
     /// How to decode. An empty seed is drawn by the engine; draw it before when it has to be recorded.
     pub parameters: Parameters,
+    /// Whether to guess tokens from the prompt and earlier answers; `None` is as the engine was told. The text is
+    /// the same either way.
+    pub lookup: Option<bool>,
+    /// With how many alternatives the log-probability of each token is wanted; `None` is not at all. Beam search
+    /// gives none.
+    pub logprobs: Option<u8>,
+    /// Added to the scores of these tokens, before anything else.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// For whom it is. Those who wait take turns.
+    pub owner: Option<u64>,
+    /// What the answer must look like; anything when `None`.
+    pub guide: Option<Grammar>,
+}
+
+impl GenerateRequest {
+    /// A generation with nothing but its parameters.
+    pub fn new(prompt: String, adapter: Option<String>, parameters: Parameters) -> Self {
+        Self { prompt, adapter, parameters, lookup: None, logprobs: None, logit_bias: vec![], owner: None, guide: None }
+    }
 }
 
 /// What happens to a generation. The last event is always [`EngineEvent::Done`], and comes once.
@@ -67,6 +88,8 @@ pub struct Outcome {
     pub completion_tokens: u32,
     /// Where the time went.
     pub timings: Timings,
+    /// Of each token of the text, where they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
 }
 
 /// Called with every event, on the engine's own thread: it must not block.
@@ -153,6 +176,12 @@ pub enum SubmitError {
         /// What it said.
         reason: String,
     },
+    /// The answer cannot be guided as asked.
+    #[error("The grammar of the answer cannot be used: {reason}. Correct it, or run without it.")]
+    Grammar {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The engine takes nothing new.
     #[error("The server is stopping and takes no new runs.")]
     Stopping,
@@ -178,6 +207,9 @@ impl SubmitError {
             ),
             (Self::UnknownAdapter { name, .. }, Language::Zh) => format!("没有名为“{name}”的适配器。"),
             (Self::Tokenizer { reason }, Language::Zh) => format!("无法读取提示：{reason}"),
+            (Self::Grammar { reason }, Language::Zh) => {
+                format!("无法使用回答的语法：{reason}。请改正，或不使用语法运行。")
+            }
             (Self::Stopping, Language::Zh) => "服务器正在停止，不再接受新的运行。".into(),
         }
     }

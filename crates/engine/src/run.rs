@@ -1,15 +1,24 @@
-//! One run from its first token to its outcome: text, stop strings, loops, events, times.
+//! One run from its first token to its outcome: what it computes next, what it says, its times.
 
 use std::{sync::Arc, time::Instant};
 
 use protocol::{FinishReason, Parameters, Timings};
 
 use crate::{
-    ending::{LoopDetector, Stop, find_stop},
+    answer::One,
+    backend::{Backend, Segment},
+    beams::Beams,
+    guide::Guide,
+    lookup::{Guess, Lookup},
+    memory::Memory,
     request::{CancelHandle, EngineEvent, Outcome, Sink},
-    sampling::Sampler,
-    tokenizer::{TextStream, Tokenizer},
+    sampling::{Penalties, Sampler},
+    tokenizer::Tokenizer,
+    transcript::{Rules, Screen},
 };
+
+/// So many tokens that must come next are computed with the answers of a step; more are read like a prompt.
+const TAIL: usize = 32;
 
 /// An accepted request.
 pub(crate) struct Job {
@@ -19,153 +28,319 @@ pub(crate) struct Job {
     pub seed: u64,
     /// Ends the answer beside the model's own end tokens.
     pub end_token: Option<u32>,
+    /// What the answer must look like.
+    pub guide: Option<Guide>,
+    /// Whether tokens are guessed.
+    pub lookup: bool,
+    /// How many alternatives are wanted with each token's log-probability.
+    pub logprobs: Option<u8>,
+    pub logit_bias: Vec<(u32, f32)>,
+    pub owner: Option<u64>,
     pub cancel: CancelHandle,
     pub sink: Sink,
     pub accepted: Instant,
 }
 
 /// A job being computed.
-pub(crate) struct Run<C> {
-    pub prompt: Vec<u32>,
+pub(crate) struct Run<B: Backend> {
     pub adapter: Option<usize>,
+    pub owner: Option<u64>,
     pub cancel: CancelHandle,
-    pub cache: C,
-    /// The newest token, not yet in the cache; `None` while the prompt is being read.
-    pub newest: Option<u32>,
-    /// Every token that is in the cache or about to be: the prompt and the answer.
-    pub answer: Vec<u32>,
-    tokenizer: Arc<Tokenizer>,
-    sampler: Sampler,
-    parameters: Parameters,
-    end_token: Option<u32>,
-    /// How many tokens the answer may have.
-    room: usize,
-    stream: TextStream,
-    /// Length of the stream's text after each token, in bytes.
-    lengths: Vec<usize>,
-    loops: LoopDetector,
-    /// What the sink was told, in bytes of the stream's text.
-    shown: usize,
-    shown_chars: usize,
-    sink: Sink,
+    /// The prompt and, unless there are beams, the answer so far.
+    pub tokens: Vec<u32>,
+    /// How many of the tokens are the prompt's.
+    pub prompt: usize,
+    /// Of the tokens; of those that were computed.
+    pub cache: B::Cache,
+    /// Taken part in a step that failed; computed alone until it is known whether it was the cause.
+    pub suspect: bool,
+    /// Gave its memory to others, and waits until there is enough again.
+    pub paused: bool,
+    /// What the current step computes of it; empty when it takes no part.
+    work: Vec<u32>,
+    /// After how many of the last tokens of `work` scores are wanted.
+    scores: usize,
+    answer: Answer<B>,
+    rules: Rules,
+    screen: Screen,
+    clock: Clock,
+}
+
+enum Answer<B: Backend> {
+    One(Box<One>),
+    Beams(Box<Beams<B>>),
+}
+
+struct Clock {
     accepted: Instant,
     started: Instant,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
 }
 
-impl<C> Run<C> {
+impl<B: Backend> Run<B> {
     /// Begins a job; `context` is the model's. Tells the sink.
-    pub(crate) fn start(job: Job, cache: C, tokenizer: Arc<Tokenizer>, context: usize) -> Self {
-        let Job { prompt, adapter, parameters, seed, end_token, cancel, mut sink, accepted } = job;
-        let started = Instant::now();
-        sink(EngineEvent::Started { prompt_tokens: prompt.len() as u32, queue_ms: ms(accepted, started) });
-        Self {
-            sampler: Sampler::new(&parameters, seed, &prompt),
-            room: (parameters.max_new_tokens as usize).min(context.saturating_sub(prompt.len())),
-            prompt,
-            adapter,
-            cancel,
-            cache,
-            newest: None,
-            answer: vec![],
+    pub(crate) fn start(job: Job, cache: B::Cache, tokenizer: Arc<Tokenizer>, context: usize) -> Self {
+        let (parameters, tokens) = (job.parameters, job.prompt);
+        let clock = Clock { accepted: job.accepted, started: Instant::now(), first_token: None, last_token: None };
+        let mut screen = Screen::new(job.sink);
+        let queue_ms = ms(clock.accepted, clock.started);
+        screen.tell(EngineEvent::Started { prompt_tokens: tokens.len() as u32, queue_ms });
+        let penalties = Penalties::new(&parameters, job.logit_bias, &tokens);
+        let mut ends = tokenizer.ends().to_vec();
+        ends.extend(job.end_token.filter(|token| !tokenizer.is_end(*token)));
+        let rules = Rules {
+            room: (parameters.max_new_tokens as usize).min(context.saturating_sub(tokens.len())),
+            ends,
+            stop: parameters.stop.clone(),
             tokenizer,
-            parameters,
-            end_token,
-            stream: TextStream::default(),
-            lengths: vec![],
-            loops: LoopDetector::default(),
-            shown: 0,
-            shown_chars: 0,
-            sink,
-            accepted,
-            started,
-            first_token: None,
-            last_token: None,
-        }
-    }
-
-    /// Chooses the next token by its scores; a reason when the run ends with it.
-    pub(crate) fn step(&mut self, scores: &mut [f32]) -> Option<FinishReason> {
-        let token = self.sampler.next(scores);
-        let now = Instant::now();
-        self.first_token.get_or_insert(now);
-        self.last_token = Some(now);
-        self.answer.push(token);
-        self.newest = Some(token);
-        if self.tokenizer.is_end(token) || self.end_token == Some(token) {
-            self.show(self.stream.text().len());
-            return Some(FinishReason::Stop);
-        }
-        let before = self.stream.text().len();
-        self.stream.push(self.tokenizer.piece(token));
-        self.lengths.push(self.stream.text().len());
-
-        let stops = &self.parameters.stop;
-        let longest = stops.iter().map(String::len).max().unwrap_or(0);
-        match find_stop(self.stream.text(), stops, before.saturating_sub(longest)) {
-            Stop::At(end) => {
-                self.show(end);
-                return Some(FinishReason::Stop);
-            }
-            Stop::ShowTo(end) => self.show(end),
-        }
-        if let Some(kept) = self.loops.push(token) {
-            self.show(self.lengths.get(kept - 1).copied().unwrap_or(0));
-            return Some(FinishReason::Repeat);
-        }
-        if self.answer.len() >= self.room {
-            self.show(self.stream.text().len());
-            return Some(FinishReason::Length);
-        }
-        None
-    }
-
-    /// Makes the sink's text the first `end` bytes of the stream's.
-    fn show(&mut self, end: usize) {
-        let text = self.stream.text();
-        let end = end.min(text.len());
-        if end == self.shown {
-            return;
-        }
-        let (at, added) = if end > self.shown {
-            (self.shown_chars, text[self.shown..end].to_owned())
-        } else {
-            (self.shown_chars - text[end..self.shown].chars().count(), String::new())
         };
-        self.shown = end;
-        self.shown_chars = at + added.chars().count();
-        (self.sink)(EngineEvent::Text { at, text: added, completion_tokens: self.answer.len() as u32 });
+        let answer = if parameters.beams > 1 {
+            Answer::Beams(Box::new(Beams::new(parameters.beams as usize, &rules, penalties, job.guide)))
+        } else {
+            let alternatives = job.logprobs.map(usize::from);
+            let sampler = Sampler::new(&parameters, job.seed);
+            Answer::One(Box::new(One::new(sampler, penalties, job.guide, job.lookup, alternatives)))
+        };
+        Self {
+            adapter: job.adapter,
+            owner: job.owner,
+            cancel: job.cancel,
+            prompt: tokens.len(),
+            tokens,
+            cache,
+            suspect: false,
+            paused: false,
+            work: vec![],
+            scores: 0,
+            answer,
+            rules,
+            screen,
+            clock,
+        }
+    }
+
+    /// Tokens that are known and not computed.
+    pub(crate) fn unread(&self) -> usize {
+        self.tokens.len() - B::length(&self.cache)
+    }
+
+    /// Whether it reads its prompt: for the first time, or again with the answer so far.
+    pub(crate) fn reads(&self) -> bool {
+        match &self.answer {
+            Answer::One(_) => self.tokens.len() == self.prompt || self.unread() > TAIL,
+            Answer::Beams(_) => self.unread() > 0,
+        }
+    }
+
+    /// Rows that it adds to a step while it answers, guesses aside.
+    pub(crate) fn rows(&self) -> usize {
+        match &self.answer {
+            Answer::One(_) => 1,
+            Answer::Beams(beams) => beams.count(),
+        }
+    }
+
+    /// Takes no part in the next step unless told otherwise.
+    pub(crate) fn rest(&mut self) {
+        self.work.clear();
+        self.scores = 0;
+        match &mut self.answer {
+            Answer::One(one) => one.guess = Guess::default(),
+            Answer::Beams(beams) => beams.rest(),
+        }
+    }
+
+    /// Reads up to `most` tokens in the next step; gives how many.
+    pub(crate) fn read(&mut self, most: usize, lookup: &Lookup, answering: usize) -> usize {
+        let from = B::length(&self.cache);
+        let to = self.tokens.len().min(from + most);
+        self.work = self.tokens[from..to].to_vec();
+        self.scores = 0;
+        if to == self.tokens.len() {
+            self.scores = 1;
+            self.guess(lookup, answering);
+        }
+        to - from
+    }
+
+    /// Goes on with the answer in the next step, beside `answering` rows, its own included.
+    pub(crate) fn go_on(&mut self, lookup: &Lookup, answering: usize) {
+        match &mut self.answer {
+            Answer::One(_) => {
+                self.work = self.tokens[B::length(&self.cache)..].to_vec();
+                self.scores = 1;
+                self.guess(lookup, answering);
+            }
+            Answer::Beams(beams) => beams.go_on(&self.cache),
+        }
+    }
+
+    fn guess(&mut self, lookup: &Lookup, answering: usize) {
+        if let Answer::One(one) = &mut self.answer
+            && one.guesses()
+        {
+            one.guess = lookup.guess(self.adapter, &self.tokens, self.prompt, answering);
+            let room = self.rules.room.saturating_sub(self.tokens.len() - self.prompt + 1);
+            one.guess.limit(room);
+            self.work.extend_from_slice(one.guess.tokens());
+            self.scores = 1 + one.guess.tokens().len();
+        }
+    }
+
+    /// Whether the current step reads the end of its prompt.
+    pub(crate) fn has_read_prompt(&self) -> bool {
+        self.scores > 0 && self.tokens.len() == self.prompt
+    }
+
+    /// Its caches.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &B::Cache> {
+        let beams = match &self.answer {
+            Answer::One(_) => None,
+            Answer::Beams(beams) => Some(beams.caches()),
+        };
+        std::iter::once(&self.cache).chain(beams.into_iter().flatten())
+    }
+
+    /// Pages that the step may have to make for it.
+    pub(crate) fn needs(&mut self, memory: &Memory) -> usize {
+        self.segments().iter().map(|s| memory.needed(B::length(s.cache), s.tokens.len())).sum()
+    }
+
+    /// Pages that it will have to make before it says its next token.
+    pub(crate) fn claims(&self, memory: &Memory) -> usize {
+        let again = match &self.answer {
+            Answer::Beams(beams) if beams.restarted() => beams.count() * memory.needed(self.prompt, beams.length()),
+            _ => 0,
+        };
+        let beams = if self.rows() > 1 { self.rows() } else { 0 };
+        memory.needed(B::length(&self.cache), self.unread()) + beams + again
+    }
+
+    /// What it takes part in the step with.
+    pub(crate) fn segments(&mut self) -> Vec<Segment<'_, B::Cache>> {
+        if !self.work.is_empty() {
+            let (tokens, scores) = (self.work.as_slice(), self.scores);
+            return vec![Segment { tokens, cache: &mut self.cache, adapter: self.adapter, scores }];
+        }
+        match &mut self.answer {
+            Answer::One(_) => vec![],
+            Answer::Beams(beams) => beams.segments(self.adapter),
+        }
+    }
+
+    /// Takes the step's scores; a reason when the run ends.
+    ///
+    /// # Errors
+    /// It cannot go on.
+    pub(crate) fn take(&mut self, scores: &mut [f32], lookup: &mut Lookup) -> Result<Option<FinishReason>, String> {
+        if scores.is_empty() {
+            return Ok(None);
+        }
+        // Folded, not searched, so that it is done many at a time.
+        if scores.iter().fold(false, |bad, score| bad | !score.is_finite()) {
+            return Err("the model computed values that are no numbers".into());
+        }
+        if let Answer::Beams(beams) = &self.answer
+            && beams.restarted()
+        {
+            // The prompt was read again; the beams are next.
+            return Ok(None);
+        }
+        self.suspect = false;
+        let now = Instant::now();
+        let reason = match &mut self.answer {
+            Answer::Beams(beams) => beams.take(scores, &self.cache, &self.rules)?,
+            Answer::One(one) => {
+                let base = self.tokens.len();
+                let (reason, right) = one.take(scores, &mut self.tokens, &self.rules, |guess, chosen| {
+                    lookup.learn(guess, chosen);
+                })?;
+                if reason == Some(FinishReason::Stop) && one.guesses() {
+                    lookup.remember(self.adapter, &self.tokens, self.prompt);
+                }
+                B::truncate(&mut self.cache, base + right);
+                reason
+            }
+        };
+        self.clock.first_token.get_or_insert(now);
+        self.clock.last_token = Some(now);
+        self.show();
+        Ok(reason)
+    }
+
+    fn show(&mut self) {
+        let (text, tokens) = match &self.answer {
+            Answer::One(one) => (one.transcript.text(), self.tokens.len() - self.prompt),
+            Answer::Beams(beams) => beams.best(),
+        };
+        self.screen.show(text, tokens);
+    }
+
+    /// Forgets everything computed; it will be computed again.
+    pub(crate) fn restart(&mut self, cache: &B::Cache) {
+        self.rest();
+        self.cache = cache.clone();
+        if let Answer::Beams(beams) = &mut self.answer {
+            beams.restart();
+        }
     }
 
     /// Tells the sink the end.
     pub(crate) fn finish(mut self, reason: FinishReason, error: Option<String>) {
         if !matches!(reason, FinishReason::Stop | FinishReason::Repeat | FinishReason::Length) {
             // What was held back for a stop string is part of the text so far.
-            self.show(self.stream.text().len());
+            match &mut self.answer {
+                Answer::One(one) => one.transcript.show_all(),
+                Answer::Beams(beams) => beams.show_all(),
+            }
+            self.show();
         }
         let now = Instant::now();
-        let (first, last) = (self.first_token.unwrap_or(now), self.last_token.unwrap_or(now));
-        let decode_ms = ms(first, last);
-        let after_first = self.answer.len().saturating_sub(1) as f64;
+        let clock = &self.clock;
+        let (first, last) = (clock.first_token.unwrap_or(now), clock.last_token.unwrap_or(now));
+        let mut timings = Timings {
+            queue_ms: ms(clock.accepted, clock.started),
+            prefill_ms: ms(clock.started, first),
+            decode_ms: ms(first, last),
+            ..Timings::default()
+        };
+        let (completion_tokens, logprobs) = match self.answer {
+            Answer::One(one) => {
+                let mut one = *one;
+                (timings.guessed, timings.accepted) = (one.guessed, one.accepted);
+                timings.mask_ms = one.guide.map_or(0.0, |guide| guide.spent().as_secs_f64() * 1000.0);
+                one.logprobs.truncate(one.transcript.visible_tokens());
+                (self.tokens.len() - self.prompt, one.logprobs)
+            }
+            Answer::Beams(beams) => {
+                timings.mask_ms = beams.guided().as_secs_f64() * 1000.0;
+                (beams.best().1, vec![])
+            }
+        };
+        if timings.decode_ms > 0.0 {
+            timings.tokens_per_second = completion_tokens.saturating_sub(1) as f64 * 1000.0 / timings.decode_ms;
+        }
         let outcome = Outcome {
             finish_reason: reason,
             error,
-            text: self.stream.text()[..self.shown].to_owned(),
-            prompt_tokens: self.prompt.len() as u32,
-            completion_tokens: self.answer.len() as u32,
-            timings: Timings {
-                queue_ms: ms(self.accepted, self.started),
-                prefill_ms: ms(self.started, first),
-                decode_ms,
-                tokens_per_second: if decode_ms > 0.0 { after_first * 1000.0 / decode_ms } else { 0.0 },
-            },
+            text: self.screen.text().to_owned(),
+            prompt_tokens: self.prompt as u32,
+            completion_tokens: completion_tokens as u32,
+            timings,
+            logprobs,
         };
-        (self.sink)(EngineEvent::Done(outcome));
+        self.screen.tell(EngineEvent::Done(outcome));
     }
 }
 
 impl Job {
+    /// Pages that it needs for its first token.
+    pub(crate) fn needs(&self, memory: &Memory) -> usize {
+        let beams = if self.parameters.beams > 1 { self.parameters.beams as usize } else { 0 };
+        memory.needed(0, self.prompt.len() + 1) + beams
+    }
+
     /// Ends a job that was never started.
     pub(crate) fn end(mut self, reason: FinishReason, error: Option<String>) {
         let outcome = Outcome {
@@ -175,6 +350,7 @@ impl Job {
             prompt_tokens: self.prompt.len() as u32,
             completion_tokens: 0,
             timings: Timings { queue_ms: ms(self.accepted, Instant::now()), ..Timings::default() },
+            logprobs: vec![],
         };
         (self.sink)(EngineEvent::Done(outcome));
     }

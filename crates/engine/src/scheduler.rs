@@ -1,21 +1,24 @@
 //! Which run computes what next.
 //!
-//! One thread owns the backend. Each of its steps reads one chunk of one run's prompt and one token of every
-//! run that is answering, in a single pass over the weights; so all answers stream side by side.
+//! One thread owns the backend. Each of its steps reads a chunk of prompts and what is new of every run that is
+//! answering (its newest token, guesses, beams), in a single pass over the weights; so all answers stream side by side.
 
 use std::{
     any::Any,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    sync::Arc,
 };
 
 use protocol::FinishReason;
 
 use crate::{
-    backend::{Backend, Segment},
-    prefix::PrefixCache,
+    backend::Backend,
+    fair::Turns,
+    lookup::Lookup,
+    memory::{Memory, held},
+    prefix::{PrefixCache, common},
+    queue::{EndGuard, Queue},
     request::EngineEvent,
     run::{Job, Run},
     tokenizer::Tokenizer,
@@ -23,97 +26,22 @@ use crate::{
 
 /// Prompt tokens read in one step. More is a little faster; answers of other runs wait that long.
 const CHUNK: usize = 128;
-/// Every so many chunks the run that waits longest is served, so that short prompts cannot keep a long one out.
+/// Every so many chunks the run that waits longest is served first, so that short prompts cannot keep a long one out.
 const OLDEST_EVERY: u32 = 4;
+/// A prompt waits for another that is being read when it will save so many tokens.
+const WORTH_WAITING: usize = 16;
 
 /// How much runs at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Runs computed side by side.
     pub active: usize,
-    /// Prompts remembered, and how many tokens they may have together.
+    /// Prompts remembered.
     pub prefixes: usize,
-    pub prefix_tokens: usize,
     /// Longest prompt plus answer.
     pub context: usize,
-}
-
-/// What submitters and the worker share.
-pub(crate) struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-    limit: usize,
-}
-
-#[derive(Default)]
-struct State {
-    /// Jobs that the worker has not seen.
-    inbox: Vec<Job>,
-    /// Jobs that wait with the worker.
-    waiting: usize,
-    /// No new jobs; what is not done by then is interrupted.
-    deadline: Option<Instant>,
-    /// The worker has ended.
-    ended: bool,
-}
-
-/// Why a job was not taken.
-pub(crate) enum Refused {
-    Full(usize),
-    Stopping,
-}
-
-impl Queue {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), limit }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    pub(crate) fn push(&self, job: Job) -> Result<(), Refused> {
-        let mut state = self.lock();
-        if state.deadline.is_some() || state.ended {
-            return Err(Refused::Stopping);
-        }
-        let waiting = state.inbox.len() + state.waiting;
-        if waiting >= self.limit {
-            return Err(Refused::Full(waiting));
-        }
-        state.inbox.push(job);
-        self.changed.notify_all();
-        Ok(())
-    }
-
-    /// Asks the worker to end within `limit`, and waits until it has.
-    pub(crate) fn drain(&self, limit: Duration) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        let deadline = now.checked_add(limit).unwrap_or(now + Duration::from_secs(1 << 30));
-        state.deadline = Some(state.deadline.map_or(deadline, |d| d.min(deadline)));
-        self.changed.notify_all();
-        while !state.ended {
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
-        }
-    }
-}
-
-/// Tells drainers that nothing more comes, also when the worker dies.
-struct EndGuard<'a>(&'a Queue);
-
-impl Drop for EndGuard<'_> {
-    fn drop(&mut self) {
-        let left = {
-            let mut state = self.0.lock();
-            state.ended = true;
-            std::mem::take(&mut state.inbox)
-        };
-        for job in left {
-            job.end(FinishReason::Interrupted, None);
-        }
-        self.0.changed.notify_all();
-    }
+    /// For keys and values.
+    pub memory: Memory,
 }
 
 /// The worker.
@@ -122,35 +50,44 @@ pub(crate) struct Scheduler<B: Backend> {
     tokenizer: Arc<Tokenizer>,
     limits: Limits,
     prefixes: PrefixCache<B::Cache>,
-    /// Accepted jobs, oldest first, with the position each was told.
+    lookup: Lookup,
+    turns: Turns,
+    /// Accepted jobs in the order in which they are started, with the position each was told.
     waiting: VecDeque<(Job, Option<u32>)>,
-    runs: Vec<Run<B::Cache>>,
+    /// Oldest first.
+    runs: Vec<Run<B>>,
     chunks: u32,
+    /// Of the last step; kept for its memory.
+    scores: Vec<f32>,
 }
 
 impl<B: Backend> Scheduler<B> {
     pub(crate) fn new(backend: B, tokenizer: Arc<Tokenizer>, limits: Limits) -> Self {
-        let prefixes = PrefixCache::new(limits.prefixes, limits.prefix_tokens);
-        Self { backend, tokenizer, limits, prefixes, waiting: VecDeque::new(), runs: vec![], chunks: 0 }
+        Self {
+            backend,
+            tokenizer,
+            limits,
+            prefixes: PrefixCache::new(limits.prefixes),
+            lookup: Lookup::default(),
+            turns: Turns::default(),
+            waiting: VecDeque::new(),
+            runs: vec![],
+            chunks: 0,
+            scores: vec![],
+        }
     }
 
     /// Works until drained.
     pub(crate) fn work(mut self, queue: &Queue) {
         let _guard = EndGuard(queue);
         while self.admit(queue) {
-            let result = catch_unwind(AssertUnwindSafe(|| self.step()));
-            if let Err(message) = result.unwrap_or_else(|panic| Err(panic_message(&*panic))) {
-                tracing::error!(message, "a step of the engine failed");
-                for run in self.runs.drain(..) {
-                    run.finish(FinishReason::Error, Some(format!("The engine failed: {message}")));
-                }
-            }
+            self.step();
         }
-        for run in self.runs.drain(..) {
-            run.finish(FinishReason::Interrupted, None);
+        for run in std::mem::take(&mut self.runs) {
+            end(run, FinishReason::Interrupted, None);
         }
         for (job, _) in self.waiting.drain(..) {
-            job.end(FinishReason::Interrupted, None);
+            tell(|| job.end(FinishReason::Interrupted, None));
         }
     }
 
@@ -158,33 +95,38 @@ impl<B: Backend> Scheduler<B> {
     fn admit(&mut self, queue: &Queue) -> bool {
         loop {
             self.end_cancelled();
-            {
-                let mut state = queue.lock();
-                loop {
-                    let overdue = state.deadline.is_some_and(|d| Instant::now() >= d);
-                    let idle = self.runs.is_empty() && self.waiting.is_empty() && state.inbox.is_empty();
-                    if overdue || (idle && state.deadline.is_some()) {
-                        return false;
-                    }
-                    if !idle {
-                        break;
-                    }
-                    state = queue.changed.wait(state).unwrap_or_else(|e| e.into_inner());
-                }
-                self.waiting.extend(state.inbox.drain(..).map(|job| (job, None)));
-                state.waiting = self.waiting.len().saturating_sub(self.room());
+            let busy = !self.runs.is_empty() || !self.waiting.is_empty();
+            let room = self.limits.active.saturating_sub(self.runs.len());
+            let waiting = &mut self.waiting;
+            let going = queue.next(busy, |state| {
+                waiting.extend(state.inbox.drain(..).map(|job| (job, None)));
+                state.waiting = waiting.len().saturating_sub(room);
+            });
+            if !going {
+                return false;
             }
             // Also those that came and were cancelled since: they are never started.
             self.end_cancelled();
-            while self.room() > 0
+            self.turns.order(&mut self.waiting, |(job, _)| job.owner, self.runs.iter().map(|run| run.owner));
+            while self.runs.len() < self.limits.active
+                && self
+                    .waiting
+                    .front()
+                    .map(|(job, _)| job.needs(&self.limits.memory))
+                    .is_some_and(|n| self.has_room_for(n))
                 && let Some((job, _)) = self.waiting.pop_front()
             {
+                self.turns.served(job.owner);
                 let cache = self.backend.cache();
-                self.runs.push(Run::start(job, cache, self.tokenizer.clone(), self.limits.context));
+                let (tokenizer, context) = (self.tokenizer.clone(), self.limits.context);
+                match catch(|| Run::start(job, cache, tokenizer, context)) {
+                    Ok(run) => self.runs.push(run),
+                    Err(message) => tracing::error!(message, "a run could not be started"),
+                }
             }
             for ((job, told), position) in self.waiting.iter_mut().zip(0..) {
                 if told.replace(position) != Some(position) {
-                    (job.sink)(EngineEvent::Queued { position });
+                    tell(|| (job.sink)(EngineEvent::Queued { position }));
                 }
             }
             if !self.runs.is_empty() {
@@ -193,82 +135,281 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
-    fn room(&self) -> usize {
-        self.limits.active.saturating_sub(self.runs.len())
-    }
-
     fn end_cancelled(&mut self) {
         for run in self.runs.extract_if(.., |run| run.cancel.is_cancelled()) {
-            run.finish(FinishReason::Cancelled, None);
+            end(run, FinishReason::Cancelled, None);
+        }
+        if !self.waiting.iter().any(|(job, _)| job.cancel.is_cancelled()) {
+            return;
         }
         let (cancelled, kept): (VecDeque<_>, VecDeque<_>) =
             self.waiting.drain(..).partition(|(job, _)| job.cancel.is_cancelled());
         self.waiting = kept;
         for (job, _) in cancelled {
-            job.end(FinishReason::Cancelled, None);
+            tell(|| job.end(FinishReason::Cancelled, None));
         }
-    }
-
-    /// The run whose prompt is read next: the one that is done soonest, and now and then the oldest.
-    fn next_prompt(&mut self) -> Option<usize> {
-        let unread = |run: &Run<B::Cache>| run.prompt.len() - B::length(&run.cache);
-        let reading = self.runs.iter().enumerate().filter(|(_, run)| run.newest.is_none());
-        self.chunks = self.chunks.wrapping_add(1);
-        if self.chunks.is_multiple_of(OLDEST_EVERY) {
-            return reading.map(|(i, _)| i).next();
-        }
-        reading.min_by_key(|(i, run)| (unread(run), *i)).map(|(i, _)| i)
     }
 
     /// One pass over the weights.
-    fn step(&mut self) -> Result<(), String> {
-        let prompt_of = self.next_prompt();
-        if let Some(run) = prompt_of.and_then(|i| self.runs.get_mut(i))
-            && B::length(&run.cache) == 0
-            && let Some((mut cache, common)) = self.prefixes.find(run.adapter, &run.prompt)
-        {
-            // The last token is always computed: its scores are wanted.
-            B::truncate(&mut cache, common.min(run.prompt.len() - 1));
-            run.cache = cache;
-        }
-
+    fn step(&mut self) {
+        self.plan();
         let mut segments = Vec::new();
         let mut owners = Vec::new();
         for (index, run) in self.runs.iter_mut().enumerate() {
-            let (tokens, scores) = if let Some(newest) = &run.newest {
-                (std::slice::from_ref(newest), true)
-            } else if prompt_of == Some(index) {
-                let from = B::length(&run.cache);
-                let to = run.prompt.len().min(from + CHUNK);
-                (&run.prompt[from..to], to == run.prompt.len())
-            } else {
-                continue;
-            };
-            segments.push(Segment { tokens, cache: &mut run.cache, adapter: run.adapter, scores });
-            owners.push(index);
-        }
-        let scores = self.backend.forward(&mut segments)?;
-        drop(segments);
-
-        let mut ended = Vec::new();
-        for (index, scores) in owners.into_iter().zip(scores) {
-            let (Some(mut scores), Some(run)) = (scores, self.runs.get_mut(index)) else { continue };
-            if run.newest.is_none() {
-                self.prefixes.insert(run.adapter, run.prompt.clone(), run.cache.clone());
+            let part = run.segments();
+            if !part.is_empty() {
+                owners.push((index, part.iter().map(|s| s.scores.min(s.tokens.len())).sum::<usize>()));
+                segments.extend(part);
             }
-            if let Some(reason) = run.step(&mut scores) {
-                ended.push((index, reason));
+        }
+        if segments.is_empty() {
+            return;
+        }
+        let mut scores = std::mem::take(&mut self.scores);
+        let backend = &mut self.backend;
+        let result = catch(|| backend.forward(&mut segments, &mut scores)).and_then(|result| result);
+        drop(segments);
+        match result {
+            Ok(()) => self.take(owners, &mut scores),
+            Err(message) => self.failed(&owners, &message),
+        }
+        self.scores = scores;
+    }
+
+    /// Gives the runs, of which each wanted some rows, their scores.
+    fn take(&mut self, owners: Vec<(usize, usize)>, mut scores: &mut [f32]) {
+        let vocabulary = scores.len() / owners.iter().map(|(_, rows)| rows).sum::<usize>().max(1);
+        let mut ended = Vec::new();
+        for (index, rows) in owners {
+            let own = scores.split_off_mut(..rows * vocabulary).unwrap_or_default();
+            let Some(run) = self.runs.get_mut(index) else { continue };
+            let lookup = &mut self.lookup;
+            let (read, prompt) = (run.has_read_prompt(), run.prompt);
+            match catch(|| run.take(own, lookup)).and_then(|result| result) {
+                Ok(reason) => {
+                    if read && let Some(tokens) = run.tokens.get(..prompt) {
+                        let mut cache = run.cache.clone();
+                        B::truncate(&mut cache, prompt);
+                        self.prefixes.insert(run.adapter, tokens.to_vec(), cache);
+                    }
+                    ended.extend(reason.map(|reason| (index, reason, None)));
+                }
+                Err(message) => {
+                    tracing::error!(message, "a run failed");
+                    ended.push((index, FinishReason::Error, Some(format!("The run failed: {message}."))));
+                }
             }
         }
         // From the back, so that the numbers stay right.
-        for (index, reason) in ended.into_iter().rev() {
-            self.runs.remove(index).finish(reason, None);
+        for (index, reason, error) in ended.into_iter().rev() {
+            end(self.runs.remove(index), reason, error);
         }
-        Ok(())
     }
+
+    /// After a step that failed: who was alone in it fails; several are computed again, one at a time, to find out
+    /// whose fault it was.
+    fn failed(&mut self, owners: &[(usize, usize)], message: &str) {
+        tracing::error!(message, runs = owners.len(), "a step of the engine failed");
+        if let [(index, _)] = owners {
+            end(self.runs.remove(*index), FinishReason::Error, Some(format!("The engine failed: {message}.")));
+            return;
+        }
+        let empty = self.backend.cache();
+        for (index, _) in owners {
+            if let Some(run) = self.runs.get_mut(*index) {
+                run.restart(&empty);
+                run.suspect = true;
+            }
+        }
+    }
+
+    /// Decides what the next step computes.
+    fn plan(&mut self) {
+        self.runs.iter_mut().for_each(Run::rest);
+        self.resume();
+        if let Some(index) = self.runs.iter().position(|run| run.suspect && !run.paused) {
+            self.join(index, CHUNK, 1);
+            return;
+        }
+        let answering = self.runs.iter().filter(|run| !run.paused && !run.reads()).map(Run::rows).sum();
+        let mut index = 0;
+        while let Some(run) = self.runs.get(index) {
+            if !run.paused && !run.reads() {
+                self.join(index, 0, answering);
+            }
+            index += 1;
+        }
+        let mut left = CHUNK;
+        let mut chosen = Vec::new();
+        for index in self.prompts() {
+            if left == 0 {
+                break;
+            }
+            self.begin(index);
+            if self.waits(index, &chosen) {
+                continue;
+            }
+            left -= self.join(index, left, answering + 1);
+            chosen.push(index);
+        }
+    }
+
+    /// The runs that read, in the order of their turns: who is done soonest, and now and then the oldest.
+    fn prompts(&mut self) -> Vec<usize> {
+        let reads = |(_, run): &(usize, &Run<B>)| !run.paused && run.reads();
+        let mut order: Vec<(usize, usize)> =
+            self.runs.iter().enumerate().filter(reads).map(|(i, run)| (run.unread(), i)).collect();
+        order.sort_unstable();
+        self.chunks = self.chunks.wrapping_add(1);
+        if self.chunks.is_multiple_of(OLDEST_EVERY)
+            && let Some(oldest) = (0..order.len()).min_by_key(|at| order.get(*at).map(|(_, i)| *i))
+        {
+            let oldest = order.remove(oldest);
+            order.insert(0, oldest);
+        }
+        order.into_iter().map(|(_, i)| i).collect()
+    }
+
+    /// Whether a run had better wait for one that is reading the same beginning.
+    fn waits(&self, index: usize, chosen: &[usize]) -> bool {
+        let Some(run) = self.runs.get(index).filter(|_| self.prefixes.is_on()) else { return false };
+        let own = B::length(&run.cache);
+        self.runs.iter().enumerate().any(|(i, other)| {
+            let others = B::length(&other.cache);
+            i != index
+                && other.adapter == run.adapter
+                && other.reads()
+                && other.tokens.len() == other.prompt
+                && !other.paused
+                && (others > own || chosen.contains(&i))
+                && common(&run.tokens, &other.tokens) > own + WORTH_WAITING
+        })
+    }
+
+    /// Lets a run that reads begin with what is remembered of its prompt.
+    fn begin(&mut self, index: usize) {
+        let Some(run) = self.runs.get_mut(index) else { return };
+        let Some((mut cache, common)) = self.prefixes.find(run.adapter, &run.tokens) else { return };
+        // The last token is always computed: its scores are wanted.
+        let common = common.min(run.tokens.len() - 1);
+        if common > B::length(&run.cache) {
+            B::truncate(&mut cache, common);
+            run.cache = cache;
+        }
+    }
+
+    /// Makes a run part of the next step, if there is memory; gives how many tokens of `most` it reads.
+    fn join(&mut self, index: usize, most: usize, answering: usize) -> usize {
+        let Some(run) = self.runs.get_mut(index).filter(|run| !run.paused) else { return 0 };
+        let mut read = 0;
+        if run.reads() {
+            read = run.read(most.max(1), &self.lookup, answering);
+        } else {
+            run.go_on(&self.lookup, answering);
+        }
+        if self.make_room(index) {
+            return read;
+        }
+        let empty = self.backend.cache();
+        let alone = self.runs.iter().filter(|run| !run.paused).count() == 1;
+        if alone {
+            let run = self.runs.remove(index);
+            let sentence =
+                "The memory for keys and values is full. Use fewer beams or a shorter text, or give it more.";
+            end(run, FinishReason::Error, Some(sentence.into()));
+        } else if let Some(run) = self.runs.get_mut(index) {
+            // The older ones go on; then it has its turn.
+            run.restart(&empty);
+            run.paused = true;
+        }
+        0
+    }
+
+    /// Frees pages until what the planned step needs is there: of remembered prompts, then of the newest runs. False
+    /// when the run at `index` is itself the newest that could give any.
+    fn make_room(&mut self, index: usize) -> bool {
+        loop {
+            let memory = self.limits.memory;
+            let needed: usize = self.runs.iter_mut().map(|run| run.needs(&memory)).sum();
+            if self.held() + needed <= memory.pages() {
+                return true;
+            }
+            if self.prefixes.evict() {
+                continue;
+            }
+            let newest = self.runs.iter().rposition(|run| !run.paused);
+            let Some(newest) = newest.filter(|newest| *newest > index) else { return false };
+            let empty = self.backend.cache();
+            if let Some(run) = self.runs.get_mut(newest) {
+                run.restart(&empty);
+                run.paused = true;
+            }
+        }
+    }
+
+    /// Lets paused runs go on, oldest first, when there is memory for what they must compute again.
+    fn resume(&mut self) {
+        while let Some(index) = self.runs.iter().position(|run| run.paused) {
+            let memory = self.limits.memory;
+            let claimed: usize = self.runs.iter().filter(|run| !run.paused).map(|run| run.claims(&memory).max(1)).sum();
+            let Some(run) = self.runs.get(index) else { return };
+            if claimed > 0 && self.held() + claimed + run.claims(&memory) + 1 > memory.pages() {
+                return;
+            }
+            if let Some(run) = self.runs.get_mut(index) {
+                run.paused = false;
+            }
+        }
+    }
+
+    /// Whether a job that needs so many pages can be started beside what runs; remembered prompts go for it.
+    fn has_room_for(&mut self, needed: usize) -> bool {
+        if self.runs.iter().any(|run| run.paused) {
+            return false;
+        }
+        let memory = self.limits.memory;
+        let claimed: usize = self.runs.iter().map(|run| run.claims(&memory)).sum();
+        // Nothing is forgotten for one that would not fit anyway.
+        let own = held::<B>(self.runs.iter().flat_map(Run::caches));
+        if !self.runs.is_empty() && own + claimed + needed > memory.pages() {
+            return false;
+        }
+        loop {
+            if self.runs.is_empty() || self.held() + claimed + needed <= memory.pages() {
+                return true;
+            }
+            if !self.prefixes.evict() {
+                return false;
+            }
+        }
+    }
+
+    /// Pages that are taken.
+    fn held(&self) -> usize {
+        held::<B>(self.runs.iter().flat_map(Run::caches).chain(self.prefixes.caches()))
+    }
+}
+
+/// Ends a run; what its sink does about it is no business of the others.
+fn end<B: Backend>(run: Run<B>, reason: FinishReason, error: Option<String>) {
+    tell(|| run.finish(reason, error));
+}
+
+/// Calls a sink; a panic of it is its own.
+fn tell(what: impl FnOnce()) {
+    if let Err(message) = catch(what) {
+        tracing::error!(message, "a run's events could not be told");
+    }
+}
+
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_message(&*panic))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a thread panicked".into())
 }
+
+#[cfg(test)]
+mod tests;

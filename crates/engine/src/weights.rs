@@ -129,6 +129,19 @@ impl Source {
         self.checked(view, &name, rows, columns)
     }
 
+    /// The norms of each head's queries and keys, in models that have them.
+    pub(crate) fn head_norms(&self, c: &ModelConfig, layer: usize) -> Result<Option<[Vec<f32>; 2]>, EngineError> {
+        if !c.head_norms {
+            return Ok(None);
+        }
+        let norm = |gguf: &str, huggingface: &str| {
+            let name = format!("model.layers.{layer}.self_attn.{huggingface}.weight");
+            let view = self.need(&format!("blk.{layer}.{gguf}.weight"), &name)?;
+            Ok::<_, EngineError>(numbers(&self.checked(view, &name, 1, c.head_size)?))
+        };
+        Ok(Some([norm("attn_q_norm", "q_norm")?, norm("attn_k_norm", "k_norm")?]))
+    }
+
     /// What is added to a projection's result, in models that have it.
     pub(crate) fn bias(&self, c: &ModelConfig, layer: usize, p: Projection) -> Result<Option<Vec<f32>>, EngineError> {
         let name = format!("model.layers.{layer}.{}.bias", p.path());
@@ -166,6 +179,30 @@ fn gguf_name(p: Projection) -> &'static str {
         Projection::Up => "ffn_up",
         Projection::Down => "ffn_down",
     }
+}
+
+/// A tensor's rows rounded to blocks; nothing when it stays as it is, because nothing is asked for, it is quantized
+/// already, or its rows are no whole number of blocks.
+pub(crate) fn rounded(view: &TensorView<'_>, to: Option<BlockFormat>, threads: usize) -> Option<Vec<u8>> {
+    let to = to.filter(|_| view.format.block() == 1)?;
+    let (from_row, to_row) = (view.format.row_bytes(view.columns)?, to.row_bytes(view.columns)?);
+    if from_row == 0 || view.bytes.len() != from_row.checked_mul(view.rows)? {
+        return None;
+    }
+    let mut out = vec![0; to_row.checked_mul(view.rows)?];
+    let rows = view.rows.div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        for (part, out) in view.bytes.chunks(rows * from_row).zip(out.chunks_mut(rows * to_row)) {
+            scope.spawn(move || {
+                let mut numbers = vec![0.0; view.columns];
+                for (row, out) in part.chunks_exact(from_row).zip(out.chunks_exact_mut(to_row)) {
+                    view.format.dequantize(row, &mut numbers);
+                    to.quantize(&numbers, out);
+                }
+            });
+        }
+    });
+    Some(out)
 }
 
 /// All numbers of a tensor.

@@ -29,7 +29,7 @@ fn request(prompt: &str, tokens: u32) -> GenerateRequest {
     let mut parameters = Parameters::published(Mode::Pretrain);
     (parameters.max_new_tokens, parameters.temperature, parameters.seed) = (tokens, 1.5, Some(1));
     (parameters.top_p, parameters.top_k) = (1.0, 0);
-    GenerateRequest { prompt: prompt.into(), adapter: None, parameters }
+    GenerateRequest::new(prompt.into(), None, parameters)
 }
 
 fn submit(
@@ -230,4 +230,35 @@ fn files_that_are_no_model_are_refused_with_a_sentence() {
     tiny::write_model(dir.path(), tiny::Kind::Llama);
     std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
     assert!(error(dir.path()).contains("there is no tokenizer.json in the folder"));
+}
+
+#[test]
+fn beams_run_beside_ordinary_runs_and_give_the_same_text_again() {
+    let engine = load(|_| {});
+    let mut beams = request("Once upon a time", 30);
+    beams.parameters.beams = 5;
+    let alone = engine.generate(beams.clone(), |_| {}).unwrap();
+    assert!(!alone.text.is_empty());
+    let others: Vec<_> = (0..3).map(|i| submit(&engine, request(&"y".repeat(i + 1), 40)).unwrap().1).collect();
+    let (_, events) = submit(&engine, beams.clone()).unwrap();
+    assert_eq!(end(&events).text, alone.text);
+    others.iter().for_each(|events| assert_eq!(end(events).error, None));
+    // Also by the tensor library, whose caches are written in place.
+    let candle = load(|o| o.device = DeviceChoice::Candle);
+    assert_eq!(candle.generate(beams, |_| {}).unwrap().text, alone.text);
+}
+
+#[test]
+fn a_bias_can_forbid_a_token_and_must_be_a_number() {
+    let engine = load(|_| {});
+    let mut r = request("a", 30);
+    r.parameters.temperature = 0.0;
+    let text = engine.generate(r.clone(), |_| {}).unwrap().text;
+    // The tokens are bytes.
+    let byte = *text.as_bytes().iter().find(|byte| byte.is_ascii()).unwrap();
+    r.logit_bias = vec![(u32::from(byte), -100.0)];
+    assert!(!engine.generate(r.clone(), |_| {}).unwrap().text.as_bytes().contains(&byte));
+    r.logit_bias = vec![(u32::from(byte), f32::NAN)];
+    let error = engine.submit(r, Box::new(|_| {})).unwrap_err().to_string();
+    assert!(error.starts_with("logit_bias: must be a number from -100 to 100;"), "{error}");
 }

@@ -23,6 +23,21 @@ pub enum IssueKind {
     Empty,
 }
 
+impl IssueKind {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BrokenOff => "broken_off",
+            Self::NotInText => "not_in_text",
+            Self::NotInSchema => "not_in_schema",
+            Self::Duplicate => "duplicate",
+            Self::Unreadable => "unreadable",
+            Self::OtherText => "other_text",
+            Self::Empty => "empty",
+        }
+    }
+}
+
 /// One doubtful thing about an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issue {

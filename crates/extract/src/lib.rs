@@ -6,14 +6,22 @@
 //! The way of an answer: `scan`, `object` and `sentence` cut it into pieces, `split` decides which comma is which,
 //! [`ground`] finds the words in the text, [`parse`] puts it together.
 
+pub mod chunk;
 pub mod color;
 pub mod ground;
+pub mod guide;
 pub mod hint;
 pub mod issue;
 pub mod judge;
 pub mod marks;
+pub mod merge;
+pub mod node;
+pub mod output;
 pub mod parse;
 pub mod prompt;
+pub mod schema;
+#[cfg(feature = "scoring")]
+pub mod score;
 pub mod text;
 
 mod object;
@@ -24,3 +32,4 @@ mod split;
 pub use color::label_color;
 pub use issue::{Issue, IssueKind};
 pub use parse::Parsed;
+pub use schema::{Schema, SchemaError};

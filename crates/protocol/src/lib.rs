@@ -3,6 +3,7 @@
 //! Pure data: no input or output, no clock, no model. Builds for the browser and for the server.
 
 pub mod events;
+pub mod logprob;
 pub mod manifest;
 pub mod params;
 pub mod record;
@@ -11,6 +12,7 @@ pub mod text;
 pub mod view;
 
 pub use events::{RunEvent, StateEvent, TextEvent};
+pub use logprob::{Alternative, TokenLogprob};
 pub use manifest::{AdapterManifest, Example, ModelEntry, SchemaChoice, Task, Taught};
 pub use params::{PARAMETERS, ParameterError, ParameterPatch, ParameterSpec, Parameters};
 pub use record::{Judgement, Record, Span, Verdict};

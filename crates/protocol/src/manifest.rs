@@ -105,6 +105,11 @@ pub struct AdapterManifest {
     /// Default decoding.
     #[serde(default)]
     pub decoding: ParameterPatch,
+    /// For each language code: how long the texts usually were that it was trained on, in code points. Longer texts are
+    /// extracted in parts of that length, a sentence up to twice as long; without a number here, in parts as long as
+    /// the model can read.
+    #[serde(default)]
+    pub taught_chars: BTreeMap<String, usize>,
     /// The schemas it was trained on.
     #[serde(default)]
     pub taught: Vec<Taught>,
@@ -125,6 +130,7 @@ impl AdapterManifest {
             end_token: None,
             formats: BTreeMap::new(),
             decoding: ParameterPatch::default(),
+            taught_chars: BTreeMap::new(),
             taught: Vec::new(),
         }
     }

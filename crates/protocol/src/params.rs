@@ -28,6 +28,8 @@ pub enum ParameterKind {
     OptionalWhole,
     /// Strings, one a line in the page, one per flag on the command line.
     Strings,
+    /// On or off, where the page extracts; commands that extract have a flag of their own.
+    Switch,
 }
 
 /// One row of the table: everything there is to say about a parameter.
@@ -60,8 +62,8 @@ impl ParameterSpec {
     }
 }
 
-/// The most beams this version searches with.
-pub const MAX_BEAMS: u32 = 1;
+/// The most beams of a search.
+pub const MAX_BEAMS: u32 = 8;
 /// The most strings that can end an answer.
 pub const MAX_STOPS: usize = 8;
 /// The longest stop string, in code points.
@@ -97,10 +99,22 @@ pub const PARAMETERS: &[ParameterSpec] = &[
         ),
     },
     ParameterSpec {
+        name: "min_p",
+        kind: ParameterKind::Number { min: 0.0, max: 1.0, step: 0.01, whole: false },
+        label: ("Min-p", "Min-p"),
+        help: (
+            "Leaves out tokens less likely than this share of the likeliest one's probability; 0 is off. No effect when greedy.",
+            "排除概率低于“最可能词元概率 × 该值”的词元；0 为关闭。贪心时无效。",
+        ),
+    },
+    ParameterSpec {
         name: "beams",
         kind: ParameterKind::Number { min: 1.0, max: MAX_BEAMS as f64, step: 1.0, whole: true },
         label: ("Beams", "束数"),
-        help: ("This version searches with one beam only.", "当前版本只支持单束。"),
+        help: (
+            "More than 1 follows so many answers side by side and gives the likeliest as a whole: slower, always the same text, no sampling (temperature, top-p, top-k, min-p and seed have no effect).",
+            "大于 1 时并行展开若干候选，给出整体概率最高者：较慢，结果固定，不采样（温度、Top-p、Top-k、Min-p 与种子无效）。",
+        ),
     },
     ParameterSpec {
         name: "max_new_tokens",
@@ -118,6 +132,24 @@ pub const PARAMETERS: &[ParameterSpec] = &[
         ),
     },
     ParameterSpec {
+        name: "presence_penalty",
+        kind: ParameterKind::Number { min: -2.0, max: 2.0, step: 0.1, whole: false },
+        label: ("Presence penalty", "存在惩罚"),
+        help: (
+            "Taken once from the score of every token that the answer has already; 0 is off. Keep 0 for extraction.",
+            "对回答中已出现的词元，一次性减去该分值；0 为关闭。抽取请保持 0。",
+        ),
+    },
+    ParameterSpec {
+        name: "frequency_penalty",
+        kind: ParameterKind::Number { min: -2.0, max: 2.0, step: 0.1, whole: false },
+        label: ("Frequency penalty", "频率惩罚"),
+        help: (
+            "Taken from a token's score once for each time that the answer has it already; 0 is off. Keep 0 for extraction.",
+            "词元在回答中每出现一次，就减去一次该分值；0 为关闭。抽取请保持 0。",
+        ),
+    },
+    ParameterSpec {
         name: "seed",
         kind: ParameterKind::OptionalWhole,
         label: ("Seed", "随机种子"),
@@ -131,6 +163,15 @@ pub const PARAMETERS: &[ParameterSpec] = &[
         kind: ParameterKind::Strings,
         label: ("Stop strings", "停止字符串"),
         help: ("The answer ends before the first of these; one a line.", "遇到其中任一字符串即停止；每行一个。"),
+    },
+    ParameterSpec {
+        name: "guided",
+        kind: ParameterKind::Switch,
+        label: ("Guided", "引导"),
+        help: (
+            "Keeps an answer to chosen types in the taught form, with these types and words of the text only. No effect on an instruction of your own.",
+            "按所选类型抽取时，回答只能采用所学格式、所列类型和原文词语。对自行编写的指令无效。",
+        ),
     },
 ];
 
@@ -149,10 +190,24 @@ pub struct Parameters {
     pub max_new_tokens: u32,
     /// 1 is off; over prompt and answer tokens, positive logits divided, negative multiplied.
     pub repetition_penalty: f64,
+    /// 0 is off; the least share of the likeliest token's probability. Runs stored before there was such a
+    /// parameter have it off, as the two below.
+    #[serde(default)]
+    pub min_p: f64,
+    /// 0 is off; over answer tokens only.
+    #[serde(default)]
+    pub presence_penalty: f64,
+    /// 0 is off; over answer tokens only.
+    #[serde(default)]
+    pub frequency_penalty: f64,
     /// `None`: drawn when the run is accepted, and recorded with it.
     pub seed: Option<u64>,
     /// The answer ends before the first of these.
     pub stop: Vec<String>,
+    /// Of what is asked: guide the answer where its form is known. Of a run: its answer was guided. Runs stored before
+    /// there was such a thing were not.
+    #[serde(default)]
+    pub guided: bool,
 }
 
 /// Some parameters: what a model entry, a manifest, a case or a caller overrides.
@@ -177,12 +232,24 @@ pub struct ParameterPatch {
     /// See [`Parameters::repetition_penalty`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetition_penalty: Option<f64>,
+    /// See [`Parameters::min_p`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f64>,
+    /// See [`Parameters::presence_penalty`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f64>,
+    /// See [`Parameters::frequency_penalty`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f64>,
     /// See [`Parameters::seed`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// See [`Parameters::stop`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Vec<String>>,
+    /// See [`Parameters::guided`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guided: Option<bool>,
 }
 
 /// A parameter that cannot be used, as a sentence for the person who set it.
@@ -202,15 +269,25 @@ impl Parameters {
             Mode::Pretrain => (0.3, 1.6),
             Mode::Lora => (0.4, 1.3),
         };
+        let guided = mode == Mode::Lora;
+        Self { temperature, top_p: 0.75, top_k: 40, repetition_penalty, guided, ..Self::neutral() }
+    }
+
+    /// Greedy, with everything that changes the model's own choice off.
+    pub fn neutral() -> Self {
         Self {
-            temperature,
-            top_p: 0.75,
-            top_k: 40,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
             beams: 1,
             max_new_tokens: 512,
-            repetition_penalty,
+            repetition_penalty: 1.0,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             seed: None,
             stop: Vec::new(),
+            guided: false,
         }
     }
 
@@ -219,7 +296,8 @@ impl Parameters {
         macro_rules! lay {
             ($($field:ident),*) => { $( if let Some(value) = &patch.$field { self.$field = value.clone(); } )* };
         }
-        lay!(temperature, top_p, top_k, beams, max_new_tokens, repetition_penalty, stop);
+        lay!(temperature, top_p, top_k, min_p, beams, max_new_tokens);
+        lay!(repetition_penalty, presence_penalty, frequency_penalty, stop, guided);
         if patch.seed.is_some() {
             self.seed = patch.seed;
         }
@@ -239,7 +317,7 @@ impl Parameters {
                         return Err(ParameterError::range(spec, min, max, &value.to_string()));
                     }
                 }
-                ParameterKind::OptionalWhole => {}
+                ParameterKind::OptionalWhole | ParameterKind::Switch => {}
                 ParameterKind::Strings => check_stops(spec, &self.stop)?,
             }
         }
@@ -255,6 +333,9 @@ impl Parameters {
             "beams" => f64::from(self.beams),
             "max_new_tokens" => f64::from(self.max_new_tokens),
             "repetition_penalty" => self.repetition_penalty,
+            "min_p" => self.min_p,
+            "presence_penalty" => self.presence_penalty,
+            "frequency_penalty" => self.frequency_penalty,
             _ => return None,
         })
     }
@@ -264,12 +345,13 @@ impl Parameters {
         match name {
             "seed" => self.seed.map(|s| s.to_string()).unwrap_or_default(),
             "stop" => self.stop.join("\n"),
+            "guided" => if self.guided { "on" } else { "off" }.into(),
             _ => self.number(name).map(|n| n.to_string()).unwrap_or_default(),
         }
     }
 
     /// Sets a parameter from the text of the page's control or of a form. An empty text leaves a
-    /// number as it is, and clears `seed` and `stop`.
+    /// number or a switch as it is, and clears `seed` and `stop`.
     ///
     /// # Errors
     /// The text is no number, or out of range.
@@ -296,6 +378,9 @@ impl Parameters {
                     "top_k" => self.top_k = value as u32,
                     "beams" => self.beams = value as u32,
                     "max_new_tokens" => self.max_new_tokens = value as u32,
+                    "min_p" => self.min_p = value,
+                    "presence_penalty" => self.presence_penalty = value,
+                    "frequency_penalty" => self.frequency_penalty = value,
                     _ => self.repetition_penalty = value,
                 }
             }
@@ -318,6 +403,22 @@ impl Parameters {
                 check_stops(spec, &stops)?;
                 self.stop = stops;
             }
+            ParameterKind::Switch => {
+                self.guided = match trimmed {
+                    "" => self.guided,
+                    "on" | "true" | "1" => true,
+                    "off" | "false" | "0" => false,
+                    other => {
+                        return Err(ParameterError {
+                            parameter: name.into(),
+                            message: Sentence::new(
+                                format!("must be on or off; it is \"{other}\""),
+                                format!("应为 on 或 off；当前为“{other}”"),
+                            ),
+                        });
+                    }
+                };
+            }
         }
         Ok(())
     }
@@ -332,18 +433,11 @@ impl ParameterError {
 
     fn range(spec: &ParameterSpec, min: f64, max: f64, given: &str) -> Self {
         let whole = matches!(spec.kind, ParameterKind::Number { whole: true, .. });
-        let message = if min == max {
-            Sentence::new(
-                format!("must be {min} in this version; it is {given}"),
-                format!("当前版本只能为 {min}；当前为 {given}"),
-            )
-        } else {
-            let (number, kind) = if whole { ("whole number", "整数") } else { ("number", "数") };
-            Sentence::new(
-                format!("must be a {number} from {min} to {max}; it is {given}"),
-                format!("应为 {min} 到 {max} 之间的{kind}；当前为 {given}"),
-            )
-        };
+        let (number, kind) = if whole { ("whole number", "整数") } else { ("number", "数") };
+        let message = Sentence::new(
+            format!("must be a {number} from {min} to {max}; it is {given}"),
+            format!("应为 {min} 到 {max} 之间的{kind}；当前为 {given}"),
+        );
         Self { parameter: spec.name.into(), message }
     }
 }
@@ -378,10 +472,21 @@ mod tests {
             let mut p = Parameters::published(Mode::Lora);
             p.seed = Some(7);
             p.stop = vec!["###".into()];
+            (p.min_p, p.presence_penalty, p.frequency_penalty) = (0.1, 0.5, -0.5);
             let before = p.clone();
             p.set_text(spec.name, &before.text_of(spec.name)).unwrap();
             assert_eq!(p, before, "{}", spec.name);
         }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        let mut p = Parameters::published(Mode::Lora);
+        assert!(p.guided && !Parameters::published(Mode::Pretrain).guided);
+        p.set_text("guided", " off ").unwrap();
+        p.set_text("guided", "").unwrap();
+        assert_eq!(p.text_of("guided"), "off");
+        assert_eq!(p.set_text("guided", "maybe").unwrap_err().message.en, "must be on or off; it is \"maybe\"");
     }
 
     #[test]
@@ -413,8 +518,8 @@ mod tests {
         p.temperature = f64::NAN;
         assert!(p.validate().is_err());
         p.temperature = 0.0;
-        p.beams = 4;
-        assert_eq!(p.validate().unwrap_err().message.en, "must be 1 in this version; it is 4");
+        p.beams = 9;
+        assert_eq!(p.validate().unwrap_err().message.en, "must be a whole number from 1 to 8; it is 9");
     }
 
     #[test]

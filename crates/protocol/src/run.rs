@@ -149,6 +149,15 @@ pub struct Timings {
     pub decode_ms: f64,
     /// Tokens after the first, over `decode_ms`.
     pub tokens_per_second: f64,
+    /// Of `prefill_ms` and `decode_ms`: spent on finding what a guided answer may go on with, milliseconds.
+    #[serde(default)]
+    pub mask_ms: f64,
+    /// Tokens that were guessed from the prompt and earlier answers, and computed along with others.
+    #[serde(default)]
+    pub guessed: u32,
+    /// Those of them that the model then chose itself: so many steps were saved.
+    #[serde(default)]
+    pub accepted: u32,
 }
 
 #[cfg(test)]

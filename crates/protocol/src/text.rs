@@ -83,6 +83,43 @@ pub fn is_han(c: char) -> bool {
     matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3134f}')
 }
 
+/// Whether words of this character's script are written without spaces between them, or with particles grown on.
+fn is_unspaced(c: char) -> bool {
+    is_han(c)
+        || matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1100}'..='\u{11ff}'
+            | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{318f}' | '\u{31f0}'..='\u{31ff}'
+            | '\u{ac00}'..='\u{d7ff}' | '\u{ff66}'..='\u{ffdc}')
+}
+
+/// A text cut where words may begin and end: runs of letters stay together and so do runs of digits; everything else
+/// comes one character at a time, also the letters of scripts without spaces.
+pub fn span_pieces(text: &str) -> Vec<&str> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Letter,
+        Digit,
+        Alone,
+    }
+    let mut pieces = Vec::new();
+    let (mut start, mut before) = (0, Kind::Alone);
+    for (at, c) in text.char_indices() {
+        let kind = match c {
+            c if c.is_numeric() => Kind::Digit,
+            c if c.is_alphabetic() && !is_unspaced(c) => Kind::Letter,
+            _ => Kind::Alone,
+        };
+        if at > start && (kind != before || kind == Kind::Alone) {
+            pieces.push(&text[start..at]);
+            start = at;
+        }
+        before = kind;
+    }
+    if start < text.len() {
+        pieces.push(&text[start..]);
+    }
+    pieces
+}
+
 /// The byte offset of the `at`-th Unicode code point of `text`; its length when `at` is past the end.
 pub fn byte_offset(text: &str, at: usize) -> usize {
     text.char_indices().nth(at).map_or(text.len(), |(i, _)| i)
@@ -98,6 +135,19 @@ pub fn slice_chars(text: &str, start: usize, end: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_stay_together_and_ideographs_do_not() {
+        for (text, pieces) in [
+            ("Dr. O'Neil, 1998", vec!["Dr", ".", " ", "O", "'", "Neil", ",", " ", "1998"]),
+            ("2019年,阳光ABC", vec!["2019", "年", ",", "阳", "光", "ABC"]),
+            ("Soitec2.5%的", vec!["Soitec", "2", ".", "5", "%", "的"]),
+            ("🙂é", vec!["🙂", "é"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(span_pieces(text), pieces);
+        }
+    }
 
     #[test]
     fn language_of_a_text_is_chinese_from_a_fifth_of_han_on() {

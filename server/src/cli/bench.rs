@@ -119,7 +119,7 @@ fn decode(engine: &LocalEngine) -> Result<(u32, f64), CliError> {
 fn prefill(engine: &LocalEngine) -> Result<(u32, f64), CliError> {
     let request = |words: usize| {
         let prompt = (0..words).map(|n| format!(" {}", n % 10)).collect::<String>();
-        GenerateRequest { prompt: format!("Count:{prompt}"), adapter: None, parameters: parameters(1, 0) }
+        plain(format!("Count:{prompt}"), parameters(1, 0))
     };
     let tokens = |words: usize| engine.check(&request(words)).map_err(CliError::failed);
     // The longest prompt of this form with at most 512 tokens.
@@ -138,7 +138,7 @@ fn decode_together(engine: &LocalEngine) -> Result<(u32, f64), CliError> {
     for seed in 0..RUNS as u64 {
         let said = said.clone();
         let prompt = format!("Story {seed}. Once upon a time");
-        let request = GenerateRequest { prompt, adapter: None, parameters: parameters(TOKENS_EACH, seed) };
+        let request = plain(prompt, parameters(TOKENS_EACH, seed));
         let sink = move |event| {
             let _ = said.send((Instant::now(), event));
         };
@@ -162,22 +162,17 @@ fn decode_together(engine: &LocalEngine) -> Result<(u32, f64), CliError> {
 }
 
 fn generate(engine: &LocalEngine, prompt: &str, tokens: u32, seed: u64) -> Result<Outcome, CliError> {
-    let request = GenerateRequest { prompt: prompt.into(), adapter: None, parameters: parameters(tokens, seed) };
-    engine.generate(request, |_| {}).map_err(CliError::failed)
+    engine.generate(plain(prompt.into(), parameters(tokens, seed)), |_| {}).map_err(CliError::failed)
+}
+
+/// A run of the base that computes every token: what is measured is the model, not how well it can be guessed.
+fn plain(prompt: String, parameters: Parameters) -> GenerateRequest {
+    GenerateRequest { lookup: Some(false), ..GenerateRequest::new(prompt, None, parameters) }
 }
 
 /// Varied text, so that no loop ends it early.
 fn parameters(max_new_tokens: u32, seed: u64) -> Parameters {
-    Parameters {
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 40,
-        beams: 1,
-        max_new_tokens,
-        repetition_penalty: 1.0,
-        seed: Some(seed),
-        stop: Vec::new(),
-    }
+    Parameters { temperature: 1.0, top_k: 40, max_new_tokens, seed: Some(seed), ..Parameters::neutral() }
 }
 
 fn measured(tokens: u32, seconds: f64) -> Result<(u32, f64), CliError> {

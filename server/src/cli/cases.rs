@@ -90,13 +90,15 @@ pub fn run(args: &CasesArgs) -> Result<(), CliError> {
         let mut parameters = defaults.mode(mode).clone().with(&patch).with(&case.parameters);
         if parameters.beams > MAX_BEAMS {
             if !told_of_beams {
-                eprintln!("knowlm: these cases ask for more than one beam; this version searches with one.");
+                eprintln!(
+                    "knowlm: these cases ask for more than {MAX_BEAMS} beams; they are searched with {MAX_BEAMS}."
+                );
                 told_of_beams = true;
             }
             parameters.beams = MAX_BEAMS;
         }
         let adapter = adapter.clone().filter(|_| mode == Mode::Lora);
-        let result = answer(&engine, GenerateRequest { prompt, adapter, parameters }, group, case);
+        let result = answer(&engine, GenerateRequest::new(prompt, adapter, parameters), group, case);
         if args.json {
             eprintln!("{}/{count} {}", number + 1, result.mark);
         } else {

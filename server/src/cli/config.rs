@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Command;
+use clap::{ArgAction, Command};
 
 /// Where the file is when it is not in the working directory.
 const VARIABLE: &str = "KNOWLM_CONFIG";
@@ -27,8 +27,9 @@ pub enum ConfigError {
         /// The name.
         key: String,
     },
-    /// A value is neither text, whole number nor a list of texts.
-    #[error("{} gives \"{key}\" a value that is neither text, whole number nor a list of texts", .file.display())]
+    /// A value is of a kind that the option does not take.
+    #[error(
+        "{} gives \"{key}\" a value that is neither text, whole number nor a list of texts; true and false are for options without a value", .file.display())]
     Value {
         /// The file.
         file: PathBuf,
@@ -57,11 +58,16 @@ fn apply_text(mut command: Command, file: &Path, text: &str) -> Result<Command, 
         // clap keeps defaults for as long as the program runs.
         let values: Vec<&'static str> = values.into_iter().map(|v| &*v.leak()).collect();
         let id = key.replace('-', "_");
-        let has = |c: &Command| c.get_arguments().any(|a| a.get_id() == id.as_str());
+        let find = |c: &Command| c.get_arguments().find(|a| a.get_id() == id.as_str()).cloned();
+        let has = |c: &Command| find(c).is_some();
         let names: Vec<String> =
             command.get_subcommands().filter(|c| has(c)).map(|c| c.get_name().to_owned()).collect();
         if names.is_empty() {
             return Err(ConfigError::Unknown { file: file.into(), key });
+        }
+        let is_switch = |c: &Command| find(c).is_some_and(|a| matches!(a.get_action(), ArgAction::SetTrue));
+        if command.get_subcommands().any(|c| has(c) && is_switch(c) != value.is_bool()) {
+            return Err(ConfigError::Value { file: file.into(), key });
         }
         for name in names {
             command = command.mut_subcommand(name, |c| c.mut_arg(&*id, |a| a.default_values(values.clone())));
@@ -74,6 +80,7 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::String(text) => Some(vec![text.clone()]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Boolean(on) => Some(vec![on.to_string()]),
         toml::Value::Array(values) => values.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
         _ => None,
     }
@@ -99,6 +106,17 @@ mod tests {
         assert_eq!(listen("", "knowlm serve"), "127.0.0.1:7860");
         assert_eq!(listen("listen = '127.0.0.1:80'\nadapter = ['a=b', 'c=d']", "knowlm serve"), "127.0.0.1:80");
         assert_eq!(listen("listen = '127.0.0.1:80'", "knowlm serve --listen 127.0.0.1:81"), "127.0.0.1:81");
+    }
+
+    #[test]
+    fn switches_are_true_or_false() {
+        let four_bit = |toml: &str| {
+            let command = apply_text(Cli::command(), Path::new(FILE), toml).unwrap();
+            let matches = command.try_get_matches_from(["knowlm", "serve"]).unwrap();
+            matches.subcommand().unwrap().1.get_flag("load_4bit")
+        };
+        assert_eq!((four_bit(""), four_bit("load-4bit = false"), four_bit("load-4bit = true")), (false, false, true));
+        assert!(apply_text(Cli::command(), Path::new(FILE), "load-4bit = 'yes'").is_err());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::{
     io::{BufRead, IsTerminal, Write},
+    path::{Path, PathBuf},
     sync::mpsc,
 };
 
 use clap::{ArgGroup, Args};
-use engine::{EngineEvent, GenerateRequest, Generator, LocalEngine, Outcome};
+use engine::{EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome};
 use protocol::{FinishReason, Language, Mode, Parameters};
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ use crate::defaults::Defaults;
     group = ArgGroup::new("ask").args(["prompt", "instruction", "interactive"]).required(true).multiple(true),
     after_help = "Examples:\n  knowlm generate --prompt 'The capital of France is' --max-new-tokens 20\n  \
         knowlm generate --instruction 'Extract the names.' --input 'Ada met Charles.' --json\n  \
-        knowlm generate --interactive"
+        knowlm generate --prompt 'Born in the year' --guide-regex ' [0-9]{4}'\n  knowlm generate --interactive"
 )]
 pub struct GenerateArgs {
     /// Text to go on from, as it is (pretrain mode)
@@ -42,6 +43,15 @@ pub struct GenerateArgs {
     /// Adapter to answer with: a name, a path or `none` [default: in LoRA mode the model's own]
     #[arg(long, env = "KNOWLM_ADAPTER", value_name = "NAME")]
     adapter: Option<String>,
+    /// Answer with JSON that fits the JSON Schema in this file
+    #[arg(long, value_name = "FILE", group = "guide", help_heading = "Guided decoding")]
+    guide_json_schema: Option<PathBuf>,
+    /// Answer with text that matches this regular expression as a whole
+    #[arg(long, value_name = "REGEX", group = "guide", help_heading = "Guided decoding", allow_hyphen_values = true)]
+    guide_regex: Option<String>,
+    /// Answer with text that the Lark grammar in this file derives
+    #[arg(long, value_name = "FILE", group = "guide", help_heading = "Guided decoding")]
+    guide_lark: Option<PathBuf>,
     /// Print one JSON object for each answer
     #[arg(long)]
     json: bool,
@@ -71,6 +81,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     if blank(&args.prompt) || blank(&args.instruction) {
         return Err(CliError::Failed("the prompt is empty: give --prompt or --instruction some text".into()));
     }
+    let guide = guide(args)?;
     let mode = match (&args.instruction, &args.adapter) {
         (Some(_), _) => Mode::Lora,
         (None, Some(adapter)) if args.interactive && adapter != "none" => Mode::Lora,
@@ -86,7 +97,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     let adapter = engine.adapters().into_iter().next();
     let defaults = Defaults::of(engine.entry(), adapter.as_ref().map(|a| &a.manifest));
     let parameters = args.sampling.over(defaults.mode(mode).clone()).map_err(|e| CliError::Usage(e.to_string()))?;
-    let asked = Asked { engine: &engine, adapter: adapter.map(|a| a.name), parameters, json: args.json };
+    let parameters = Parameters { guided: guide.is_some(), ..parameters };
+    let asked = Asked { engine: &engine, adapter: adapter.map(|a| a.name), parameters, guide, json: args.json };
 
     if args.interactive {
         return converse(&asked, mode, args.instruction.as_deref());
@@ -96,6 +108,24 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
         (None, Some(instruction)) => asked.answer(extract::prompt::alpaca(instruction, args.input.as_deref())),
         (None, None) => Ok(()),
     }
+}
+
+/// What the answer must look like, as given.
+fn guide(args: &GenerateArgs) -> Result<Option<Grammar>, CliError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|e| {
+            CliError::Failed(format!("{} cannot be read: {e}. Give the path of a text file.", path.display()))
+        })
+    };
+    if let Some(path) = &args.guide_json_schema {
+        let schema = serde_json::from_str(&read(path)?)
+            .map_err(|e| CliError::Failed(format!("{} is not JSON: {e}. Give a JSON Schema.", path.display())))?;
+        return Ok(Some(Grammar::JsonSchema(schema)));
+    }
+    if let Some(path) = &args.guide_lark {
+        return Ok(Some(Grammar::Lark(read(path)?)));
+    }
+    Ok(args.guide_regex.clone().map(Grammar::Regex))
 }
 
 fn converse(asked: &Asked<'_>, mode: Mode, instruction: Option<&str>) -> Result<(), CliError> {
@@ -129,6 +159,7 @@ struct Asked<'a> {
     engine: &'a LocalEngine,
     adapter: Option<String>,
     parameters: Parameters,
+    guide: Option<Grammar>,
     json: bool,
 }
 
@@ -136,8 +167,13 @@ impl Asked<'_> {
     fn answer(&self, prompt: String) -> Result<(), CliError> {
         let mut parameters = self.parameters.clone();
         parameters.seed.get_or_insert_with(|| u64::from(rand::random::<u32>()));
-        let request = GenerateRequest { prompt, adapter: self.adapter.clone(), parameters: parameters.clone() };
-        let outcome = if self.json {
+        let request = GenerateRequest {
+            guide: self.guide.clone(),
+            ..GenerateRequest::new(prompt, self.adapter.clone(), parameters.clone())
+        };
+        // The best of several beams can change to its first word: it is printed when it is known.
+        let whole = parameters.beams > 1;
+        let outcome = if self.json || whole {
             self.engine.generate(request, |_| {}).map_err(CliError::failed)?
         } else {
             self.stream(request)?
@@ -146,6 +182,9 @@ impl Asked<'_> {
             return Err(CliError::Failed(outcome.error.unwrap_or_else(|| "the model could not answer".into())));
         }
         if !self.json {
+            if whole {
+                out(&format!("{}\n", outcome.text))?;
+            }
             let tokens = outcome.completion_tokens;
             let speed = outcome.timings.tokens_per_second;
             eprintln!("{} {tokens} tokens, {speed:.1} tokens/s.", outcome.finish_reason.sentence(Language::En));

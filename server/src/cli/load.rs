@@ -8,7 +8,7 @@ use std::{
 
 use checkpoint::find;
 use clap::Args;
-use engine::{EngineOptions, LocalEngine};
+use engine::{EngineOptions, LoadAs, LocalEngine};
 use indicatif::ProgressBar;
 
 use super::CliError;
@@ -25,6 +25,12 @@ pub struct ModelArgs {
     /// Threads that compute [default: one for each core]
     #[arg(long, env = "KNOWLM_THREADS", value_name = "NUMBER")]
     pub threads: Option<usize>,
+    /// Round unquantized weights to eight bits while loading: half the memory of 16 bits
+    #[arg(long = "load-8bit", env = "KNOWLM_LOAD_8BIT", conflicts_with = "load_4bit")]
+    pub load_8bit: bool,
+    /// Round unquantized weights to four bits while loading: a quarter of the memory, somewhat worse answers
+    #[arg(long = "load-4bit", env = "KNOWLM_LOAD_4BIT")]
+    pub load_4bit: bool,
 }
 
 /// Which adapters to load.
@@ -53,6 +59,11 @@ pub fn load(
         Adapters::Given(given) => given_adapters(given, data_dir)?,
     };
     options.threads = args.threads;
+    options.load_as = match (args.load_8bit, args.load_4bit) {
+        (_, true) => LoadAs::FourBit,
+        (true, _) => LoadAs::EightBit,
+        _ => LoadAs::Stored,
+    };
     tune(&mut options);
 
     let shown = Shown::start();

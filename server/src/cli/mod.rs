@@ -6,6 +6,8 @@
 mod bench;
 mod cases;
 mod config;
+mod eval;
+mod extract;
 mod generate;
 mod load;
 mod sampling;
@@ -39,6 +41,10 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Run the published cases, or a file of your own, and mark how each ends
     Cases(cases::CasesArgs),
+    /// Put a whole file of texts through a schema, into a file of records
+    Extract(extract::ExtractArgs),
+    /// Score predictions against gold
+    Eval(eval::EvalArgs),
     /// Measure how fast this machine generates
     Bench(bench::BenchArgs),
 }
@@ -79,6 +85,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args),
         Command::Generate(args) => generate::run(&args),
         Command::Cases(args) => cases::run(&args),
+        Command::Extract(args) => extract::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -1,9 +1,9 @@
-//! The sampling flags, made from the table of parameters.
+//! The sampling flags, made from the table of parameters. Switches have none: a command that extracts has its own.
 
 use std::sync::LazyLock;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use protocol::{PARAMETERS, ParameterError, Parameters, params::ParameterKind};
+use protocol::{PARAMETERS, ParameterError, ParameterSpec, Parameters, params::ParameterKind};
 
 /// What was given of them.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,10 @@ impl SamplingArgs {
     }
 }
 
+fn flagged() -> impl Iterator<Item = &'static ParameterSpec> {
+    PARAMETERS.iter().filter(|spec| spec.kind != ParameterKind::Switch)
+}
+
 impl FromArgMatches for SamplingArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut all = Self::default();
@@ -37,7 +41,7 @@ impl FromArgMatches for SamplingArgs {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for spec in PARAMETERS {
+        for spec in flagged() {
             if let Some(values) = matches.get_many::<String>(spec.name) {
                 self.given.push((spec.name, values.cloned().collect()));
             }
@@ -48,8 +52,8 @@ impl FromArgMatches for SamplingArgs {
 
 impl Args for SamplingArgs {
     fn augment_args(command: Command) -> Command {
-        static FLAGS: LazyLock<Vec<String>> = LazyLock::new(|| PARAMETERS.iter().map(|spec| spec.flag()).collect());
-        PARAMETERS.iter().zip(FLAGS.iter()).fold(command, |command, (spec, flag)| {
+        static FLAGS: LazyLock<Vec<String>> = LazyLock::new(|| flagged().map(ParameterSpec::flag).collect());
+        flagged().zip(FLAGS.iter()).fold(command, |command, (spec, flag)| {
             let many = spec.kind == ParameterKind::Strings;
             let arg = Arg::new(spec.name)
                 .long(flag.as_str())
@@ -82,11 +86,12 @@ mod tests {
     #[test]
     fn every_parameter_of_the_table_is_a_flag() {
         let p = read(
-            "x --temperature 0 --top-p 0.5 --top-k 3 --beams 1 --max-new-tokens 9 --repetition-penalty 1 --seed 7 \
-             --stop a --stop b",
+            "x --temperature 0 --top-p 0.5 --top-k 3 --min-p 0.1 --beams 4 --max-new-tokens 9 --repetition-penalty 1 \
+             --presence-penalty 0.5 --frequency-penalty -0.5 --seed 7 --stop a --stop b",
         );
         let p = p.unwrap();
-        assert_eq!((p.temperature, p.top_p, p.top_k, p.beams, p.max_new_tokens), (0.0, 0.5, 3, 1, 9));
+        assert_eq!((p.temperature, p.top_p, p.top_k, p.beams, p.max_new_tokens), (0.0, 0.5, 3, 4, 9));
+        assert_eq!((p.min_p, p.presence_penalty, p.frequency_penalty), (0.1, 0.5, -0.5));
         assert_eq!((p.repetition_penalty, p.seed, p.stop), (1.0, Some(7), vec!["a".to_owned(), "b".to_owned()]));
     }
 
@@ -97,6 +102,6 @@ mod tests {
             "temperature: must be a number from 0 to 2; it is 7"
         );
         assert_eq!(read("x --top-k -1").unwrap_err().message.en, "must be a whole number from 0 to 1000; it is -1");
-        assert!(read("x --beams 4").is_err());
+        assert!(read("x --beams 9").is_err());
     }
 }

@@ -220,7 +220,7 @@ async fn serve_until_stopped(
 }
 
 /// Ctrl-C, or the system's request to end.
-async fn signal() {
+pub(super) async fn signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

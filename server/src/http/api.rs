@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engine::{CancelHandle, EngineEvent, GenerateRequest, Outcome, SubmitError};
-use protocol::{FinishReason, Parameters};
+use protocol::{FinishReason, PARAMETERS, Parameters};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -48,11 +48,8 @@ pub async fn generate(State(state): State<AppState>, body: Bytes) -> Response {
         Ok(mut places) => places.pop(),
         Err(error) => return busy(&error.to_string()),
     };
-    let request = GenerateRequest {
-        prompt: extract::prompt::alpaca(&call.instruction, call.input.as_deref()),
-        adapter: pool.adapter().map(|a| a.name),
-        parameters,
-    };
+    let prompt = extract::prompt::alpaca(&call.instruction, call.input.as_deref());
+    let request = GenerateRequest::new(prompt, pool.adapter().map(|a| a.name), parameters);
     let (said, heard) = oneshot::channel();
     let mut said = Some(said);
     let sink = move |event| {
@@ -140,16 +137,7 @@ fn read(body: &[u8]) -> Result<(GenerateCall, Parameters), String> {
 
 /// The original's defaults with what was given over them. Names that are not ours are ignored, as they were there.
 fn parameters(given: &Map<String, Value>) -> Result<Parameters, String> {
-    let mut parameters = Parameters {
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        beams: 1,
-        max_new_tokens: 16,
-        repetition_penalty: 1.0,
-        seed: None,
-        stop: Vec::new(),
-    };
+    let mut parameters = Parameters { temperature: 1.0, max_new_tokens: 16, ..Parameters::neutral() };
     for (name, value) in given {
         let name = match name.as_str() {
             "max_tokens" => "max_new_tokens",
@@ -163,10 +151,10 @@ fn parameters(given: &Map<String, Value>) -> Result<Parameters, String> {
             ("stop", Value::Array(stops)) => {
                 parameters.stop = stops.iter().map(|s| s.as_str().unwrap_or_default().to_owned()).collect();
             }
-            ("temperature" | "top_p" | "top_k" | "beams" | "max_new_tokens" | "repetition_penalty" | "seed", value) => {
+            ("stop", _) => return Err("stop: must be a text or a list of texts".into()),
+            (name, value) if PARAMETERS.iter().any(|spec| spec.name == name) => {
                 parameters.set_text(name, &value.to_string()).map_err(|e| e.to_string())?;
             }
-            ("stop", _) => return Err("stop: must be a text or a list of texts".into()),
             _ => {}
         }
     }

@@ -54,7 +54,8 @@ impl Hub {
 pub struct LiveRun {
     /// Its id.
     pub id: String,
-    owner: i64,
+    /// Whose it is.
+    pub owner: i64,
     log: Mutex<Log>,
     changed: watch::Sender<u64>,
     stopping: Mutex<Stopping>,
@@ -185,6 +186,7 @@ impl LiveRun {
             prompt_tokens: 0,
             completion_tokens: 0,
             timings: protocol::Timings::default(),
+            logprobs: Vec::new(),
         })]);
     }
 

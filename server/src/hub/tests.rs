@@ -54,6 +54,7 @@ fn done(text: &str) -> EngineEvent {
         prompt_tokens: 4,
         completion_tokens: 3,
         timings: Timings::default(),
+        logprobs: Vec::new(),
     })
 }
 

@@ -15,9 +15,9 @@ use std::{
 };
 
 use app::services::{Owner, ServiceError};
-use engine::{GenerateRequest, Generator, SubmitError};
+use engine::{GenerateRequest, Generator, Grammar, SubmitError};
 use protocol::{
-    Language, ParameterError, RunStatus, RunView, Sentence, StartRuns, Started,
+    Language, ParameterError, Parameters, RunStatus, RunView, Sentence, StartRuns, Started,
     view::{AdapterInfo, DocumentView, Page},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -106,6 +106,7 @@ impl Pool {
         let drafts = plan::drafts(&request.ask, adapter.as_ref()).map_err(ServiceError::Invalid)?;
         let places = self.admit(drafts.len())?;
         let drafts = self.check(drafts, &request).await?;
+        let guides: Vec<_> = drafts.iter().map(|draft| draft.guide.clone()).collect();
         let prepared = self.prepare(owner, &request, drafts).await?;
 
         let live: Vec<Arc<LiveRun>> = prepared
@@ -121,24 +122,30 @@ impl Pool {
             return Err(refused_by_store(error));
         }
         let (pool, language) = (self.clone(), request.language);
-        tokio::task::spawn_blocking(move || live.into_iter().for_each(|run| pool.submit(run, language)))
-            .await
-            .map_err(|e| internal("the runs could not be queued", &e))?;
+        let queue = move || live.into_iter().zip(guides).for_each(|(run, guide)| pool.submit(run, guide, language));
+        tokio::task::spawn_blocking(queue).await.map_err(|e| internal("the runs could not be queued", &e))?;
         Ok(prepared.started())
     }
 
-    /// Asks the engine whether it can run the prompts; off the asynchronous threads, since it tokenises them.
-    async fn check(&self, drafts: Vec<Draft>, request: &StartRuns) -> Result<Vec<Draft>, ServiceError> {
+    /// Asks the engine whether it can run the prompts; off the asynchronous threads, since it tokenises them. Where it
+    /// can but not with the guide, as when a text is too long for one, the run goes without.
+    async fn check(&self, mut drafts: Vec<Draft>, request: &StartRuns) -> Result<Vec<Draft>, ServiceError> {
         let generator = Arc::clone(&self.generator);
         let parameters = request.parameters.clone();
         let check = move || {
-            for draft in &drafts {
-                let asked = GenerateRequest {
-                    prompt: draft.prompt.clone(),
-                    adapter: draft.adapter.clone(),
-                    parameters: parameters.clone(),
+            for draft in &mut drafts {
+                draft.guide.take_if(|_| !parameters.guided);
+                let asked = |guide| GenerateRequest {
+                    guide,
+                    ..GenerateRequest::new(draft.prompt.clone(), draft.adapter.clone(), parameters.clone())
                 };
-                if let Err(error) = generator.check(&asked) {
+                let mut checked = generator.check(&asked(draft.guide.clone()));
+                if let Err(SubmitError::Grammar { reason }) = &checked {
+                    tracing::warn!(%reason, "an answer will not be guided");
+                    checked = generator.check(&asked(None));
+                    draft.guide = None;
+                }
+                if let Err(error) = checked {
                     return Err(refused_by_engine(&error, draft.number.filter(|_| draft.of > 1)));
                 }
             }
@@ -178,7 +185,7 @@ impl Pool {
                 schema: draft.schema,
                 instruction: draft.instruction,
                 prompt: draft.prompt,
-                parameters: parameters.clone(),
+                parameters: Parameters { guided: parameters.guided && draft.guide.is_some(), ..parameters.clone() },
                 status: RunStatus::Queued,
                 finish_reason: None,
                 error: None,
@@ -194,9 +201,13 @@ impl Pool {
     }
 
     /// Gives a stored run to the engine.
-    fn submit(&self, run: Arc<LiveRun>, language: Language) {
+    fn submit(&self, run: Arc<LiveRun>, guide: Option<Grammar>, language: Language) {
         let view = run.view();
-        let request = GenerateRequest { prompt: view.prompt, adapter: view.adapter, parameters: view.parameters };
+        let request = GenerateRequest {
+            guide,
+            owner: u64::try_from(run.owner).ok(),
+            ..GenerateRequest::new(view.prompt, view.adapter, view.parameters)
+        };
         let (feed, said_by) = (self.feed.clone(), Arc::clone(&run));
         let sink = move |event| {
             // Fails only when the program ends, which marks the run as interrupted at its next start.

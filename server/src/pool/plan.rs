@@ -1,5 +1,6 @@
 //! What a request comes to: one draft for each run, with the exact prompt.
 
+use engine::Grammar;
 use protocol::{
     Ask, Column, Language, Mode, SchemaChoice, Sentence,
     view::{AdapterInfo, Page},
@@ -33,6 +34,8 @@ pub struct Draft {
     pub instruction: String,
     /// The exact prompt.
     pub prompt: String,
+    /// What its answer can look like, where that is known.
+    pub guide: Option<Grammar>,
 }
 
 /// The runs of a request, text by text; of a comparison the base's first.
@@ -59,6 +62,7 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
                 schema: None,
                 instruction: String::new(),
                 prompt: prompt.clone(),
+                guide: None,
             }])
         }
         Ask::Extract { instruction, texts, schema } => {
@@ -75,6 +79,7 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
                 schema: schema.clone(),
                 instruction: instruction.clone(),
                 prompt: extract::prompt::alpaca(&instruction, Some(text)),
+                guide: guide(adapter, schema.as_ref(), &instruction, text),
             };
             Ok(texts.iter().enumerate().map(one).collect())
         }
@@ -98,6 +103,8 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
                     schema: schema.clone(),
                     instruction: instruction.clone(),
                     prompt: extract::prompt::alpaca(&instruction, Some(text)),
+                    // A comparison shows what the models say by themselves.
+                    guide: None,
                 };
                 let mut base = Draft { column: Column::Base, adapter: None, ..tuned.clone() };
                 if *raw_base {
@@ -109,6 +116,18 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
             Ok(texts.iter().enumerate().flat_map(pair).collect())
         }
     }
+}
+
+/// The form of the answers to an instruction, when types made it and nobody has changed it since.
+pub fn guide(
+    adapter: Option<&AdapterInfo>,
+    schema: Option<&SchemaChoice>,
+    instruction: &str,
+    text: &str,
+) -> Option<Grammar> {
+    let (manifest, choice) = (adapter.map(|a| &a.manifest)?, schema?);
+    let made = instruction == extract::prompt::instruction(Some(manifest), choice);
+    extract::guide::lark(Some(manifest).filter(|_| made), choice, text).map(Grammar::Lark)
 }
 
 /// The instruction as given, or the one its schema makes.
@@ -264,6 +283,26 @@ mod tests {
         assert!(made[0].instruction.contains("person"), "{}", made[0].instruction);
         assert!(drafts(&ask(schema(&[])), None).unwrap_err().en.contains("at least one type"));
         assert!(drafts(&ask(None), None).unwrap_err().en.contains("instruction is empty"));
+    }
+
+    #[test]
+    fn only_what_types_alone_ask_of_an_adapter_is_guided() {
+        let mut adapter = adapter();
+        let format = |en: &str| [("en".to_owned(), en.to_owned())].into();
+        adapter.manifest.formats.insert("ner".into(), format("(entity, type) (entity, type)"));
+        let types = texts(&["person"]);
+        let schema = Some(SchemaChoice { task: Task::Entities, language: Language::En, types, roles: vec![] });
+        let made = extract::prompt::instruction(Some(&adapter.manifest), schema.as_ref().unwrap());
+        let guided = |instruction: &str, schema: &Option<SchemaChoice>, adapter| {
+            let (instruction, texts, schema) = (instruction.to_owned(), texts(&["Ada"]), schema.clone());
+            drafts(&Ask::Extract { instruction, texts, schema }, adapter).unwrap()[0].guide.is_some()
+        };
+        assert!(guided("", &schema, Some(&adapter)) && guided(&made, &schema, Some(&adapter)));
+        assert!(!guided("Find people.", &schema, Some(&adapter)), "the person wants something else");
+        assert!(!guided("Find people.", &None, Some(&adapter)));
+        assert!(!guided("", &schema, None), "the base was taught no form");
+        let compare = Ask::Compare { instruction: String::new(), texts: texts(&["Ada"]), schema, raw_base: false };
+        assert!(drafts(&compare, Some(&adapter)).unwrap().iter().all(|draft| draft.guide.is_none()));
     }
 
     #[test]

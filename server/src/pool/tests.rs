@@ -5,7 +5,10 @@ use std::sync::Mutex;
 
 use app::services::Services;
 use engine::{CancelHandle, EngineEvent, Outcome};
-use protocol::{AdapterManifest, Ask, Column, FinishReason, Language, Mode, Parameters, Timings, view::ModelInfo};
+use protocol::{
+    AdapterManifest, Ask, Column, FinishReason, Language, Mode, Parameters, SchemaChoice, Task, Timings,
+    view::ModelInfo,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -13,7 +16,8 @@ use crate::{defaults::Defaults, services::Studio};
 
 const ME: Owner = Owner(1);
 
-/// Keeps every sink; the test speaks through them. Prompts with "long" in them are too long.
+/// Keeps every sink; the test speaks through them. Prompts with "long" in them are too long, those with "deep" have
+/// answers that cannot be guided.
 #[derive(Default)]
 struct Puppet {
     asked: Mutex<Vec<(GenerateRequest, engine::Sink, CancelHandle)>>,
@@ -40,6 +44,9 @@ impl Generator for Puppet {
     }
 
     fn check(&self, request: &GenerateRequest) -> Result<u32, SubmitError> {
+        if request.prompt.contains("deep") && request.guide.is_some() {
+            return Err(SubmitError::Grammar { reason: "too deep".into() });
+        }
         if request.prompt.contains("long") { Err(SubmitError::PromptTooLong { tokens: 9, limit: 8 }) } else { Ok(3) }
     }
 
@@ -49,7 +56,10 @@ impl Generator for Puppet {
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
-        vec![AdapterInfo { name: "ie".into(), manifest: AdapterManifest::unknown("m"), rank: 1 }]
+        let mut manifest = AdapterManifest::unknown("m");
+        let format = ("en".to_owned(), "(entity, type) (entity, type)".to_owned());
+        manifest.formats.insert("ner".into(), [format].into());
+        vec![AdapterInfo { name: "ie".into(), manifest, rank: 1 }]
     }
 
     fn drain(&self, _limit: Duration) {}
@@ -91,6 +101,7 @@ fn done(finish_reason: FinishReason, text: &str) -> EngineEvent {
         prompt_tokens: 3,
         completion_tokens: 2,
         timings: Timings::default(),
+        logprobs: Vec::new(),
     })
 }
 
@@ -278,4 +289,20 @@ async fn nothing_is_warming_where_there_is_nothing_to_warm() {
     }
     let bench = studio.bench().await.unwrap();
     assert_eq!((bench.warming, bench.warmup), (false, None), "the adapter was taught none of the examples");
+}
+
+#[tokio::test]
+async fn a_run_says_whether_its_answer_is_guided() {
+    let s = server(8).await;
+    for (text, switch, guided) in [("Ada", true, true), ("Ada", false, false), ("deep", true, false)] {
+        let schema =
+            SchemaChoice { task: Task::Entities, language: Language::En, types: vec!["person".into()], roles: vec![] };
+        let texts = vec![text.to_owned()];
+        let mut asked = request(Ask::Extract { instruction: String::new(), texts, schema: Some(schema) });
+        asked.parameters.guided = switch;
+        let started = s.pool.run(ME, asked).await.unwrap();
+        let stored = s.store.session(1, &started.session).await.unwrap();
+        assert_eq!(stored.runs[0].parameters.guided, guided, "{text}, {switch}");
+        assert_eq!(s.puppet.requests().last().unwrap().guide.is_some(), guided, "{text}, {switch}");
+    }
 }

@@ -1,17 +1,70 @@
 //! Keys and values of the tokens a run has seen.
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
-use super::kernels::PIECE;
+use memmap2::MmapMut;
+
+use super::{attention::PIECE, memory::Memory};
 use crate::config::ModelConfig;
 
+/// Pieces that are kept for the next run. Memory fresh from the system costs more time than filling it.
+const KEPT: usize = 16;
+
+/// Where pieces come from and go back to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pool(Arc<Mutex<Vec<MmapMut>>>);
+
+impl Pool {
+    fn kept(&self) -> MutexGuard<'_, Vec<MmapMut>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A piece of `numbers` keys and as many values, with whatever was in it before: a position is written before it
+    /// is read.
+    fn take(&self, numbers: usize) -> io::Result<Piece> {
+        let kept = self.kept().pop();
+        let map = kept.map_or_else(|| Memory::zeros(2 * numbers * size_of::<f32>()), Ok)?;
+        Ok(Piece { map: Some(map), numbers, pool: self.clone() })
+    }
+}
+
 /// Keys and values of [`PIECE`] positions in all layers.
-#[derive(Clone)]
+#[derive(Debug)]
 pub(super) struct Piece {
-    /// `[layer][key/value head][block of 16 positions][head size][16]`.
-    pub(super) keys: Vec<f32>,
-    /// `[layer][key/value head][position][head size]`.
-    pub(super) values: Vec<f32>,
+    /// Always there, until dropped.
+    map: Option<MmapMut>,
+    numbers: usize,
+    pool: Pool,
+}
+
+impl Piece {
+    /// Pointers to the keys, `[layer][key/value head][block of 16 positions][head size][16]`, and to the values,
+    /// `[layer][key/value head][position][head size]`. They may be written through only by the piece's one owner.
+    pub(super) fn pointers(&self) -> (*mut f32, *mut f32) {
+        let keys = self.map.as_ref().map_or(std::ptr::null(), |map| map.as_ptr()).cast_mut().cast::<f32>();
+        (keys, keys.wrapping_add(self.numbers))
+    }
+
+    /// The same numbers in a piece of its own.
+    fn copy(&self) -> io::Result<Self> {
+        let mut own = self.pool.take(self.numbers)?;
+        if let (Some(to), Some(from)) = (&mut own.map, &self.map) {
+            to.copy_from_slice(from);
+        }
+        Ok(own)
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut kept = self.pool.kept();
+        if kept.len() < KEPT {
+            kept.extend(self.map.take());
+        }
+    }
 }
 
 /// A run's keys and values. Cloning is cheap: pieces are shared until one of them is written.
@@ -19,12 +72,22 @@ pub(super) struct Piece {
 pub(crate) struct Cache {
     pub(super) pieces: Vec<Arc<Piece>>,
     length: usize,
+    pool: Pool,
 }
 
 impl Cache {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self { pieces: vec![], length: 0, pool }
+    }
+
     /// Positions filled.
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// The pieces, as numbers that are equal for a piece that caches share.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = usize> {
+        self.pieces.iter().map(|piece| Arc::as_ptr(piece) as usize)
     }
 
     /// Forgets everything after the first `length` positions.
@@ -33,16 +96,60 @@ impl Cache {
         self.pieces.truncate(self.length.div_ceil(PIECE));
     }
 
-    /// Makes room for `more` positions that may be written, and counts them as filled.
-    pub(super) fn extend(&mut self, more: usize, config: &ModelConfig) {
+    /// Makes room for `more` positions that may be written, and counts them as filled. Every piece that holds one of
+    /// them is then this cache's alone.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub(super) fn extend(&mut self, more: usize, config: &ModelConfig) -> io::Result<()> {
         let first = self.length / PIECE;
-        self.length += more;
+        let length = self.length + more;
+        for piece in self.pieces.iter_mut().skip(first).take(length.div_ceil(PIECE).saturating_sub(first)) {
+            if Arc::get_mut(piece).is_none() {
+                *piece = Arc::new(piece.copy()?);
+            }
+        }
         let numbers = config.layers * config.kv_heads * PIECE * config.head_size;
-        while self.pieces.len() * PIECE < self.length {
-            self.pieces.push(Arc::new(Piece { keys: vec![0.0; numbers], values: vec![0.0; numbers] }));
+        while self.pieces.len() * PIECE < length {
+            self.pieces.push(Arc::new(self.pool.take(numbers)?));
         }
-        for piece in &mut self.pieces[first..] {
-            Arc::make_mut(piece);
-        }
+        self.length = length;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_shared_until_written_and_used_again_when_dropped() {
+        let folder = checkpoint::huggingface::Config {
+            model_type: "llama".into(),
+            hidden_size: 32,
+            intermediate_size: 32,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            vocab_size: 10,
+            max_position_embeddings: 1000,
+            ..Default::default()
+        };
+        let config = ModelConfig::from_huggingface(std::path::Path::new("m"), &folder).unwrap();
+        let pool = Pool::default();
+        let mut a = Cache::new(pool.clone());
+        a.extend(PIECE + 5, &config).unwrap();
+        let mut b = a.clone();
+        b.extend(1, &config).unwrap();
+        let (of_a, of_b): (Vec<_>, Vec<_>) = (a.pages().collect(), b.pages().collect());
+        assert_eq!(of_a[0], of_b[0], "a full piece stays shared");
+        assert_ne!(of_a[1], of_b[1], "the one that is written does not");
+        b.truncate(PIECE);
+        b.extend(0, &config).unwrap();
+        assert_eq!((b.len(), b.pages().count()), (PIECE, 1));
+        drop((a, b));
+        assert_eq!(pool.kept().len(), 3);
+        Cache::new(pool.clone()).extend(1, &config).unwrap();
+        assert_eq!(pool.kept().len(), 3, "taken and given back");
     }
 }

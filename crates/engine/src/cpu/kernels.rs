@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{
     pack::{BLOCK, Kind, Packed, TILE},
-    simd::{Isa, Portable, Simd},
+    simd::{Isa, Simd},
     team::Parts,
 };
 
@@ -144,56 +144,6 @@ pub(super) struct Target<'a> {
     pub(super) add: bool,
 }
 
-/// One head's keys and values, in pieces of [`PIECE`] positions.
-pub(super) struct History<'a> {
-    /// Of each piece: blocks of 16 positions, each `[head size][16]`.
-    pub(super) keys: &'a [*const f32],
-    /// Of each piece: `[position][head size]`.
-    pub(super) values: &'a [*const f32],
-    pub(super) head_size: usize,
-    /// How many positions to look at.
-    pub(super) length: usize,
-}
-
-/// Positions of a piece of a cache.
-pub(super) const PIECE: usize = 128;
-
-/// Compiles a generic kernel for each instruction set, and chooses among them.
-macro_rules! kernels {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => { $(
-        $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
-        pub(super) fn $name(isa: Isa, $($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                use super::simd::{Avx2, Avx512};
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-                #[allow(clippy::too_many_arguments)]
-                fn avx512($($arg: $type),*) {
-                    // SAFETY: this function's features are those of `Avx512`.
-                    unsafe { generic::$name::<Avx512>($($arg),*) }
-                }
-                #[target_feature(enable = "avx2,fma,f16c")]
-                #[allow(clippy::too_many_arguments)]
-                fn avx2($($arg: $type),*) {
-                    // SAFETY: this function's features are those of `Avx2`.
-                    unsafe { generic::$name::<Avx2>($($arg),*) }
-                }
-                match isa {
-                    // SAFETY: `Isa::detect` saw these features on this processor.
-                    Isa::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: as above.
-                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    Isa::Portable => {}
-                }
-            }
-            let _ = isa;
-            // SAFETY: `Portable` needs no features.
-            unsafe { generic::$name::<Portable>($($arg),*) }
-        }
-    )* };
-}
-
 kernels! {
     /// `out = x / rms(x) * weight`.
     fn normalize(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]);
@@ -205,8 +155,6 @@ kernels! {
     fn linear(m: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
     /// `silu(gate x) * (up x)`, for some tiles of both.
     fn gated(gate: Linear<'_>, up: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
-    /// Softmax attention of one head's query; `scores` holds at least the history's length, rounded up to 16.
-    fn attend(query: &[f32], history: &History<'_>, scores: &mut [f32], out: &mut [f32]);
 }
 
 // Loops over registers read best by number; a macro's last use compares with `row + 1`.
@@ -241,18 +189,18 @@ mod generic {
         sums: &mut [f32],
         offsets: &mut [i32],
     ) {
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, halves to even, on every processor.
+        const ROUND: f32 = 12_582_912.0;
         for (block, (x, bytes)) in x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(BLOCK)).enumerate() {
-            let greatest = x.iter().fold(0.0f32, |m, v| if v.abs() > m { v.abs() } else { m });
-            let inverse = if greatest > 0.0 { 127.0 / greatest } else { 0.0 };
-            let mut sum = 0i32;
-            for (b, v) in bytes.iter_mut().zip(x) {
-                // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, halves to even, on
-                // every processor; the cast is then exact.
-                const ROUND: f32 = 12_582_912.0;
-                let q = ((v * inverse + ROUND) - ROUND) as i32;
-                sum += q;
-                *b = q as i8;
-            }
+            // SAFETY: both have 32 numbers.
+            let (greatest, sum) = unsafe {
+                let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(16)));
+                let greatest = S::greatest(S::max(S::abs(a), S::abs(b)));
+                let inverse = S::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
+                let round = |v| S::add(S::add(S::mul(v, inverse), S::splat(ROUND)), S::splat(-ROUND));
+                let out = bytes.as_mut_ptr();
+                (greatest, S::store_bytes(out, round(a)) + S::store_bytes(out.add(16), round(b)))
+            };
             let scale = greatest / 127.0;
             scales[block] = scale;
             sums[block] = scale * sum as f32;
@@ -434,7 +382,7 @@ mod generic {
             let mut acc = [S::splat(0.0); R];
             for block in 0..blocks {
                 let p = bytes.add(block * step);
-                let quants = p.add(if WIDE { 128 } else { 64 });
+                let quants = p.add(if WIDE { 128 } else { 32 });
                 let mut sums = [S::integers(0); R];
                 if !WIDE {
                     for r in 0..R {
@@ -448,7 +396,7 @@ mod generic {
                         sums[r] = S::dot(sums[r], packed, q.read_unaligned());
                     }
                 }
-                let scale = S::load(p.cast());
+                let scale = if WIDE { S::load(p.cast()) } else { S::load_f16(p.cast()) };
                 for r in 0..R {
                     let at = (row + r) * blocks + block;
                     let scale = S::mul(scale, S::splat(*x.scales.as_ptr().add(at)));
@@ -546,74 +494,6 @@ mod generic {
                     *o = if target.add { *o + v } else { v };
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    pub(super) unsafe fn attend<S: Simd>(query: &[f32], history: &History<'_>, scores: &mut [f32], out: &mut [f32]) {
-        let (d, length) = (history.head_size, history.length);
-        let blocks = length.div_ceil(16);
-        assert!(query.len() == d && out.len() == d && d.is_multiple_of(16) && length > 0);
-        assert!(scores.len() >= blocks * 16);
-        assert!(history.keys.len() * PIECE >= length && history.values.len() == history.keys.len());
-        // SAFETY: the pieces hold at least `length` positions of `d` numbers (checked); the rest is checked above.
-        unsafe {
-            let scale = S::splat(1.0 / (d as f32).sqrt());
-            let mut greatest = S::splat(f32::NEG_INFINITY);
-            for block in 0..blocks {
-                let piece = *history.keys.as_ptr().add(block / (PIECE / 16));
-                let keys = piece.add(block % (PIECE / 16) * d * 16);
-                let mut acc = [S::splat(0.0); 4];
-                for c in (0..d).step_by(4) {
-                    for j in 0..4 {
-                        let q = S::splat(*query.as_ptr().add(c + j));
-                        acc[j] = S::fma(S::load(keys.add((c + j) * 16)), q, acc[j]);
-                    }
-                }
-                let mut v = S::mul(S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3])), scale);
-                if (block + 1) * 16 > length {
-                    let mut lanes = [0.0f32; 16];
-                    S::store(lanes.as_mut_ptr(), v);
-                    lanes[length - block * 16..].fill(f32::NEG_INFINITY);
-                    v = S::load(lanes.as_ptr());
-                }
-                greatest = S::max(greatest, v);
-                S::store(scores.as_mut_ptr().add(block * 16), v);
-            }
-            let minus = S::splat(-S::greatest(greatest));
-            let mut sum = S::splat(0.0);
-            for block in 0..blocks {
-                let p = scores.as_mut_ptr().add(block * 16);
-                let e = S::exp(S::max(S::add(S::load(p), minus), S::splat(-87.0)));
-                sum = S::add(sum, e);
-                S::store(p, e);
-            }
-            // Lanes past the end add exp(-87), some 1e-38, which is lost in the rounding of a sum of at least 1.
-            let inverse = S::splat(1.0 / S::sum(sum));
-            let mut column = 0;
-            macro_rules! columns {
-                ($n:literal) => {
-                    while column + $n * 16 <= d {
-                        let mut acc = [[S::splat(0.0); $n]; 2];
-                        for position in 0..length {
-                            let weight = S::splat(*scores.as_ptr().add(position));
-                            let values =
-                                (*history.values.as_ptr().add(position / PIECE)).add(position % PIECE * d + column);
-                            for j in 0..$n {
-                                let sum = &mut acc[position % 2][j];
-                                *sum = S::fma(weight, S::load(values.add(j * 16)), *sum);
-                            }
-                        }
-                        for j in 0..$n {
-                            let v = S::mul(S::add(acc[0][j], acc[1][j]), inverse);
-                            S::store(out.as_mut_ptr().add(column + j * 16), v);
-                        }
-                        column += $n * 16;
-                    }
-                };
-            }
-            columns!(4);
-            columns!(1);
         }
     }
 }

@@ -1,7 +1,12 @@
 //! Our own backend for processors: no tensor library between the weights and the kernels.
 
+#[macro_use]
+mod dispatch;
+
+mod attention;
 mod cache;
 mod kernels;
+mod memory;
 mod model;
 mod pack;
 mod simd;

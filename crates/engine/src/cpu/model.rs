@@ -4,22 +4,21 @@
 //! together, so that weights are read once. Nothing else is shared between rows, see [`super::kernels`].
 #![allow(unsafe_code)]
 
-use std::thread;
-
 use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
 
 use super::{
-    cache::Cache,
-    kernels::{self, Activations, Deltas, History, Linear, PIECE, Target},
-    pack::{Packed, TILE},
+    attention::{self, History, PIECE, Query, TOGETHER},
+    cache::{Cache, Pool},
+    kernels::{self, Activations, Deltas, Linear, Target},
+    pack::{Form, Packed, Packer, TILE, dense},
     simd::Isa,
     team::{Parts, Team},
 };
 use crate::{
     EngineError,
-    backend::{Backend, Segment},
-    config::{ModelConfig, Rotary},
-    weights::{Norm, Source, match_rotary},
+    backend::{Backend, Page, Segment},
+    config::{MAX_HEAD, ModelConfig, Rotary},
+    weights::{Norm, Source, match_rotary, rounded},
 };
 
 struct Layer {
@@ -27,6 +26,8 @@ struct Layer {
     feed_forward_norm: Vec<f32>,
     projections: [Packed; 7],
     biases: [Option<Vec<f32>>; 7],
+    /// Of each head's queries and keys, in models that have them.
+    head_norms: Option<[Vec<f32>; 2]>,
 }
 
 /// An adapter's factors, packed.
@@ -51,6 +52,8 @@ pub(crate) struct CpuModel {
     /// Cosine and sine of each position's angles, made as positions are reached.
     turns: Vec<(f32, f32)>,
     buffers: Buffers,
+    /// Memory for keys and values.
+    pool: Pool,
 }
 
 /// What the rows of a step pass through.
@@ -81,8 +84,9 @@ impl CpuModel {
         threads: usize,
         isa: Isa,
     ) -> Result<Self, EngineError> {
-        let layers = load_layers(&source, &config, threads)?;
-        let head = Packed::new(&source.head(&config)?);
+        let (layers, head) = load_layers(&source, &config, threads)?;
+        // Read row by row as tokens come: it must be there.
+        packable(source.embedding(&config)?)?;
         let last_norm = source.last_norm(&config)?;
         let rank = adapters.iter().flat_map(|a| a.factors.values()).map(|f| f.rank.next_multiple_of(TILE)).max();
         let width = config.heads * config.head_size;
@@ -99,7 +103,7 @@ impl CpuModel {
         Ok(Self {
             isa,
             team: Team::new(threads).map_err(EngineError::Thread)?,
-            adapters: adapters.iter().map(|a| pack_adapter(a, &config)).collect(),
+            adapters: adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?,
             source,
             layers,
             last_norm,
@@ -107,6 +111,7 @@ impl CpuModel {
             rank: rank.unwrap_or(0),
             turns: vec![],
             buffers,
+            pool: Pool::default(),
             config,
         })
     }
@@ -114,12 +119,6 @@ impl CpuModel {
     /// Threads that compute.
     pub(crate) fn threads(&self) -> usize {
         self.team.threads()
-    }
-
-    /// Bytes that a run's keys and values take for each token.
-    pub(crate) fn bytes_per_token(&self) -> usize {
-        let c = &self.config;
-        2 * c.layers * c.kv_heads * c.head_size * size_of::<f32>()
     }
 
     fn prepare(&mut self, rows: usize, positions: usize) {
@@ -133,14 +132,14 @@ impl CpuModel {
         grow(&mut b.x, rows * c.hidden);
         grow(&mut b.qkv, rows * qkv_width(c));
         grow(&mut b.z, rows * 3 * self.rank);
-        grow(&mut b.scores, self.team.threads() * positions.next_multiple_of(16));
+        grow(&mut b.scores, self.team.threads() * TOGETHER * attention::scratch(positions));
         b.normed.reserve(rows);
         b.attended.reserve(rows);
         b.hidden.reserve(rows);
         for position in self.turns.len() / c.frequencies.len()..positions {
             for frequency in &c.frequencies {
                 let angle = position as f64 * frequency;
-                self.turns.push((angle.cos() as f32, angle.sin() as f32));
+                self.turns.push(((angle.cos() * c.turned_length) as f32, (angle.sin() * c.turned_length) as f32));
             }
         }
     }
@@ -150,7 +149,7 @@ impl Backend for CpuModel {
     type Cache = Cache;
 
     fn cache(&self) -> Cache {
-        Cache::default()
+        Cache::new(self.pool.clone())
     }
 
     fn length(cache: &Cache) -> usize {
@@ -161,10 +160,21 @@ impl Backend for CpuModel {
         cache.truncate(length);
     }
 
-    fn forward(&mut self, segments: &mut [Segment<'_, Cache>]) -> Result<Vec<Option<Vec<f32>>>, String> {
+    fn page(&self) -> Page {
+        let c = &self.config;
+        let bytes = 2 * c.layers * c.kv_heads * c.head_size * size_of::<f32>();
+        Page { positions: PIECE, bytes: PIECE * bytes }
+    }
+
+    fn pages(cache: &Cache) -> impl Iterator<Item = usize> {
+        cache.pages()
+    }
+
+    fn forward(&mut self, segments: &mut [Segment<'_, Cache>], scores: &mut Vec<f32>) -> Result<(), String> {
         let rows = Rows::new(segments, &self.config)?;
         if rows.count() == 0 {
-            return Ok(segments.iter().map(|_| None).collect());
+            scores.clear();
+            return Ok(());
         }
         self.prepare(rows.count(), rows.positions.iter().max().map_or(0, |p| p + 1));
         self.embed(&rows);
@@ -172,7 +182,8 @@ impl Backend for CpuModel {
             self.attention(layer, &rows);
             self.feed_forward(layer, &rows);
         }
-        Ok(self.scores(segments, &rows))
+        self.scores(segments, scores);
+        Ok(())
     }
 }
 
@@ -183,15 +194,15 @@ struct Rows {
     adapters: Vec<Option<usize>>,
     /// Which segment a row belongs to.
     segments: Vec<usize>,
+    /// Up to [`TOGETHER`] rows of one segment each.
+    blocks: Vec<std::ops::Range<usize>>,
     /// Each segment's keys and values, piece by piece.
     caches: Vec<Pointers>,
     any_adapter: bool,
 }
 
-struct Pointers {
-    keys: Vec<*mut f32>,
-    values: Vec<*mut f32>,
-}
+/// Keys and values of each piece of a cache.
+struct Pointers(Vec<(*mut f32, *mut f32)>);
 
 // SAFETY: the pieces that the pointers lead to belong to caches borrowed for the whole step. Within a parallel
 // step each row writes only its own position, and what is read was written in an earlier parallel step.
@@ -204,6 +215,7 @@ impl Rows {
             positions: vec![],
             adapters: vec![],
             segments: vec![],
+            blocks: vec![],
             caches: vec![],
             any_adapter: false,
         };
@@ -215,23 +227,15 @@ impl Rows {
             if let Some(token) = segment.tokens.iter().find(|t| **t as usize >= config.vocabulary) {
                 return Err(format!("token {token} is not in the model's vocabulary"));
             }
-            segment.cache.extend(segment.tokens.len(), config);
-            let shared = from / PIECE;
-            let mut pointers = Pointers { keys: vec![], values: vec![] };
-            for (i, piece) in segment.cache.pieces.iter_mut().enumerate() {
-                if i >= shared
-                    && let Some(piece) = std::sync::Arc::get_mut(piece)
-                {
-                    pointers.keys.push(piece.keys.as_mut_ptr());
-                    pointers.values.push(piece.values.as_mut_ptr());
-                } else {
-                    // Only read: `extend` made every piece that is written our own.
-                    pointers.keys.push(piece.keys.as_ptr().cast_mut());
-                    pointers.values.push(piece.values.as_ptr().cast_mut());
-                }
-            }
-            rows.caches.push(pointers);
+            // Makes every piece that is written this cache's own.
+            segment
+                .cache
+                .extend(segment.tokens.len(), config)
+                .map_err(|e| format!("no memory for a longer text: {e}"))?;
+            rows.caches.push(Pointers(segment.cache.pieces.iter().map(|piece| piece.pointers()).collect()));
             rows.any_adapter |= segment.adapter.is_some() && !segment.tokens.is_empty();
+            let (first, end) = (rows.count(), rows.count() + segment.tokens.len());
+            rows.blocks.extend((first..end).step_by(TOGETHER).map(|row| row..end.min(row + TOGETHER)));
             for (i, token) in segment.tokens.iter().enumerate() {
                 rows.tokens.push(*token);
                 rows.positions.push(from + i);
@@ -319,23 +323,29 @@ impl CpuModel {
         {
             let (turns, out) = (&self.turns, Parts::new(&mut b.qkv));
             let task = |_: usize, range: std::ops::Range<usize>| {
+                let mut plain = [0.0; MAX_HEAD];
                 for row in range {
                     // SAFETY: the ranges do not overlap.
                     let qkv = unsafe { out.part(row * width, width) };
                     let position = rows.positions[row];
                     let turns = &turns[position * d / 2..][..d / 2];
-                    for head in qkv[..q_width + config.kv_heads * d].chunks_exact_mut(d) {
+                    for (i, head) in qkv[..q_width + config.kv_heads * d].chunks_exact_mut(d).enumerate() {
+                        if let Some([queries, keys]) = &l.head_norms {
+                            let weight = if i < config.heads { queries } else { keys };
+                            plain[..d].copy_from_slice(head);
+                            kernels::normalize(isa, &plain[..d], weight, config.norm_epsilon, head);
+                        }
                         turn(head, turns, config.rotary);
                     }
-                    let pointers = &rows.caches[rows.segments[row]];
+                    let (keys, values) = rows.caches[rows.segments[row]].0[position / PIECE];
                     for head in 0..config.kv_heads {
                         let from = (layer * config.kv_heads + head) * PIECE * d;
                         let at = position % PIECE;
                         // SAFETY: the piece has `PIECE * d` numbers for this layer and head, is ours to write
                         // (`Cache::extend`), and this position is written by this row only.
                         unsafe {
-                            let keys = pointers.keys[position / PIECE].add(from + at / 16 * 16 * d + at % 16);
-                            let values = pointers.values[position / PIECE].add(from + at * d);
+                            let keys = keys.add(from + at / 16 * 16 * d + at % 16);
+                            let values = values.add(from + at * d);
                             let key = &qkv[q_width + head * d..][..d];
                             for (i, k) in key.iter().enumerate() {
                                 keys.add(i * 16).write(*k);
@@ -349,33 +359,34 @@ impl CpuModel {
             split_rows(&mut self.team, count, &task);
         }
 
-        // Attention, head by head.
+        // Attention: what looks at the same keys together.
         {
-            let scores_length = b.scores.len() / self.team.threads();
+            let scratch = b.scores.len() / self.team.threads();
             let (qkv, attended, scores) = (&b.qkv, b.attended.parts(), Parts::new(&mut b.scores));
-            let group = config.heads / config.kv_heads;
-            self.team.split(count * config.heads, &|id, range| {
-                // SAFETY: each thread has its own scores.
-                let scores = unsafe { scores.part(id * scores_length, scores_length) };
-                let mut last = usize::MAX;
-                let (mut keys, mut values): (Vec<*const f32>, Vec<*const f32>) = (vec![], vec![]);
-                for item in range {
-                    let (row, head) = (item / config.heads, item % config.heads);
-                    let kv = rows.segments[row] * config.kv_heads + head / group;
-                    if kv != last {
-                        last = kv;
-                        let from = (layer * config.kv_heads + head / group) * PIECE * d;
-                        let pointers = &rows.caches[rows.segments[row]];
-                        // SAFETY: each piece has `PIECE * d` numbers for this layer and head.
-                        keys = pointers.keys.iter().map(|p| unsafe { p.add(from) }.cast_const()).collect();
-                        // SAFETY: as above.
-                        values = pointers.values.iter().map(|p| unsafe { p.add(from) }.cast_const()).collect();
+            let (threads, group) = (self.team.threads(), config.heads / config.kv_heads);
+            self.team.split(threads, &|id, range| {
+                // SAFETY: each thread has its own scratch.
+                let scores = unsafe { scores.part(id * scratch, scratch) };
+                // Later rows look at more: neighbouring items go to different threads.
+                for item in range.flat_map(|first| (first..rows.blocks.len() * config.kv_heads).step_by(threads)) {
+                    let (block, kv_head) = (&rows.blocks[item / config.kv_heads], item % config.kv_heads);
+                    let mut queries: Vec<Query<'_>> = Vec::with_capacity(block.len() * group);
+                    for row in block.clone() {
+                        for head in kv_head * group..(kv_head + 1) * group {
+                            queries.push(Query {
+                                numbers: &qkv[row * width + head * d..][..d],
+                                length: rows.positions[row] + 1,
+                                // SAFETY: this row and head belong to this item only.
+                                out: unsafe { attended.head(row, head * d, d) },
+                            });
+                        }
                     }
-                    let history =
-                        History { keys: &keys, values: &values, head_size: d, length: rows.positions[row] + 1 };
-                    // SAFETY: this row and head is in the range of this thread only.
-                    let out = unsafe { attended.head(row, head * d, d) };
-                    kernels::attend(isa, &qkv[row * width + head * d..][..d], &history, scores, out);
+                    let history = History {
+                        pieces: &rows.caches[rows.segments[block.start]].0,
+                        from: (layer * config.kv_heads + kv_head) * PIECE * d,
+                        head_size: d,
+                    };
+                    attention::attend(isa, &mut queries, &history, scores);
                 }
             });
         }
@@ -455,18 +466,21 @@ impl CpuModel {
         self.team.split(m.weight.tiles(), &|_, range| kernels::linear(isa, m, hidden, count, range, target));
     }
 
-    /// The scores of the segments that want them.
-    fn scores(&mut self, segments: &[Segment<'_, Cache>], rows: &Rows) -> Vec<Option<Vec<f32>>> {
+    /// The scores that the segments want.
+    fn scores(&mut self, segments: &[Segment<'_, Cache>], out: &mut Vec<f32>) {
         let (isa, config) = (self.isa, &self.config);
         let b = &mut self.buffers;
-        let wanted: Vec<usize> =
-            (0..segments.len()).filter(|i| segments[*i].scores && !segments[*i].tokens.is_empty()).collect();
-        let mut out = vec![0.0; wanted.len() * config.vocabulary];
+        let mut wanted = Vec::new();
+        let mut end = 0;
+        for segment in segments {
+            end += segment.tokens.len();
+            wanted.extend(end - segment.scores.min(segment.tokens.len())..end);
+        }
+        out.resize(wanted.len() * config.vocabulary, 0.0);
         if !wanted.is_empty() {
             b.last.reserve(wanted.len());
             let last = b.last.parts();
-            for (i, segment) in wanted.iter().enumerate() {
-                let row = rows.segments.iter().rposition(|s| s == segment).unwrap_or(0);
+            for (i, row) in wanted.iter().enumerate() {
                 // SAFETY: this thread is the only one here.
                 unsafe {
                     kernels::normalize(
@@ -480,15 +494,10 @@ impl CpuModel {
                 }
             }
             let m = Linear { weight: &self.head, bias: None, deltas: None };
-            let target = Target { out: Parts::new(&mut out), stride: config.vocabulary, at: 0, add: false };
+            let target = Target { out: Parts::new(out), stride: config.vocabulary, at: 0, add: false };
             let last = &b.last;
             self.team.split(self.head.tiles(), &|_, range| kernels::linear(isa, m, last, wanted.len(), range, target));
         }
-        let mut all: Vec<Option<Vec<f32>>> = segments.iter().map(|_| None).collect();
-        for (i, scores) in wanted.iter().zip(out.chunks_exact(config.vocabulary)) {
-            all[*i] = Some(scores.to_vec());
-        }
-        all
     }
 }
 
@@ -567,58 +576,76 @@ fn turn(head: &mut [f32], turns: &[(f32, f32)], rotary: Rotary) {
     }
 }
 
-fn load_layers(source: &Source, config: &ModelConfig, threads: usize) -> Result<Vec<Layer>, EngineError> {
-    let load = |layer: usize| -> Result<Layer, EngineError> {
-        let pack = |p| Ok::<_, EngineError>(Packed::new(&packable(&source.projection(config, layer, p)?)?));
-        let bias = |p| source.bias(config, layer, p);
-        use Projection::{Down, Gate, K, O, Q, Up, V};
-        Ok(Layer {
-            attention_norm: source.norm(config, layer, Norm::Attention)?,
-            feed_forward_norm: source.norm(config, layer, Norm::FeedForward)?,
-            projections: [pack(Q)?, pack(K)?, pack(V)?, pack(O)?, pack(Gate)?, pack(Up)?, pack(Down)?],
-            biases: [bias(Q)?, bias(K)?, bias(V)?, bias(O)?, bias(Gate)?, bias(Up)?, bias(Down)?],
-        })
-    };
-    thread::scope(|scope| {
-        let threads = threads.clamp(1, config.layers);
-        let load = &load;
-        let workers: Vec<_> = (0..threads)
-            .map(|id| {
-                let range = config.layers * id / threads..config.layers * (id + 1) / threads;
-                scope.spawn(move || range.map(load).collect::<Result<Vec<_>, _>>())
-            })
-            .collect();
-        let mut layers = Vec::with_capacity(config.layers);
-        for worker in workers {
-            match worker.join() {
-                Ok(part) => layers.extend(part?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+/// Reads and packs the layers and the head.
+fn load_layers(source: &Source, config: &ModelConfig, threads: usize) -> Result<(Vec<Layer>, Packed), EngineError> {
+    let mut matrices = Vec::with_capacity(config.layers * Projection::ALL.len());
+    for layer in 0..config.layers {
+        for p in Projection::ALL {
+            let view = packable(source.projection(config, layer, p)?)?;
+            let rounded = rounded(&view, config.rounded_to, threads).zip(config.rounded_to);
+            matrices.push((view, rounded));
         }
-        Ok(layers)
-    })
+    }
+    let mut packer = Packer::default();
+    for (view, rounded) in &matrices {
+        let view = match rounded {
+            Some((bytes, format)) => TensorView { format: *format, bytes, ..*view },
+            None => view.clone(),
+        };
+        packer.add(Form::of(&view), view);
+    }
+    let view = packable(source.head(config)?)?;
+    packer.add(Form::of(&view), view);
+    let mut packed = packer.pack(threads).map_err(EngineError::Memory)?.into_iter();
+    let mut next = || packed.next().ok_or_else(|| EngineError::Device("a matrix was not packed".into()));
+    let layers = (0..config.layers)
+        .map(|layer| {
+            let bias = |p| source.bias(config, layer, p);
+            use Projection::{Down, Gate, K, O, Q, Up, V};
+            Ok(Layer {
+                attention_norm: source.norm(config, layer, Norm::Attention)?,
+                feed_forward_norm: source.norm(config, layer, Norm::FeedForward)?,
+                projections: [next()?, next()?, next()?, next()?, next()?, next()?, next()?],
+                biases: [bias(Q)?, bias(K)?, bias(V)?, bias(O)?, bias(Gate)?, bias(Up)?, bias(Down)?],
+                head_norms: source.head_norms(config, layer)?,
+            })
+        })
+        .collect::<Result<_, EngineError>>()?;
+    Ok((layers, next()?))
 }
 
 /// Quantized rows must be whole blocks, which the file's reader has checked; dense ones of any width are.
-fn packable<'a>(view: &TensorView<'a>) -> Result<TensorView<'a>, EngineError> {
+fn packable(view: TensorView<'_>) -> Result<TensorView<'_>, EngineError> {
     if view.format.row_bytes(view.columns).and_then(|n| n.checked_mul(view.rows)) != Some(view.bytes.len()) {
         return Err(EngineError::Device(format!("a {} tensor has an odd size", BlockFormat::name(view.format))));
     }
-    Ok(view.clone())
+    Ok(view)
 }
 
-fn pack_adapter(adapter: &Adapter, config: &ModelConfig) -> PackedAdapter {
-    let factors = (0..config.layers)
-        .map(|layer| {
-            Projection::ALL.map(|p| {
-                let f = adapter.factors.get(&(layer, p))?;
+fn pack_adapter(adapter: &Adapter, config: &ModelConfig, threads: usize) -> Result<PackedAdapter, EngineError> {
+    let mut matrices = Vec::new();
+    for layer in 0..config.layers {
+        for p in Projection::ALL {
+            if let Some(f) = adapter.factors.get(&(layer, p)) {
                 let mut b = f.b.clone();
                 if matches!(p, Projection::Q | Projection::K) {
                     match_rotary(&mut b, f.rank, config.head_size, config.rotary);
                 }
-                Some((Packed::dense(&f.a, f.rank, f.inputs), Packed::dense(&b, f.outputs, f.rank)))
-            })
+                matrices.push(dense(&f.a, f.rank, f.inputs));
+                matrices.push(dense(&b, f.outputs, f.rank));
+            }
+        }
+    }
+    let mut packer = Packer::default();
+    for (form, bytes) in &matrices {
+        let (rows, columns) = (form.rows, form.columns);
+        packer.add(*form, TensorView { format: BlockFormat::F32, rows, columns, bytes });
+    }
+    let mut packed = packer.pack(threads).map_err(EngineError::Memory)?.into_iter();
+    let factors = (0..config.layers)
+        .map(|layer| {
+            Projection::ALL.map(|p| adapter.factors.get(&(layer, p)).and_then(|_| packed.next().zip(packed.next())))
         })
         .collect();
-    PackedAdapter { scale: adapter.scale, factors }
+    Ok(PackedAdapter { scale: adapter.scale, factors })
 }

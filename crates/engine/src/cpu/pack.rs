@@ -4,8 +4,12 @@
 //! the same few columns of all sixteen rows. Quantized formats keep their numbers exactly; `Q6_K`, the one
 //! format whose scales are finer than 32 numbers, is kept as `F16`.
 
+use std::{io, sync::Mutex, thread};
+
 use checkpoint::{BlockFormat, TensorView, blocks::k_scale};
 use half::f16;
+
+use super::memory::{LINE, Memory};
 
 /// Rows of a tile.
 pub(super) const TILE: usize = 16;
@@ -19,7 +23,7 @@ pub(super) enum Kind {
     Four,
     /// 4 bits, scale and minimum as `f32`.
     FourWide,
-    /// 8 bits around 128, scale as `f32`.
+    /// 8 bits around 128, scale as `f16`.
     Eight,
     /// 8 bits, scale and minimum as `f32`.
     EightWide,
@@ -34,7 +38,7 @@ impl Kind {
         match self {
             Self::Four => 64 + 256,
             Self::FourWide => 128 + 256,
-            Self::Eight => 64 + 512,
+            Self::Eight => 32 + 512,
             Self::EightWide => 128 + 512,
             Self::F16 | Self::Bf16 => 32,
             Self::F32 => 64,
@@ -47,23 +51,17 @@ impl Kind {
     }
 }
 
-/// A cache line, for alignment.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// A packed matrix.
-pub(super) struct Packed {
+/// How a matrix is packed: what its tiles hold, and how large they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
     pub(super) kind: Kind,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    tile_bytes: usize,
-    lines: Vec<Line>,
 }
 
-impl Packed {
-    /// Packs a tensor.
-    pub(super) fn new(view: &TensorView<'_>) -> Self {
+impl Form {
+    /// The form of a tensor.
+    pub(super) fn of(view: &TensorView<'_>) -> Self {
         let kind = match view.format {
             BlockFormat::Q4_0 | BlockFormat::Q4_1 => Kind::Four,
             BlockFormat::Q4K => Kind::FourWide,
@@ -73,37 +71,7 @@ impl Packed {
             BlockFormat::Bf16 => Kind::Bf16,
             BlockFormat::F32 => Kind::F32,
         };
-        let mut packed = Self::empty(kind, view.rows, view.columns);
-        let row_bytes = view.bytes.len() / view.rows.max(1);
-        let mut numbers = vec![0.0f32; view.columns];
-        for (row, bytes) in view.bytes.chunks_exact(row_bytes.max(1)).enumerate() {
-            if kind.quantized() {
-                for block in 0..view.columns / BLOCK {
-                    packed.put_block(row, block, &read_block(view.format, bytes, block));
-                }
-            } else {
-                view.format.dequantize(bytes, &mut numbers);
-                packed.put_dense_row(row, &numbers);
-            }
-        }
-        packed
-    }
-
-    /// Packs `rows` rows of numbers; half precision where that loses nothing.
-    pub(super) fn dense(numbers: &[f32], rows: usize, columns: usize) -> Self {
-        let exact = numbers.iter().all(|x| f16::from_f32(*x).to_f32() == *x);
-        let mut packed = Self::empty(if exact { Kind::F16 } else { Kind::F32 }, rows, columns);
-        for (row, numbers) in numbers.chunks_exact(columns.max(1)).enumerate() {
-            packed.put_dense_row(row, numbers);
-        }
-        packed
-    }
-
-    fn empty(kind: Kind, rows: usize, columns: usize) -> Self {
-        let steps = if kind.quantized() { columns / BLOCK } else { columns };
-        let tile_bytes = steps * kind.step();
-        let bytes = rows.div_ceil(TILE) * tile_bytes;
-        Self { kind, rows, columns, tile_bytes, lines: vec![Line([0; 64]); bytes.div_ceil(64)] }
+        Self { kind, rows: view.rows, columns: view.columns }
     }
 
     /// Tiles of sixteen rows, the last one filled up with zeros.
@@ -111,60 +79,155 @@ impl Packed {
         self.rows.div_ceil(TILE)
     }
 
-    /// The bytes of a tile.
-    pub(super) fn tile(&self, tile: usize) -> &[u8] {
-        &self.lines[..].as_flattened_bytes()[tile * self.tile_bytes..][..self.tile_bytes]
+    pub(super) fn tile_bytes(&self) -> usize {
+        let steps = if self.kind.quantized() { self.columns / BLOCK } else { self.columns };
+        steps * self.kind.step()
     }
 
-    fn step_mut(&mut self, row: usize, step: usize) -> &mut [u8] {
-        let from = row / TILE * self.tile_bytes + step * self.kind.step();
-        let length = self.kind.step();
-        &mut self.lines[..].as_flattened_bytes_mut()[from..from + length]
+    pub(super) fn bytes(&self) -> usize {
+        self.tiles() * self.tile_bytes()
     }
 
-    fn put_block(&mut self, row: usize, block: usize, b: &Block) {
-        let r = row % TILE;
-        let kind = self.kind;
-        let out = self.step_mut(row, block);
-        let quants = match kind {
-            Kind::Four => {
-                out[r * 2..][..2].copy_from_slice(&f16::from_f32(b.scale).to_le_bytes());
-                out[32 + r * 2..][..2].copy_from_slice(&f16::from_f32(b.min).to_le_bytes());
-                64
-            }
-            Kind::Eight => {
-                out[r * 4..][..4].copy_from_slice(&b.scale.to_le_bytes());
-                64
-            }
-            _ => {
-                out[r * 4..][..4].copy_from_slice(&b.scale.to_le_bytes());
-                out[64 + r * 4..][..4].copy_from_slice(&b.min.to_le_bytes());
-                128
-            }
-        };
-        for (j, q) in b.quants.iter().enumerate() {
-            let (group, column) = (j / 4, j % 4);
-            if matches!(kind, Kind::Four | Kind::FourWide) {
-                // Columns 8g..8g+4 in the low halves, 8g+4..8g+8 in the high halves.
-                out[quants + group / 2 * 64 + r * 4 + column] |= q << (group % 2 * 4);
-            } else {
-                out[quants + group * 64 + r * 4 + column] = *q;
+    /// Packs a tensor's rows `tile * 16..` into tiles of zeros, as many as `out` has room for.
+    pub(super) fn pack(&self, view: &TensorView<'_>, tile: usize, out: &mut [u8]) {
+        let row_bytes = (view.bytes.len() / view.rows.max(1)).max(1);
+        let mut numbers = vec![0.0f32; view.columns];
+        let rows = view.bytes.chunks(TILE * row_bytes).skip(tile);
+        for (tile, rows) in out.chunks_exact_mut(self.tile_bytes().max(1)).zip(rows) {
+            for (r, bytes) in rows.chunks_exact(row_bytes).enumerate() {
+                if self.kind.quantized() {
+                    for (block, step) in tile.chunks_exact_mut(self.kind.step()).enumerate() {
+                        put_block(self.kind, r, &read_block(view.format, bytes, block), step);
+                    }
+                } else {
+                    view.format.dequantize(bytes, &mut numbers);
+                    self.put_dense(r, &numbers, tile);
+                }
             }
         }
     }
 
-    fn put_dense_row(&mut self, row: usize, numbers: &[f32]) {
-        let r = row % TILE;
-        let kind = self.kind;
-        for (column, x) in numbers.iter().enumerate() {
-            let out = self.step_mut(row, column);
-            match kind {
+    fn put_dense(&self, r: usize, numbers: &[f32], tile: &mut [u8]) {
+        for (x, out) in numbers.iter().zip(tile.chunks_exact_mut(self.kind.step())) {
+            match self.kind {
                 Kind::F16 => out[r * 2..][..2].copy_from_slice(&f16::from_f32(*x).to_le_bytes()),
                 Kind::Bf16 => out[r * 2..][..2].copy_from_slice(&half::bf16::from_f32(*x).to_le_bytes()),
                 _ => out[r * 4..][..4].copy_from_slice(&x.to_le_bytes()),
             }
         }
     }
+}
+
+/// A packed matrix.
+pub(super) struct Packed {
+    pub(super) kind: Kind,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    tile_bytes: usize,
+    memory: Memory,
+    at: usize,
+}
+
+impl Packed {
+    /// Tiles of sixteen rows, the last one filled up with zeros.
+    pub(super) fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    /// The bytes of a tile.
+    pub(super) fn tile(&self, tile: usize) -> &[u8] {
+        &self.memory.bytes()[self.at..][tile * self.tile_bytes..][..self.tile_bytes]
+    }
+}
+
+/// Packs matrices behind each other, in the order in which they are added.
+#[derive(Default)]
+pub(super) struct Packer<'a> {
+    matrices: Vec<(Form, TensorView<'a>)>,
+}
+
+impl<'a> Packer<'a> {
+    /// Adds a matrix.
+    pub(super) fn add(&mut self, form: Form, view: TensorView<'a>) {
+        self.matrices.push((form, view));
+    }
+
+    /// Packs them all, on several threads.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub(super) fn pack(self, threads: usize) -> io::Result<Vec<Packed>> {
+        /// Tiles that a thread packs at a time.
+        const PART: usize = 64;
+        let room = |form: &Form| form.bytes().next_multiple_of(LINE);
+        let mut map = Memory::zeros(self.matrices.iter().map(|(form, _)| room(form)).sum())?;
+        let mut parts = Vec::new();
+        let mut rest = &mut map[..];
+        for (form, view) in &self.matrices {
+            let (own, behind) = rest.split_at_mut(room(form));
+            rest = behind;
+            let own = &mut own[..form.bytes()];
+            let part = (PART * form.tile_bytes()).max(1);
+            parts.extend(own.chunks_mut(part).enumerate().map(|(i, out)| (form, view, i * PART, out)));
+        }
+        let parts = Mutex::new(parts.into_iter());
+        let next = || parts.lock().unwrap_or_else(|e| e.into_inner()).next();
+        thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    while let Some((form, view, tile, out)) = next() {
+                        form.pack(view, tile, out);
+                    }
+                });
+            }
+        });
+        drop(parts);
+        let memory = Memory::freeze(map)?;
+        let mut at = 0;
+        let place = |(form, _): &(Form, TensorView<'_>)| {
+            let Form { kind, rows, columns } = *form;
+            let packed = Packed { kind, rows, columns, tile_bytes: form.tile_bytes(), memory: memory.clone(), at };
+            at += room(form);
+            packed
+        };
+        Ok(self.matrices.iter().map(place).collect())
+    }
+}
+
+/// Writes row `r` of a tile's block.
+fn put_block(kind: Kind, r: usize, b: &Block, out: &mut [u8]) {
+    let quants = match kind {
+        Kind::Four => {
+            out[r * 2..][..2].copy_from_slice(&f16::from_f32(b.scale).to_le_bytes());
+            out[32 + r * 2..][..2].copy_from_slice(&f16::from_f32(b.min).to_le_bytes());
+            64
+        }
+        Kind::Eight => {
+            out[r * 2..][..2].copy_from_slice(&f16::from_f32(b.scale).to_le_bytes());
+            32
+        }
+        _ => {
+            out[r * 4..][..4].copy_from_slice(&b.scale.to_le_bytes());
+            out[64 + r * 4..][..4].copy_from_slice(&b.min.to_le_bytes());
+            128
+        }
+    };
+    for (j, q) in b.quants.iter().enumerate() {
+        let (group, column) = (j / 4, j % 4);
+        if matches!(kind, Kind::Four | Kind::FourWide) {
+            // Columns 8g..8g+4 in the low halves, 8g+4..8g+8 in the high halves.
+            out[quants + group / 2 * 64 + r * 4 + column] |= q << (group % 2 * 4);
+        } else {
+            out[quants + group * 64 + r * 4 + column] = *q;
+        }
+    }
+}
+
+/// Numbers as the bytes of a tensor; and the form that keeps them: half precision where that loses nothing.
+pub(super) fn dense(numbers: &[f32], rows: usize, columns: usize) -> (Form, Vec<u8>) {
+    let exact = numbers.iter().all(|x| f16::from_f32(*x).to_f32() == *x);
+    let form = Form { kind: if exact { Kind::F16 } else { Kind::F32 }, rows, columns };
+    (form, numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 
 /// 32 numbers: `scale * quant + min`, or `scale * (quant - 128)` for [`Kind::Eight`].
@@ -233,23 +296,4 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
         }
     };
     Block { scale, min, quants }
-}
-
-/// Lines as bytes.
-trait AsBytes {
-    fn as_flattened_bytes(&self) -> &[u8];
-    fn as_flattened_bytes_mut(&mut self) -> &mut [u8];
-}
-
-#[allow(unsafe_code)]
-impl AsBytes for [Line] {
-    fn as_flattened_bytes(&self) -> &[u8] {
-        // SAFETY: a `Line` is 64 bytes without padding, so the slice is 64 times as many bytes.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * 64) }
-    }
-
-    fn as_flattened_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; every byte pattern is a `Line`, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * 64) }
-    }
 }

@@ -62,6 +62,8 @@ pub(super) trait Simd: Copy {
     type B: Copy;
     /// Rows of activations that a matrix tile is multiplied with at once; bounded by the registers.
     const ROWS: usize;
+    /// Attention queries that keys and values are multiplied with at once; bounded likewise.
+    const QUERIES: usize;
 
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;
@@ -76,6 +78,10 @@ pub(super) trait Simd: Copy {
     unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `e` to the power of each; arguments are at most about 80.
     unsafe fn exp(v: Self::F) -> Self::F;
+
+    unsafe fn abs(v: Self::F) -> Self::F;
+    /// Stores sixteen whole numbers from -128 to 127 as bytes; gives their sum.
+    unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32;
 
     unsafe fn integers(x: i32) -> Self::I;
     unsafe fn add_integers(a: Self::I, b: Self::I) -> Self::I;
@@ -132,6 +138,7 @@ impl Simd for Portable {
     type I = [i32; 16];
     type B = [u8; 64];
     const ROWS: usize = 1;
+    const QUERIES: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::F {
@@ -176,6 +183,16 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn exp(v: Self::F) -> Self::F {
         v.map(f32::exp)
+    }
+    #[inline(always)]
+    unsafe fn abs(v: Self::F) -> Self::F {
+        v.map(f32::abs)
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32 {
+        let v = v.map(|x| x as i32);
+        unsafe { p.cast::<[i8; 16]>().write_unaligned(v.map(|x| x as i8)) };
+        v.into_iter().sum()
     }
     #[inline(always)]
     unsafe fn integers(x: i32) -> Self::I {
@@ -248,6 +265,7 @@ mod x86 {
         type I = __m512i;
         type B = __m512i;
         const ROWS: usize = 8;
+        const QUERIES: usize = 4;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self::F {
@@ -303,6 +321,26 @@ mod x86 {
                 let p = _mm512_add_ps(_mm512_fmadd_ps(_mm512_mul_ps(r, r), p, r), _mm512_set1_ps(1.0));
                 _mm512_scalef_ps(p, n)
             }
+        }
+        #[inline(always)]
+        unsafe fn abs(v: Self::F) -> Self::F {
+            unsafe { _mm512_abs_ps(v) }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32 {
+            unsafe {
+                let v = _mm512_cvttps_epi32(v);
+                _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v));
+                _mm512_reduce_add_epi32(v)
+            }
+        }
+        #[inline(always)]
+        unsafe fn sum(v: Self::F) -> f32 {
+            unsafe { sum_halves(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)) }
+        }
+        #[inline(always)]
+        unsafe fn greatest(v: Self::F) -> f32 {
+            unsafe { _mm512_reduce_max_ps(v) }
         }
         #[inline(always)]
         unsafe fn integers(x: i32) -> Self::I {
@@ -363,6 +401,17 @@ mod x86 {
         }
     }
 
+    /// Sum of sixteen, in the order of [`Simd::sum`].
+    #[inline(always)]
+    unsafe fn sum_halves(low: __m256, high: __m256) -> f32 {
+        unsafe {
+            let eight = _mm256_add_ps(low, high);
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+
     #[inline(always)]
     unsafe fn dot_half(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
         unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1))) }
@@ -375,6 +424,7 @@ mod x86 {
         type I = [__m256i; 2];
         type B = [__m256i; 2];
         const ROWS: usize = 2;
+        const QUERIES: usize = 2;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self::F {
@@ -426,6 +476,27 @@ mod x86 {
         #[inline(always)]
         unsafe fn exp(v: Self::F) -> Self::F {
             unsafe { [exp_half(v[0]), exp_half(v[1])] }
+        }
+        #[inline(always)]
+        unsafe fn abs(v: Self::F) -> Self::F {
+            unsafe { v.map(|v| _mm256_andnot_ps(_mm256_set1_ps(-0.0), v)) }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32 {
+            unsafe {
+                let [a, b] = v.map(|v| _mm256_cvttps_epi32(v));
+                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+                let halves = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                _mm_storeu_si128(p.cast(), _mm_packs_epi16(halves.0, halves.1));
+                let ones = _mm_set1_epi16(1);
+                let sums = _mm_add_epi32(_mm_madd_epi16(halves.0, ones), _mm_madd_epi16(halves.1, ones));
+                let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
+                _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn sum(v: Self::F) -> f32 {
+            unsafe { sum_halves(v[0], v[1]) }
         }
         #[inline(always)]
         unsafe fn integers(x: i32) -> Self::I {

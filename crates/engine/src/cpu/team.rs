@@ -4,7 +4,7 @@
 //! costs more than the step itself, so helpers wait for the next step with their eyes open for a moment, then
 //! give way to others, then sleep.
 //!
-//! A step is cut into a few more pieces than there are threads, and whoever is free takes the next. A helper
+//! A step is cut into as many pieces as there are threads, and whoever is free takes the next. A helper
 //! that the system has put aside for another program takes none, and nobody waits for it.
 #![allow(unsafe_code)]
 
@@ -25,8 +25,6 @@ use std::{
 const SPINS: u32 = 4_000;
 /// Times of giving way before going to sleep.
 const YIELDS: u32 = 400;
-/// Pieces of a step for each thread.
-const PIECES: usize = 2;
 
 /// Called with the thread's number and the piece's number.
 type Task = *const (dyn Fn(usize, usize) + Sync);
@@ -156,7 +154,7 @@ impl Team {
 
     /// Cuts `0..count` into pieces and calls `task` with each and the number of the thread that does it.
     pub(super) fn split(&mut self, count: usize, task: &(dyn Fn(usize, Range<usize>) + Sync)) {
-        let pieces = (self.threads() * PIECES).min(count);
+        let pieces = self.threads().min(count);
         if self.helpers.is_empty() || pieces <= 1 {
             task(0, 0..count);
             return;

@@ -6,8 +6,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    kernels::{self, Activations, Deltas, History, Linear, PIECE, Target},
-    pack::Packed,
+    attention::{self, History, PIECE, Query, TOGETHER},
+    kernels::{self, Activations, Deltas, Linear, Target},
+    pack::{Form, Packed, Packer, dense},
     simd::Isa,
     team::Parts,
 };
@@ -21,6 +22,19 @@ fn isas() -> Vec<Isa> {
         Isa::Portable => {}
     }
     all
+}
+
+fn pack(view: TensorView<'_>) -> Packed {
+    let mut packer = Packer::default();
+    packer.add(Form::of(&view), view);
+    packer.pack(2).unwrap().remove(0)
+}
+
+fn pack_dense(numbers: &[f32], rows: usize, columns: usize) -> Packed {
+    let (form, bytes) = dense(numbers, rows, columns);
+    let mut packer = Packer::default();
+    packer.add(form, TensorView { format: BlockFormat::F32, rows, columns, bytes: &bytes });
+    packer.pack(1).unwrap().remove(0)
 }
 
 fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
@@ -81,7 +95,7 @@ fn every_format_multiplies_as_its_unpacked_numbers_do() {
         let bytes = random_tensor(&mut rng, format, rows, columns);
         let view = TensorView { format, rows, columns, bytes: &bytes };
         let numbers = crate::weights::numbers(&view);
-        let packed = Packed::new(&view);
+        let packed = pack(view.clone());
         let x = random(&mut rng, inputs * columns);
         for isa in isas() {
             let out = run_linear(isa, Linear { weight: &packed, bias: None, deltas: None }, &x, inputs, rows + 2);
@@ -113,8 +127,8 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     let (rows, columns, inputs) = (32, 512, 15);
     for format in BlockFormat::ALL {
         let bytes = random_tensor(&mut rng, format, rows, columns);
-        let packed = Packed::new(&TensorView { format, rows, columns, bytes: &bytes });
-        let b = Packed::dense(&random(&mut rng, rows * 16), rows, 16);
+        let packed = pack(TensorView { format, rows, columns, bytes: &bytes });
+        let b = pack_dense(&random(&mut rng, rows * 16), rows, 16);
         let z = random(&mut rng, inputs * 16);
         let x = random(&mut rng, inputs * columns);
         for isa in isas() {
@@ -146,8 +160,8 @@ fn low_rank_factors_add_b_times_a() {
     let (outputs, inputs, rank) = (48, 64, 5);
     let (a, b, x) = (random(&mut rng, rank * inputs), random(&mut rng, outputs * rank), random(&mut rng, inputs));
     let zero = vec![0u8; outputs * inputs * 4];
-    let weight = Packed::new(&TensorView { format: BlockFormat::F32, rows: outputs, columns: inputs, bytes: &zero });
-    let (packed_a, packed_b) = (Packed::dense(&a, rank, inputs), Packed::dense(&b, outputs, rank));
+    let weight = pack(TensorView { format: BlockFormat::F32, rows: outputs, columns: inputs, bytes: &zero });
+    let (packed_a, packed_b) = (pack_dense(&a, rank, inputs), pack_dense(&b, outputs, rank));
     for isa in isas() {
         let mut z = vec![0.0; 16];
         kernels::narrow(isa, &packed_a, 2.0, &x, &mut z);
@@ -165,36 +179,52 @@ fn low_rank_factors_add_b_times_a() {
 }
 
 #[test]
-fn attention_and_norm_are_those_of_the_textbook() {
+fn attention_is_that_of_the_textbook_alone_and_beside_others() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    for (d, length) in [(64, 1), (64, 16), (80, 37), (128, 300)] {
-        let (query, keys, values) = (random(&mut rng, d), random(&mut rng, d * length), random(&mut rng, d * length));
-        let pieces = length.div_ceil(PIECE);
-        let mut k = vec![vec![0.0f32; PIECE * d]; pieces];
-        let mut v = vec![vec![0.0f32; PIECE * d]; pieces];
-        for p in 0..length {
+    for (d, lengths) in [(64, vec![1]), (64, vec![16, 15, 17]), (80, vec![37; 7]), (128, vec![300, 298, 299, 1, 129])] {
+        let longest = lengths.iter().copied().max().unwrap();
+        let (keys, values) = (random(&mut rng, d * longest), random(&mut rng, d * longest));
+        // What lies behind the last position may be anything.
+        let mut k = vec![vec![f32::NAN; PIECE * d]; longest.div_ceil(PIECE)];
+        let mut v = k.clone();
+        for p in 0..longest {
             for i in 0..d {
                 k[p / PIECE][p % PIECE / 16 * 16 * d + i * 16 + p % 16] = keys[p * d + i];
                 v[p / PIECE][p % PIECE * d + i] = values[p * d + i];
             }
         }
-        let scores: Vec<f64> = (0..length)
-            .map(|p| (0..d).map(|i| f64::from(query[i] * keys[p * d + i])).sum::<f64>() / (d as f64).sqrt())
-            .map(f64::exp)
-            .collect();
-        let total: f64 = scores.iter().sum();
+        let pieces: Vec<_> = k.iter().zip(&v).map(|(k, v)| (k.as_ptr().cast_mut(), v.as_ptr().cast_mut())).collect();
+        let history = History { pieces: &pieces, from: 0, head_size: d };
+        let numbers: Vec<Vec<f32>> = lengths.iter().map(|_| random(&mut rng, d)).collect();
         for isa in isas() {
-            let keys: Vec<*const f32> = k.iter().map(|k| k.as_ptr()).collect();
-            let values_of: Vec<*const f32> = v.iter().map(|v| v.as_ptr()).collect();
-            let history = History { keys: &keys, values: &values_of, head_size: d, length };
-            let mut out = vec![0.0; d];
-            kernels::attend(isa, &query, &history, &mut vec![0.0; length.next_multiple_of(16)], &mut out);
-            for i in 0..d {
-                let want: f64 = (0..length).map(|p| scores[p] / total * f64::from(values[p * d + i])).sum();
-                assert!((f64::from(out[i]) - want).abs() < 1e-5, "{} d {d} length {length}", isa.name());
+            let attend = |which: std::ops::Range<usize>| {
+                let mut out = vec![vec![0.0; d]; which.len()];
+                let mut queries: Vec<Query<'_>> = (which.zip(&mut out))
+                    .map(|(i, out)| Query { numbers: &numbers[i], length: lengths[i], out })
+                    .collect();
+                attention::attend(isa, &mut queries, &history, &mut vec![0.0; TOGETHER * attention::scratch(longest)]);
+                out
+            };
+            let together = attend(0..lengths.len());
+            for (i, length) in lengths.iter().copied().enumerate() {
+                assert_eq!(attend(i..i + 1)[0], together[i], "{}", isa.name());
+                let scores: Vec<f64> = (0..length)
+                    .map(|p| (0..d).map(|c| f64::from(numbers[i][c] * keys[p * d + c])).sum::<f64>())
+                    .map(|dot| (dot / (d as f64).sqrt()).exp())
+                    .collect();
+                let total: f64 = scores.iter().sum();
+                for c in 0..d {
+                    let want: f64 = (0..length).map(|p| scores[p] / total * f64::from(values[p * d + c])).sum();
+                    assert!((f64::from(together[i][c]) - want).abs() < 1e-5, "{} d {d} length {length}", isa.name());
+                }
             }
         }
     }
+}
+
+#[test]
+fn the_norm_is_that_of_the_textbook() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
     let (x, weight) = (random(&mut rng, 96), random(&mut rng, 96));
     let rms = (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 96.0 + 1e-5).sqrt();
     for isa in isas() {

@@ -25,10 +25,14 @@ const UNUSED: i64 = 5;
 
 pub(super) fn build(d: &Directory) -> Result<Tokenizer, String> {
     let model = d.text("tokenizer.ggml.model").ok_or("the file has no tokenizer")?;
-    if model != "gpt2" {
-        return Err(format!(
-            "it is of the kind \"{model}\"; of GGUF files only byte-level BPE (\"gpt2\") is read. Use the model's Hugging Face folder with its tokenizer.json instead"
-        ));
+    match model {
+        "gpt2" => {}
+        "llama" => return super::sentencepiece::from_gguf(d),
+        other => {
+            return Err(format!(
+                "it is of the kind \"{other}\"; of GGUF files byte-level BPE (\"gpt2\") and SentencePiece (\"llama\") are read. Use the model's Hugging Face folder with its tokenizer.json instead"
+            ));
+        }
     }
     let tokens = d.texts("tokenizer.ggml.tokens").ok_or("the file has no vocabulary")?;
     let merges = d.texts("tokenizer.ggml.merges").ok_or("the file has no merges")?;
@@ -81,7 +85,7 @@ pub(super) fn build(d: &Directory) -> Result<Tokenizer, String> {
     let bos = id("tokenizer.ggml.bos_token_id");
     // What llama.cpp assumes where the file does not say.
     let add_bos = d.flag("tokenizer.ggml.add_bos_token").unwrap_or(pre == "llama-bpe");
-    Ok(Tokenizer::new(inner, pieces, bos, add_bos, ends))
+    Ok(Tokenizer::new(inner.into(), pieces, bos, add_bos, ends))
 }
 
 /// How text is cut before merging, by the name that GGUF files give it.

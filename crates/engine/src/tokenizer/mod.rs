@@ -2,6 +2,7 @@
 
 mod gguf;
 mod pieces;
+mod sentencepiece;
 mod stream;
 
 use std::path::Path;
@@ -11,9 +12,28 @@ pub(crate) use stream::TextStream;
 
 use crate::EngineError;
 
+/// What cuts text into tokens.
+enum Inner {
+    /// Byte-level BPE, and whatever a `tokenizer.json` describes.
+    Described(Box<tokenizers::Tokenizer>),
+    SentencePiece(Box<sentencepiece::Encoder>),
+}
+
+impl From<tokenizers::Tokenizer> for Inner {
+    fn from(tokenizer: tokenizers::Tokenizer) -> Self {
+        Self::Described(Box::new(tokenizer))
+    }
+}
+
+impl From<sentencepiece::Encoder> for Inner {
+    fn from(encoder: sentencepiece::Encoder) -> Self {
+        Self::SentencePiece(Box::new(encoder))
+    }
+}
+
 /// A model's tokenizer.
 pub(crate) struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     /// The bytes each token stands for; none for control tokens.
     pieces: Vec<Box<[u8]>>,
     bos: Option<u32>,
@@ -29,14 +49,16 @@ impl Tokenizer {
         gguf::build(file.directory()).map_err(|reason| EngineError::Tokenizer { path: file.path().into(), reason })
     }
 
-    /// The `tokenizer.json` of a Hugging Face folder.
+    /// The `tokenizer.json` of a Hugging Face folder, or its `tokenizer.model`.
     pub(crate) fn from_huggingface(folder: &HuggingFace, vocabulary: usize) -> Result<Self, EngineError> {
         let path = folder.path().join("tokenizer.json");
         let wrong = |reason: String| EngineError::Tokenizer { path: path.clone(), reason };
         if !path.is_file() {
-            return Err(wrong(
-                "there is no tokenizer.json in the folder; older exports can be saved anew with one".into(),
-            ));
+            if folder.path().join("tokenizer.model").is_file() {
+                return sentencepiece::from_folder(folder.path(), ids(folder.config().eos_token_id.as_ref()))
+                    .map_err(|reason| EngineError::Tokenizer { path: folder.path().into(), reason });
+            }
+            return Err(wrong("there is no tokenizer.json in the folder, and no tokenizer.model".into()));
         }
         let inner = tokenizers::Tokenizer::from_file(&path).map_err(|e| wrong(e.to_string()))?;
         let pieces = pieces::of_tokenizer(&inner, vocabulary).map_err(wrong)?;
@@ -49,21 +71,17 @@ impl Tokenizer {
             inner.encode_fast("a", true).is_ok_and(|e| e.get_ids().first().copied() == bos && bos.is_some())
         });
         let ends = ids(config.eos_token_id.as_ref());
-        Ok(Self::new(inner, pieces, bos, add_bos, ends))
+        Ok(Self::new(inner.into(), pieces, bos, add_bos, ends))
     }
 
-    fn new(
-        inner: tokenizers::Tokenizer,
-        pieces: Vec<Box<[u8]>>,
-        bos: Option<u32>,
-        add_bos: bool,
-        mut ends: Vec<u32>,
-    ) -> Self {
+    fn new(inner: Inner, pieces: Vec<Box<[u8]>>, bos: Option<u32>, add_bos: bool, mut ends: Vec<u32>) -> Self {
+        let id = |word: &str| match &inner {
+            Inner::Described(tokenizer) => tokenizer.token_to_id(word),
+            Inner::SentencePiece(encoder) => encoder.id(word),
+        };
         // Chat models end their turn with one of these, whatever the metadata names.
         for word in ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "</s>"] {
-            if let Some(id) =
-                inner.token_to_id(word).filter(|id| pieces.get(*id as usize).is_some_and(|p| p.is_empty()))
-            {
+            if let Some(id) = id(word).filter(|id| pieces.get(*id as usize).is_some_and(|p| p.is_empty())) {
                 ends.push(id);
             }
         }
@@ -86,13 +104,28 @@ impl Tokenizer {
 
     /// The tokens of a text, and nothing else.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| e.to_string())?;
-        Ok(encoding.get_ids().to_vec())
+        match &self.inner {
+            Inner::Described(tokenizer) => {
+                let encoding = tokenizer.encode_fast(text, false).map_err(|e| e.to_string())?;
+                Ok(encoding.get_ids().to_vec())
+            }
+            Inner::SentencePiece(encoder) => Ok(encoder.encode(text)),
+        }
     }
 
     /// The bytes a token stands for; none for control tokens and unknown numbers.
     pub(crate) fn piece(&self, token: u32) -> &[u8] {
         self.pieces.get(token as usize).map_or(&[], |p| p)
+    }
+
+    /// The bytes of every token.
+    pub(crate) fn pieces(&self) -> &[Box<[u8]>] {
+        &self.pieces
+    }
+
+    /// The tokens that end an answer.
+    pub(crate) fn ends(&self) -> &[u32] {
+        &self.ends
     }
 
     /// Whether a token ends an answer.
@@ -102,7 +135,10 @@ impl Tokenizer {
 
     /// The number of a token, by its name.
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        match &self.inner {
+            Inner::Described(tokenizer) => tokenizer.token_to_id(token),
+            Inner::SentencePiece(encoder) => encoder.id(token),
+        }
     }
 }
 

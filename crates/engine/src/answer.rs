@@ -1,0 +1,149 @@
+//! One answer, token by token.
+
+use protocol::{Alternative, FinishReason, TokenLogprob};
+
+use crate::{
+    guide::Guide,
+    lookup::Guess,
+    sampling::{Penalties, Sampler, best, log_sum},
+    transcript::{Rules, Transcript},
+};
+
+/// An answer that is chosen token by token.
+pub(crate) struct One {
+    sampler: Sampler,
+    penalties: Penalties,
+    pub guide: Option<Guide>,
+    pub transcript: Transcript,
+    lookup: bool,
+    /// What the current step computes beside what is known.
+    pub guess: Guess,
+    /// Tokens that were guessed and computed, and how many of them were right.
+    pub guessed: u32,
+    pub accepted: u32,
+    alternatives: Option<usize>,
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+impl One {
+    pub(crate) fn new(
+        sampler: Sampler,
+        penalties: Penalties,
+        guide: Option<Guide>,
+        lookup: bool,
+        alternatives: Option<usize>,
+    ) -> Self {
+        Self {
+            sampler,
+            penalties,
+            guide,
+            transcript: Transcript::default(),
+            lookup,
+            guess: Guess::default(),
+            guessed: 0,
+            accepted: 0,
+            alternatives,
+            logprobs: vec![],
+        }
+    }
+
+    /// Whether tokens are guessed.
+    pub(crate) fn guesses(&self) -> bool {
+        self.lookup
+    }
+
+    /// Chooses tokens by the rows of scores: the first, and further ones while the choice is what was guessed. Gives how
+    /// many guesses were right, and a reason when the answer ends.
+    pub(crate) fn take(
+        &mut self,
+        rows: &mut [f32],
+        tokens: &mut Vec<u32>,
+        rules: &Rules,
+        learn: impl FnOnce(&Guess, &[u32]),
+    ) -> Result<(Option<FinishReason>, usize), String> {
+        let guess = std::mem::take(&mut self.guess);
+        let base = tokens.len();
+        let reason = self.follow(rows, guess.tokens(), tokens, rules)?;
+        let chosen = tokens.get(base..).unwrap_or_default();
+        let right = guess.tokens().iter().zip(chosen).take_while(|(a, b)| a == b).count();
+        self.guessed += guess.tokens().len() as u32;
+        self.accepted += right as u32;
+        learn(&guess, chosen);
+        Ok((reason, right))
+    }
+
+    fn follow(
+        &mut self,
+        rows: &mut [f32],
+        guess: &[u32],
+        tokens: &mut Vec<u32>,
+        rules: &Rules,
+    ) -> Result<Option<FinishReason>, String> {
+        let base = tokens.len();
+        let vocabulary = rows.len() / (guess.len() + 1);
+        loop {
+            let row = (tokens.len() - base) * vocabulary;
+            let Some(scores) = rows.get_mut(row..row + vocabulary).filter(|row| !row.is_empty()) else {
+                return Ok(None);
+            };
+            if let Some(reason) = self.choose(scores, tokens, rules)? {
+                return Ok(Some(reason));
+            }
+            if !guess.starts_with(&tokens[base..]) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Chooses a token, and takes those that must follow it.
+    fn choose(
+        &mut self,
+        scores: &mut [f32],
+        tokens: &mut Vec<u32>,
+        rules: &Rules,
+    ) -> Result<Option<FinishReason>, String> {
+        // The model's own probabilities, before anything changes the scores.
+        let own = self.alternatives.map(|n| (scores.to_vec(), log_sum(scores), best(scores, n)));
+        self.penalties.apply(scores);
+        if let Some(guide) = &mut self.guide {
+            guide.mask(scores)?;
+        }
+        let token = self.sampler.choose(scores).ok_or("no token is possible here")?;
+        if let Some((scores, sum, top)) = own {
+            let said = |(score, id): (f32, u32)| {
+                let bytes = rules.tokenizer.piece(id).to_vec();
+                let token = String::from_utf8_lossy(&bytes).into_owned();
+                Alternative { id, token, bytes, logprob: score - sum }
+            };
+            let chosen = said((scores.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY), token));
+            self.logprobs.push(TokenLogprob { chosen, top: top.into_iter().map(said).collect() });
+        }
+        let mut reason = self.push(token, tokens, rules)?;
+        // Log-probabilities are computed of every token, so none is skipped where they are wanted.
+        if self.alternatives.is_none() {
+            let forced = self.guide.as_mut().filter(|_| reason.is_none()).map(Guide::forced);
+            for token in forced.unwrap_or_default() {
+                if reason.is_none() {
+                    reason = self.push(token, tokens, rules)?;
+                }
+            }
+        }
+        Ok(reason)
+    }
+
+    fn push(&mut self, token: u32, tokens: &mut Vec<u32>, rules: &Rules) -> Result<Option<FinishReason>, String> {
+        tokens.push(token);
+        self.penalties.took(token);
+        let reason = self.transcript.push(token, rules);
+        if let Some(guide) = &mut self.guide
+            && reason.is_none()
+        {
+            guide.push(token)?;
+            if guide.ended() {
+                self.transcript.show_all();
+                return Ok(Some(FinishReason::Stop));
+            }
+        }
+        Ok(reason)
+    }
+}

@@ -1,0 +1,80 @@
+//! Beam search answers what Hugging Face's transformers answers, with the model of
+//! `tests/fixtures/transformers/beams.py`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::{fs, path::Path, sync::Arc};
+
+use protocol::Parameters;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    cpu::{CpuModel, Isa},
+    tiny,
+    tokenizer::Tokenizer,
+    weights::Source,
+};
+
+#[derive(Deserialize)]
+struct Fixture {
+    prompts: Vec<Vec<u32>>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    prompt: usize,
+    beams: usize,
+    ends: Vec<u32>,
+    penalty: f64,
+    answer: Vec<u32>,
+    score: f32,
+}
+
+fn model() -> CpuModel {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformers");
+    let cases: Vec<Value> = serde_json::from_slice(&fs::read(fixtures.join("cases.json")).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("config.json"), cases[0]["config"].to_string()).unwrap();
+    fs::copy(fixtures.join("llama.safetensors"), dir.path().join("model.safetensors")).unwrap();
+    let source = Source::open(dir.path()).unwrap();
+    let config = source.config().unwrap();
+    CpuModel::load(source, config, &[], 1, Isa::detect()).unwrap()
+}
+
+/// The best answer, its score, and how many answers were known at the end.
+fn search(model: &mut CpuModel, prompt: &[u32], case: &Case, tokenizer: Arc<Tokenizer>) -> (Vec<u32>, f32) {
+    let rules = Rules { tokenizer, stop: vec![], ends: case.ends.clone(), room: 24 };
+    let parameters = Parameters { repetition_penalty: case.penalty, ..Parameters::neutral() };
+    let mut beams: Beams<CpuModel> = Beams::new(case.beams, &rules, Penalties::new(&parameters, vec![], prompt), None);
+    let mut cache = model.cache();
+    let whole = Segment { tokens: prompt, cache: &mut cache, adapter: None, scores: 1 };
+    let mut scores = vec![];
+    model.forward(&mut [whole], &mut scores).unwrap();
+    while beams.take(&mut scores, &cache, &rules).unwrap().is_none() {
+        beams.go_on(&cache);
+        model.forward(&mut beams.segments(None), &mut scores).unwrap();
+    }
+    let best = &beams.finished[0];
+    (best.tokens.clone(), best.score)
+}
+
+#[test]
+fn answers_are_those_of_transformers() {
+    let file = include_str!("../../tests/fixtures/transformers/beams.json");
+    let fixture: Fixture = serde_json::from_str(file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_model(folder.path(), tiny::Kind::Llama);
+    let Source::HuggingFace(tiny) = Source::open(folder.path()).unwrap() else { panic!("a folder") };
+    let tokenizer = Arc::new(Tokenizer::from_huggingface(&tiny, 259).unwrap());
+    let mut model = model();
+    assert!(fixture.cases.len() >= 50);
+    for case in &fixture.cases {
+        let (answer, score) = search(&mut model, &fixture.prompts[case.prompt], case, tokenizer.clone());
+        let what =
+            format!("prompt {}, {} beams, ends {:?}, penalty {}", case.prompt, case.beams, case.ends, case.penalty);
+        assert_eq!(answer, case.answer, "{what}");
+        assert!((score - case.score).abs() < 1e-3, "{what}: {score} is not {}", case.score);
+    }
+}

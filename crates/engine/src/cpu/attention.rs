@@ -1,0 +1,162 @@
+//! Softmax attention over a run's keys and values.
+//!
+//! Queries that look at the same keys (the heads of a group, neighbouring rows of a prompt) are computed together:
+//! a block of keys then comes from memory once for all of them. A query's additions have the same order alone and
+//! together.
+#![allow(unsafe_code)]
+
+use super::simd::Simd;
+
+/// One head's keys and values, in pieces of [`PIECE`] positions.
+pub(super) struct History<'a> {
+    /// Keys and values of each piece.
+    pub(super) pieces: &'a [(*mut f32, *mut f32)],
+    /// Where this head's begin in each: keys in blocks of 16 positions, each `[head size][16]`; values as
+    /// `[position][head size]`.
+    pub(super) from: usize,
+    pub(super) head_size: usize,
+}
+
+/// Positions of a piece of a cache.
+pub(super) const PIECE: usize = 128;
+
+/// One head of one row.
+pub(super) struct Query<'a> {
+    pub(super) numbers: &'a [f32],
+    /// How many positions it looks at.
+    pub(super) length: usize,
+    /// The weighted mean of their values.
+    pub(super) out: &'a mut [f32],
+}
+
+/// Numbers of scratch for each query at once.
+pub(super) fn scratch(positions: usize) -> usize {
+    positions.next_multiple_of(16)
+}
+
+/// Queries that are computed at once at most.
+pub(super) const TOGETHER: usize = 4;
+
+kernels! {
+    /// Attention of some queries of one key/value head. `scores` has [`scratch`] numbers of the longest history for
+    /// each of [`TOGETHER`].
+    fn attend(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]);
+}
+
+// Loops over registers read best by number.
+#[allow(clippy::needless_range_loop)]
+mod generic {
+    use super::*;
+
+    #[inline(always)]
+    pub(super) unsafe fn attend<S: Simd>(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]) {
+        let mut rest = queries;
+        macro_rules! block {
+            ($n:literal) => {
+                while $n <= S::QUERIES && rest.len() >= $n {
+                    let (some, others) = rest.split_at_mut($n);
+                    // SAFETY: `together` checks everything.
+                    unsafe { together::<S, $n>(some, history, scores) };
+                    rest = others;
+                }
+            };
+        }
+        block!(4);
+        block!(2);
+        block!(1);
+    }
+
+    #[inline(always)]
+    unsafe fn together<S: Simd, const N: usize>(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]) {
+        let d = history.head_size;
+        let longest = queries.iter().map(|q| q.length).max().unwrap_or(0);
+        let shortest = queries.iter().map(|q| q.length).min().unwrap_or(0);
+        let stride = scratch(longest);
+        assert!(queries.len() == N && N <= TOGETHER && d.is_multiple_of(16) && shortest > 0);
+        assert!(queries.iter().all(|q| q.numbers.len() == d && q.out.len() == d));
+        assert!(scores.len() >= N * stride && history.pieces.len() * PIECE >= longest);
+        let lengths: [usize; N] = std::array::from_fn(|n| queries[n].length);
+        let numbers: [*const f32; N] = std::array::from_fn(|n| queries[n].numbers.as_ptr());
+        let scores = scores.as_mut_ptr();
+        // SAFETY: the pieces hold at least `longest` positions of `d` numbers; the rest was checked above.
+        unsafe {
+            let scale = S::splat(1.0 / (d as f32).sqrt());
+            let mut greatest = [S::splat(f32::NEG_INFINITY); N];
+            for block in 0..stride / 16 {
+                let piece = history.pieces.as_ptr().add(block / (PIECE / 16));
+                let keys = (*piece).0.add(history.from + block % (PIECE / 16) * d * 16);
+                let mut acc = [[S::splat(0.0); 4]; N];
+                for c in (0..d).step_by(4) {
+                    for j in 0..4 {
+                        let key = S::load(keys.add((c + j) * 16));
+                        for n in 0..N {
+                            acc[n][j] = S::fma(key, S::splat(*numbers[n].add(c + j)), acc[n][j]);
+                        }
+                    }
+                }
+                for n in 0..N {
+                    let sum = S::add(S::add(acc[n][0], acc[n][1]), S::add(acc[n][2], acc[n][3]));
+                    let mut v = S::mul(sum, scale);
+                    if (block + 1) * 16 > lengths[n] {
+                        let mut lanes = [0.0f32; 16];
+                        S::store(lanes.as_mut_ptr(), v);
+                        lanes[lengths[n].saturating_sub(block * 16)..].fill(f32::NEG_INFINITY);
+                        v = S::load(lanes.as_ptr());
+                    }
+                    greatest[n] = S::max(greatest[n], v);
+                    S::store(scores.add(n * stride + block * 16), v);
+                }
+            }
+            let mut inverse = [S::splat(0.0); N];
+            for n in 0..N {
+                let minus = S::splat(-S::greatest(greatest[n]));
+                let mut sum = S::splat(0.0);
+                for block in 0..lengths[n].div_ceil(16) {
+                    let p = scores.add(n * stride + block * 16);
+                    let e = S::exp(S::max(S::add(S::load(p), minus), S::splat(-87.0)));
+                    sum = S::add(sum, e);
+                    S::store(p, e);
+                }
+                // Lanes past the end add exp(-87), some 1e-38, which is lost in the rounding of a sum of at least 1.
+                inverse[n] = S::splat(1.0 / S::sum(sum));
+            }
+            let mut column = 0;
+            macro_rules! columns {
+                ($n:literal) => {
+                    while column + $n * 16 <= d {
+                        let values = |position: usize| {
+                            let piece = history.pieces.as_ptr().add(position / PIECE);
+                            (*piece).1.add(history.from + position % PIECE * d + column)
+                        };
+                        let mut acc = [[S::splat(0.0); $n]; N];
+                        for position in 0..shortest {
+                            let values = values(position);
+                            for j in 0..$n {
+                                let value = S::load(values.add(j * 16));
+                                for n in 0..N {
+                                    let weight = S::splat(*scores.add(n * stride + position));
+                                    acc[n][j] = S::fma(weight, value, acc[n][j]);
+                                }
+                            }
+                        }
+                        for n in 0..N {
+                            for position in shortest..lengths[n] {
+                                let weight = S::splat(*scores.add(n * stride + position));
+                                for j in 0..$n {
+                                    acc[n][j] = S::fma(weight, S::load(values(position).add(j * 16)), acc[n][j]);
+                                }
+                            }
+                            for j in 0..$n {
+                                let out = queries[n].out.as_mut_ptr().add(column + j * 16);
+                                S::store(out, S::mul(acc[n][j], inverse[n]));
+                            }
+                        }
+                        column += $n * 16;
+                    }
+                };
+            }
+            columns!(4);
+            columns!(1);
+        }
+    }
+}

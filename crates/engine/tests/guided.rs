@@ -1,0 +1,250 @@
+//! Guided answers of the default model and its adapter.
+//!
+//! These tests need the model's file. Where it is missing they say so and pass; `make model` fetches it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{OnceLock, mpsc::channel},
+};
+
+use checkpoint::find::{find_adapter, find_model};
+use engine::{EngineEvent, EngineOptions, GenerateRequest, Generator, Grammar, LocalEngine, Outcome, SubmitError};
+use protocol::{FinishReason, Language, Mode, Parameters, Record, SchemaChoice, Task};
+use serde_json::{Value, json};
+
+const ADAPTER: &str = "ie-smollm2";
+
+fn engine() -> Option<&'static LocalEngine> {
+    static ENGINE: OnceLock<Option<LocalEngine>> = OnceLock::new();
+    let load = || match find_model(None, None) {
+        Ok(model) => {
+            let mut options = EngineOptions::new(model);
+            options.adapters = vec![(ADAPTER.into(), find_adapter(ADAPTER, None).unwrap())];
+            options.queue = 4096;
+            Some(LocalEngine::load(options, |_| {}).unwrap())
+        }
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    };
+    ENGINE.get_or_init(load).as_ref()
+}
+
+fn complete(prompt: &str, max_new_tokens: u32, guide: Grammar) -> Outcome {
+    let parameters = Parameters { max_new_tokens, ..Parameters::neutral() };
+    let request = GenerateRequest { guide: Some(guide), ..GenerateRequest::new(prompt.to_owned(), None, parameters) };
+    engine().unwrap().generate(request, |_| {}).unwrap()
+}
+
+/// What a taught schema asks of a text.
+fn question(schema: &str, text: &str) -> (SchemaChoice, GenerateRequest) {
+    let info = engine().unwrap().adapters().remove(0);
+    let taught = info.manifest.schema(schema).unwrap();
+    let choice = SchemaChoice {
+        task: taught.task,
+        language: taught.language,
+        types: taught.types.clone(),
+        roles: taught.roles.clone(),
+    };
+    let prompt = extract::prompt::alpaca(&extract::prompt::instruction(Some(&info.manifest), &choice), Some(text));
+    let parameters = Parameters::published(Mode::Lora).with(&info.manifest.decoding);
+    let guide = extract::guide::lark(Some(&info.manifest), &choice, text).map(Grammar::Lark);
+    (choice, GenerateRequest { guide, ..GenerateRequest::new(prompt, Some(ADAPTER.into()), parameters) })
+}
+
+#[test]
+fn an_answer_is_json_that_fits_the_schema() {
+    if engine().is_none() {
+        return;
+    }
+    let schema = json!({
+        "type": "object",
+        "properties": { "city": { "type": "string", "maxLength": 20 }, "inhabitants": { "type": "integer" } },
+        "required": ["city", "inhabitants"],
+        "additionalProperties": false
+    });
+    let outcome = complete("A city and how many people live in it:\n", 60, Grammar::JsonSchema(schema));
+    assert_eq!(outcome.finish_reason, FinishReason::Stop, "{}", outcome.text);
+    let value: Value = serde_json::from_str(&outcome.text).unwrap();
+    assert!(value["city"].is_string() && value["inhabitants"].is_i64(), "{value}");
+    assert!(outcome.timings.mask_ms > 0.0);
+}
+
+#[test]
+fn an_answer_matches_the_expression_and_ends_with_it() {
+    if engine().is_none() {
+        return;
+    }
+    let outcome = complete("Once upon a time", 60, Grammar::Regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}".into()));
+    assert_eq!(outcome.finish_reason, FinishReason::Stop);
+    let parts: Vec<usize> = outcome.text.split('-').map(str::len).collect();
+    assert!(parts == [4, 2, 2] && outcome.text.chars().all(|c| c == '-' || c.is_ascii_digit()), "{}", outcome.text);
+}
+
+#[test]
+fn an_answer_is_a_span_of_the_text() {
+    if engine().is_none() {
+        return;
+    }
+    for text in ["In 1998 Maria Jensen founded Nordwind in Berlin.", "2019年12月22日，阳光城集团收购协信地产🙂。"]
+    {
+        let prompt = format!("{text}\nCopy the most important words of it:\n");
+        let outcome = complete(&prompt, 40, Grammar::Span { text: text.into() });
+        assert!(!outcome.text.is_empty() && text.contains(&outcome.text), "{}", outcome.text);
+    }
+}
+
+#[test]
+fn a_bad_grammar_is_refused_before_anything_runs() {
+    let Some(engine) = engine() else { return };
+    let mut request = question("wikigold", "Ada").1;
+    request.guide = Some(Grammar::Lark("start: missing".into()));
+    let refused = engine.check(&request).unwrap_err();
+    assert!(matches!(&refused, SubmitError::Grammar { reason } if reason.contains("missing")), "{refused}");
+    assert!(refused.sentence(Language::Zh).starts_with("无法使用回答的语法"));
+}
+
+#[test]
+fn the_adapter_answers_in_its_own_form_with_words_of_the_text() {
+    let Some(engine) = engine() else { return };
+    // Hot sampling would break any form and invent words.
+    for (schema, text) in [
+        ("wikigold", "In 1998 Maria Jensen (born Olsen), of Oslo, left the University of Oslo for Nordwind, Inc."),
+        ("phee", "A 54-year-old woman developed severe hepatitis after treatment with methotrexate."),
+        ("fewfc-ee", "2019年12月22日,阳光城集团(000671)收购协信地产40%股份,作价12.5亿元。"),
+    ] {
+        let (choice, mut request) = question(schema, text);
+        (request.parameters.temperature, request.parameters.top_k, request.parameters.top_p) = (1.5, 0, 1.0);
+        for seed in 0..3 {
+            request.parameters.seed = Some(seed);
+            let outcome = engine.generate(request.clone(), |_| {}).unwrap();
+            let parsed = extract::parse::records(&outcome.text, text, Some(&choice), true);
+            // An answer may say a thing twice, and be cut off.
+            let fine = |kind| match kind {
+                extract::IssueKind::Duplicate => true,
+                extract::IssueKind::BrokenOff => outcome.finish_reason != FinishReason::Stop,
+                _ => false,
+            };
+            let wrong: Vec<_> = parsed.issues.iter().filter(|issue| !fine(issue.kind)).collect();
+            assert!(wrong.is_empty(), "{schema}, {:?}: {}\n{wrong:?}", outcome.finish_reason, outcome.text);
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    task: String,
+    input: String,
+    output: String,
+}
+
+/// A set of records as what is scored: entities, triples; of events the triggers and the arguments, each with its type.
+fn scored(answer: &str, text: &str, choice: &SchemaChoice) -> Vec<String> {
+    let mut all = Vec::new();
+    for record in extract::parse::records(answer, text, Some(choice), true).records {
+        match record {
+            Record::Entity { label, mention } => all.push(format!("{label}: {}", mention.text)),
+            Record::Relation { relation, head, tail } => all.push(format!("{} {relation} {}", head.text, tail.text)),
+            Record::Event { label, trigger, arguments } => {
+                all.push(format!("{label}: {}", trigger.text));
+                all.extend(arguments.into_iter().map(|a| format!("{label}, {}: {}", a.role, a.mention.text)));
+            }
+        }
+    }
+    all
+}
+
+/// Found, given and right.
+#[derive(Clone, Copy, Default)]
+struct Counts(usize, usize, usize);
+
+impl Counts {
+    fn add(&mut self, gold: &[String], given: &[String]) {
+        let mut left: HashMap<&String, usize> = HashMap::new();
+        gold.iter().for_each(|g| *left.entry(g).or_default() += 1);
+        let right = given
+            .iter()
+            .filter(|g| {
+                left.get_mut(g).is_some_and(|n| {
+                    *n > 0 && {
+                        *n -= 1;
+                        true
+                    }
+                })
+            })
+            .count();
+        *self = Self(self.0 + gold.len(), self.1 + given.len(), self.2 + right);
+    }
+
+    fn f1(self) -> f64 {
+        200.0 * self.2 as f64 / (self.0 + self.1).max(1) as f64
+    }
+}
+
+/// Scores guided answers against free ones, over the file that `KNOWLM_ANSWERS` names (rows of `task`, `input` and the
+/// right `output`), every `KNOWLM_EVERY`th row of it.
+#[test]
+#[ignore = "for developers: takes minutes, and a file of right answers"]
+fn guided_answers_are_at_least_as_good() {
+    let Some(engine) = engine() else { return };
+    let file = std::fs::read_to_string(std::env::var_os("KNOWLM_ANSWERS").unwrap()).unwrap();
+    let every = std::env::var("KNOWLM_EVERY").map_or(1, |n| n.parse().unwrap());
+    let rows: Vec<Row> = file.lines().step_by(every).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (sender, receiver) = channel();
+    for (index, row) in rows.iter().enumerate() {
+        for guided in [false, true] {
+            let mut request = question(&row.task, &row.input).1;
+            request.guide.take_if(|_| !guided);
+            let sender = sender.clone();
+            let sink = move |event| {
+                if let EngineEvent::Done(outcome) = event {
+                    sender.send((index, guided, outcome)).unwrap();
+                }
+            };
+            engine.submit(request, Box::new(sink)).unwrap();
+        }
+    }
+    drop(sender);
+    let mut counts: BTreeMap<String, [Counts; 2]> = BTreeMap::new();
+    let mut answers: HashMap<usize, [String; 2]> = HashMap::new();
+    let (mut mask_ms, mut tokens, mut finished) = (0.0, 0, [0, 0]);
+    for (index, guided, outcome) in receiver {
+        let row = &rows[index];
+        let choice = question(&row.task, &row.input).0;
+        let gold = scored(&row.output, &row.input, &choice);
+        let given = scored(&outcome.text, &row.input, &choice);
+        let family = match choice.task {
+            Task::Entities => "all ner",
+            Task::Relations => "all re",
+            Task::Events => "all ee",
+        };
+        for key in [row.task.as_str(), family] {
+            counts.entry(key.to_owned()).or_default()[usize::from(guided)].add(&gold, &given);
+        }
+        if guided {
+            mask_ms += outcome.timings.mask_ms;
+            tokens += outcome.completion_tokens;
+        }
+        finished[usize::from(guided)] += usize::from(outcome.finish_reason == FinishReason::Stop);
+        answers.entry(index).or_default()[usize::from(guided)] = outcome.text;
+    }
+    for (index, [free, guided]) in &answers {
+        if free != guided {
+            let row = &rows[*index];
+            println!("{}: {}\n  right  {}\n  free   {free}\n  guided {guided}", row.task, row.input, row.output);
+        }
+    }
+    let changed = answers.values().filter(|[free, guided]| free != guided).count();
+    println!("{changed} of {} answers differ; {} free and {} guided ended", rows.len(), finished[0], finished[1]);
+    println!("masks: {:.3} ms a token", mask_ms / f64::from(tokens));
+    for (task, [free, guided]) in &counts {
+        println!("{task:20} free {:5.1}  guided {:5.1}  ({} right answers)", free.f1(), guided.f1(), free.0);
+    }
+    for family in ["all ner", "all re", "all ee"] {
+        if let Some([free, guided]) = counts.get(family) {
+            assert!(guided.f1() >= free.f1(), "{family}");
+        }
+    }
+}

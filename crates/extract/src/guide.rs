@@ -1,0 +1,202 @@
+//! From what is asked of a text to a grammar of its answers.
+//!
+//! In the adapter's own format: types, relations and roles are those that the instruction names, words are those of the
+//! text. The format is read off the manifest's samples of it, `(entity, type) (entity, type)`; an adapter whose manifest
+//! has none, or one that is not made like these, is not guided. The grammar is in the Lark dialect of the library
+//! `llguidance`.
+//!
+//! The whole answer is one terminal. Words of the text may themselves hold commas and brackets, so that only what comes
+//! later decides where a mention ended; within a terminal every reading is followed, between terminals only one. Bytes
+//! that are certain are not forced as tokens: the start of a word is often written with other tokens than the whole, and
+//! the adapter learnt the whole.
+
+use protocol::{AdapterManifest, SchemaChoice, Task, text::span_pieces};
+use serde_json::json;
+
+use crate::prompt::taught_with;
+
+/// The grammar of answers about `text` to the instruction that [`prompt::instruction`](crate::prompt::instruction) makes
+/// of a choice; `None` where answers cannot be foreseen.
+pub fn lark(manifest: Option<&AdapterManifest>, choice: &SchemaChoice, text: &str) -> Option<String> {
+    let manifest = manifest?;
+    let sample = |name: &str| manifest.formats.get(name)?.get(choice.language.code());
+    let form = Form::of(sample(choice.task.code())?, choice.task)?;
+    let nothing = sample("nothing_found").map_or(String::new(), |words| format!(" | {}", quoted(words)));
+    // Asked for some types of a taught schema, the adapter is asked for all of them.
+    let taught = taught_with(Some(manifest), choice);
+    let (types, roles) = taught.map_or((&choice.types, &choice.roles), |t| (&t.types, &t.roles));
+    let types = names(types)?;
+    let pieces = span_pieces(text.trim());
+    if pieces.is_empty() {
+        return None;
+    }
+    let Form { open, comma, close, gap, list } = form;
+    let (open, comma, close) = (quoted(&open), quoted(&comma), quoted(&close));
+    let (tuple, rest) = match list {
+        None if choice.task == Task::Relations => ("WORDS COMMA TYPE COMMA WORDS", String::new()),
+        None => ("WORDS COMMA TYPE", String::new()),
+        Some(List { open: list, between, close: end }) => {
+            // Without roles in the instruction a model names them itself.
+            let roles = names(roles).unwrap_or_else(|| r"/[^()（）\[\],，\n]+/".into());
+            let (list, between, end) = (quoted(&list), quoted(&between), quoted(&end));
+            let rest = format!(
+                "LIST: {list} (ARGUMENT ({between} ARGUMENT)*)? {end}\nARGUMENT: {open} WORDS {comma} ROLE {close}\nROLE: {roles}\n"
+            );
+            ("WORDS COMMA TYPE LIST", rest)
+        }
+    };
+    let gap = if gap.is_empty() { String::new() } else { quoted(&gap) };
+    Some(format!(
+        "%llguidance {{\"no_forcing\": true}}\nstart: ANSWER\nANSWER: TUPLE ({gap} TUPLE)*{nothing}\nTUPLE: {open} {tuple} {close}\nCOMMA: {comma}\nTYPE: {types}\n{rest}\
+         WORDS: SPAN & /\\S|\\S(?s:.*)\\S/\nSPAN: %regex {}\n",
+        json!({ "substring_chunks": pieces })
+    ))
+}
+
+/// Names as alternatives; `None` when there is none.
+fn names(names: &[String]) -> Option<String> {
+    let names: Vec<String> = names.iter().map(|n| n.trim()).filter(|n| !n.is_empty()).map(quoted).collect();
+    (!names.is_empty()).then(|| names.join(" | "))
+}
+
+/// A text as the grammar's language writes it.
+fn quoted(text: &str) -> String {
+    json!(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// The punctuation of a format: `(entity, type) (entity, type)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Form {
+    open: String,
+    comma: String,
+    close: String,
+    /// Between tuples.
+    gap: String,
+    /// Of an event's arguments.
+    list: Option<List>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct List {
+    /// From the type to the first argument, or to the list's end.
+    open: String,
+    between: String,
+    close: String,
+}
+
+impl Form {
+    /// Reads a sample of a format.
+    fn of(sample: &str, task: Task) -> Option<Self> {
+        let marks = marks(sample);
+        let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+        match (task, marks.as_slice()) {
+            (Task::Entities, [open, comma, next, other, close]) if comma == other => {
+                Some(Self::plain(open, comma, close, next.strip_prefix(close)?.strip_suffix(open)?))
+            }
+            (Task::Relations, [open, comma, other, next, close]) if comma == other => {
+                Some(Self::plain(open, comma, close, next.strip_prefix(close)?.strip_suffix(open)?))
+            }
+            (Task::Events, [open, comma, list, role, argument, next, close]) if comma == role => {
+                let list = list.strip_suffix(open)?;
+                let between = argument.strip_prefix(close)?.strip_suffix(open)?;
+                let (end, gap) = next.strip_prefix(close)?.split_once(close)?;
+                let list = List { open: list.to_owned(), between: between.to_owned(), close: end.to_owned() };
+                Some(Self { list: Some(list), ..Self::plain(open, comma, close, gap.strip_suffix(open)?) })
+            }
+            _ => None,
+        }
+    }
+
+    fn plain(open: &str, comma: &str, close: &str, gap: &str) -> Self {
+        let [open, comma, close, gap] = [open, comma, close, gap].map(str::to_owned);
+        Self { open, comma, close, gap, list: None }
+    }
+}
+
+/// The punctuation between the words of a sample, with the spaces around it.
+fn marks(sample: &str) -> Vec<String> {
+    let is_mark = |c: char| "()（）[]【】<>,，、;；:：#".contains(c);
+    let mut marks: Vec<String> = vec![String::new()];
+    for c in sample.trim().chars() {
+        match marks.last_mut() {
+            Some(mark) if is_mark(c) || c.is_whitespace() => mark.push(c),
+            // A space alone is part of the words.
+            Some(mark) if !mark.chars().any(is_mark) => mark.clear(),
+            _ => marks.push(String::new()),
+        }
+    }
+    marks.retain(|mark| mark.chars().any(is_mark));
+    marks
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use protocol::Language;
+
+    use super::*;
+
+    fn form(sample: &str, task: Task) -> [String; 7] {
+        let form = Form::of(sample, task).unwrap();
+        let list = form.list.unwrap_or(List { open: String::new(), between: String::new(), close: String::new() });
+        [form.open, form.comma, form.close, form.gap, list.open, list.between, list.close]
+    }
+
+    #[test]
+    fn a_format_is_read_off_its_sample() {
+        use Task::{Entities, Events, Relations};
+        assert_eq!(form("(entity, type) (entity, type)", Entities), ["(", ", ", ")", " ", "", "", ""]);
+        assert_eq!(form("（实体，类型）（实体，类型）", Entities), ["（", "，", "）", "", "", "", ""]);
+        assert_eq!(form("<entity, type>; <entity, type>", Entities), ["<", ", ", ">", "; ", "", "", ""]);
+        assert_eq!(form("(head, relation, tail) (…)", Relations), ["(", ", ", ")", " ", "", "", ""]);
+        assert_eq!(
+            form("(trigger, event type, [(argument, role), (…)]) (…)", Events),
+            ["(", ", ", ")", " ", ", [", ", ", "]"]
+        );
+        assert_eq!(form("(触发词,事件类型,[(论元,角色),(…)])(…)", Events), ["(", ",", ")", "", ",[", ",", "]"]);
+        assert_eq!(Form::of("JSON: {\"entities\": []}", Entities), None);
+        assert_eq!(Form::of("(entity, type)", Entities), None, "how tuples are parted is not said");
+    }
+
+    fn manifest() -> AdapterManifest {
+        let mut manifest = AdapterManifest::unknown("base");
+        manifest.formats = serde_json::from_value(json!({
+            "ner": { "en": "(entity, type) (entity, type)" },
+            "nothing_found": { "en": "None" }
+        }))
+        .unwrap();
+        manifest
+    }
+
+    fn people(task: Task) -> SchemaChoice {
+        SchemaChoice { task, language: Language::En, types: vec!["a \"b\"".into(), " ".into()], roles: vec![] }
+    }
+
+    #[test]
+    fn a_grammar_has_the_asked_names_and_the_words_of_the_text() {
+        let grammar = lark(Some(&manifest()), &people(Task::Entities), " Ada (UK) \n").unwrap();
+        assert_eq!(
+            grammar,
+            r#"%llguidance {"no_forcing": true}
+start: ANSWER
+ANSWER: TUPLE (" " TUPLE)* | "None"
+TUPLE: "(" WORDS COMMA TYPE ")"
+COMMA: ", "
+TYPE: "a \"b\""
+WORDS: SPAN & /\S|\S(?s:.*)\S/
+SPAN: %regex {"substring_chunks":["Ada"," ","(","UK",")"]}
+"#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_foreseen_is_not_guided() {
+        let manifest = manifest();
+        assert_eq!(lark(None, &people(Task::Entities), "Ada"), None);
+        assert_eq!(lark(Some(&AdapterManifest::unknown("base")), &people(Task::Entities), "Ada"), None);
+        assert_eq!(lark(Some(&manifest), &people(Task::Relations), "Ada"), None, "its format is not known");
+        assert_eq!(lark(Some(&manifest), &people(Task::Entities), " "), None);
+        let nothing = SchemaChoice { types: vec![], ..people(Task::Entities) };
+        assert_eq!(lark(Some(&manifest), &nothing, "Ada"), None);
+    }
+}

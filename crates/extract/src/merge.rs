@@ -1,0 +1,295 @@
+//! From the answers about the parts of a text to one extraction of the text.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::{FinishReason, Record, Span, Task, record::Mention};
+
+use crate::{
+    issue::IssueKind,
+    output::{Argument, Doubt, Entity, Event, Extraction, LeftOut, Relation},
+    parse::Parsed,
+    schema::Schema,
+};
+
+/// The answer to one task about one part of a text.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What was asked.
+    pub task: Task,
+    /// Where the part lies in the text.
+    pub span: Span,
+    /// What was answered about it, placed in the part.
+    pub parsed: Parsed,
+    /// How the answer ended.
+    pub finish: FinishReason,
+}
+
+/// Puts the answers about a text together. Places become places in the text; of what several parts say, type and words
+/// without regard to case, the first is kept, and an event that two parts saw at the same place has the arguments of
+/// both. What does not stand in the text, or has a role its event does not have, is an issue and nothing else.
+pub fn merge(schema: &Schema, mut parts: Vec<Part>) -> Extraction {
+    parts.sort_by_key(|part| (part.task, part.span.start));
+    let mut merged = Merged { schema, out: Extraction::default(), seen: HashSet::new(), triggers: HashMap::new() };
+    for part in parts {
+        merged.part(part);
+    }
+    // Of entities at one place the longer goes first.
+    merged.out.entities.sort_by_key(|e| (e.start, std::cmp::Reverse(e.end)));
+    merged.out
+}
+
+struct Merged<'a> {
+    schema: &'a Schema,
+    out: Extraction,
+    /// Keys of the records of earlier parts.
+    seen: HashSet<String>,
+    /// Place of an event's trigger and its type, in an earlier part: its index in the output.
+    triggers: HashMap<(Span, String), usize>,
+}
+
+impl Merged<'_> {
+    fn part(&mut self, part: Part) {
+        let Part { task, span, parsed, finish } = part;
+        let mut new = Vec::new();
+        let first_event = self.out.events.len();
+        let mut places = Vec::new();
+        for mut record in parsed.records {
+            for mention in record.mentions_mut() {
+                mention.span = mention.span.map(|s| Span { start: s.start + span.start, end: s.end + span.start });
+            }
+            let key = record.key();
+            let events = self.out.events.len();
+            let place = match &record {
+                Record::Event { label, trigger, .. } => trigger.span.map(|span| (span, label.clone())),
+                _ => None,
+            };
+            // What stands in no part is no record, and may still be one of a later part.
+            let stands = match &record {
+                Record::Entity { mention, .. } => mention.span.is_some(),
+                Record::Relation { head, tail, .. } => head.span.is_some() && tail.span.is_some(),
+                Record::Event { trigger, .. } => trigger.span.is_some(),
+            };
+            self.record(task, record, self.seen.contains(&key));
+            if stands {
+                new.push(key);
+            }
+            if self.out.events.len() > events {
+                places.extend(place);
+            }
+        }
+        self.seen.extend(new);
+        for (place, index) in places.into_iter().zip(first_event..) {
+            self.triggers.entry(place).or_insert(index);
+        }
+        for issue in parsed.issues {
+            // Told with the record.
+            if issue.kind != IssueKind::NotInText {
+                self.doubt(task, issue.kind.name(), issue.words, issue.count, None);
+            }
+        }
+        match finish {
+            FinishReason::Length => self.doubt(task, "cut_off", String::new(), 1, None),
+            FinishReason::Repeat => self.doubt(task, "repeated", String::new(), 1, None),
+            _ => {}
+        }
+    }
+
+    fn record(&mut self, task: Task, record: Record, known: bool) {
+        match record {
+            Record::Entity { label, mention } => {
+                let (start, end) = (mention.span.map(|s| s.start), mention.span.map(|s| s.end));
+                let entity = Entity { label, text: mention.text, start, end };
+                if start.is_none() {
+                    let words = format!("{}, {}", entity.text, entity.label);
+                    self.not_in_text(task, words, LeftOut::Entity(entity));
+                } else if !known {
+                    self.found(task, &format!("{}, {}", entity.text, entity.label));
+                    self.out.entities.push(entity);
+                }
+            }
+            Record::Relation { relation, head, tail } => {
+                let grounded = head.span.is_some() && tail.span.is_some();
+                let relation = Relation { relation, head: head.text, tail: tail.text };
+                if !grounded {
+                    let words = format!("{}, {}, {}", relation.head, relation.relation, relation.tail);
+                    self.not_in_text(task, words, LeftOut::Relation(relation));
+                } else if !known {
+                    self.found(task, &format!("{}, {}, {}", relation.head, relation.relation, relation.tail));
+                    self.out.relations.push(relation);
+                }
+            }
+            Record::Event { label, trigger, arguments } => self.event(task, label, trigger, arguments, known),
+        }
+    }
+
+    fn event(
+        &mut self,
+        task: Task,
+        label: String,
+        trigger: Mention,
+        arguments: Vec<protocol::record::Argument>,
+        known: bool,
+    ) {
+        let Some(place) = trigger.span else {
+            let arguments = arguments.into_iter().map(|a| Argument { role: a.role, text: a.mention.text }).collect();
+            let words = format!("{}, {label}", trigger.text);
+            let event = Event { label, trigger: trigger.text, arguments };
+            return self.not_in_text(task, words, LeftOut::Event(event));
+        };
+        let mut kept: Vec<Argument> = Vec::new();
+        for argument in arguments {
+            let grounded = argument.mention.span.is_some();
+            let argument = Argument { role: argument.role, text: argument.mention.text };
+            let words = format!("{}, {}", argument.text, argument.role);
+            if !self.schema.has_role(&label, &argument.role) {
+                self.doubt(task, IssueKind::NotInSchema.name(), words, 1, None);
+            } else if !grounded {
+                let event = Event { label: label.clone(), trigger: trigger.text.clone(), arguments: vec![argument] };
+                self.not_in_text(task, words, LeftOut::Event(event));
+            } else if !kept.contains(&argument) {
+                kept.push(argument);
+            }
+        }
+        let at = (place, label);
+        match self.triggers.get(&at).and_then(|index| self.out.events.get_mut(*index)) {
+            Some(event) => {
+                for argument in kept {
+                    if !event.arguments.contains(&argument) {
+                        event.arguments.push(argument);
+                    }
+                }
+            }
+            None if known => {}
+            None => {
+                self.found(task, &format!("{}, {}", trigger.text, at.1));
+                self.out.events.push(Event { label: at.1, trigger: trigger.text, arguments: kept });
+            }
+        }
+    }
+
+    /// Forgets that an earlier part named this although it did not stand there.
+    fn found(&mut self, task: Task, words: &str) {
+        let kind = IssueKind::NotInText.name();
+        self.out.issues.retain(|d| d.task != task || d.kind != kind || d.words != words);
+    }
+
+    fn not_in_text(&mut self, task: Task, words: String, record: LeftOut) {
+        self.doubt(task, IssueKind::NotInText.name(), words, 1, Some(record));
+    }
+
+    /// The same doubt about several parts is told once.
+    fn doubt(&mut self, task: Task, kind: &str, words: String, count: usize, record: Option<LeftOut>) {
+        let same = |d: &&mut Doubt| d.task == task && d.kind == kind && d.words == words && d.record == record;
+        match self.out.issues.iter_mut().find(same) {
+            Some(earlier) => earlier.count += count,
+            None => self.out.issues.push(Doubt { task, kind: kind.to_owned(), words, count, record }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::parse;
+    use protocol::{Language, text::slice_chars};
+
+    /// Answers about parts of a text, each `(part, answer)`, of a schema with one task.
+    fn merged(text: &str, schema: &Schema, answers: &[(Span, &str)]) -> Extraction {
+        let choice = schema.choices(Language::En).remove(0);
+        let part = |(span, answer): &(Span, &str)| Part {
+            task: choice.task,
+            span: *span,
+            parsed: parse::records(answer, slice_chars(text, span.start, span.end), Some(&choice), true),
+            finish: FinishReason::Stop,
+        };
+        merge(schema, answers.iter().map(part).collect())
+    }
+
+    fn all(text: &str) -> Span {
+        Span { start: 0, end: text.chars().count() }
+    }
+
+    fn schema(json: &str) -> Schema {
+        Schema::from_json(json).unwrap()
+    }
+
+    #[test]
+    fn places_are_those_of_the_text_and_words_are_the_texts_own() {
+        let text = "🙂 Ada met Bob. 后来 ADA 去了 Rome, where ada died.";
+        let (one, two) = (Span { start: 0, end: 14 }, Span { start: 14, end: text.chars().count() });
+        let schema = schema(r#"{"entities": ["person", "city"]}"#);
+        let found = merged(
+            text,
+            &schema,
+            &[(two, "(ADA, person) (rome, city)"), (one, "(Bob, person) (Ada, person) (Zoe, person)")],
+        );
+        let shown: Vec<_> = found.entities.iter().map(|e| (e.text.as_str(), e.label.as_str(), e.start)).collect();
+        assert_eq!(shown, [("Ada", "person", Some(2)), ("Bob", "person", Some(10)), ("Rome", "city", Some(25))]);
+        for e in &found.entities {
+            assert_eq!(slice_chars(text, e.start.unwrap(), e.end.unwrap()), e.text);
+        }
+        let json = serde_json::to_string(&found.issues).unwrap();
+        let expected =
+            r#"[{"task":"ner","kind":"not_in_text","words":"Zoe, person","record":{"type":"person","text":"Zoe"}}]"#;
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_an_earlier_part_only_imagined_is_found_in_a_later_one() {
+        let text = "Ada met Bob. Then Zoe came.";
+        let (one, two) = (Span { start: 0, end: 12 }, Span { start: 12, end: 27 });
+        let schema = schema(r#"{"entities": ["person"]}"#);
+        let found = merged(text, &schema, &[(one, "(Ada, person) (Zoe, person)"), (two, "(Zoe, person)")]);
+        let names: Vec<_> = found.entities.iter().map(|e| e.text.as_str()).collect();
+        assert_eq!((names, found.issues.len()), (vec!["Ada", "Zoe"], 0));
+    }
+
+    #[test]
+    fn two_events_of_one_trigger_in_one_answer_stay_two() {
+        let text = "Acme acquired Beta; Ceta, Deta.";
+        let schema = schema(r#"{"events": {"merger": ["buyer", "target"]}}"#);
+        let answer =
+            "(acquired, merger, [(Acme, buyer), (Beta, target)]) (acquired, merger, [(Ceta, buyer), (Deta, target)])";
+        let found = merged(text, &schema, &[(all(text), answer)]);
+        let arguments: Vec<_> = found.events.iter().map(|e| e.arguments.len()).collect();
+        assert_eq!(arguments, [2, 2]);
+    }
+
+    #[test]
+    fn a_triple_is_kept_when_both_ends_stand_in_the_text() {
+        let text = "Ann founded Acme.";
+        let found = merged(
+            text,
+            &schema(r#"{"relations": ["founder"]}"#),
+            &[(all(text), "(Acme, founder, Ann) (Acme, founder, Bob)")],
+        );
+        assert_eq!(found.relations, [Relation { relation: "founder".into(), head: "Acme".into(), tail: "Ann".into() }]);
+        assert_eq!((found.issues.len(), found.issues[0].words.as_str()), (1, "Acme, founder, Bob"));
+    }
+
+    #[test]
+    fn an_event_seen_twice_has_the_arguments_of_both_and_only_roles_of_its_type() {
+        let text = "In May Acme bought Beta. It paid 3 dollars.";
+        let schema = schema(r#"{"events": {"merger": ["buyer", "target", "date"], "trial": ["judge"]}}"#);
+        let answers = [
+            (Span { start: 0, end: 24 }, "(bought, merger, [(Acme, buyer), (May, judge), (Gamma, target)])"),
+            (all(text), "(bought, merger, [(Acme, buyer), (Beta, target)])"),
+        ];
+        let found = merged(text, &schema, &answers);
+        let json = serde_json::to_string(&found.events).unwrap();
+        let expected = r#"[{"type":"merger","trigger":"bought","arguments":[{"role":"buyer","text":"Acme"},{"role":"target","text":"Beta"}]}]"#;
+        assert_eq!(json, expected);
+        let issues: Vec<_> = found.issues.iter().map(|d| (d.kind.as_str(), d.words.as_str())).collect();
+        assert_eq!(issues, [("not_in_schema", "May, judge"), ("not_in_text", "Gamma, target")]);
+        assert!(matches!(&found.issues[1].record, Some(LeftOut::Event(e)) if e.arguments[0].text == "Gamma"));
+    }
+
+    #[test]
+    fn how_an_answer_ended_is_told() {
+        let part =
+            Part { task: Task::Entities, span: all(""), parsed: Parsed::default(), finish: FinishReason::Length };
+        let found = merge(&schema(r#"{"entities": ["a"]}"#), vec![part.clone(), part]);
+        assert_eq!((found.issues[0].kind.as_str(), found.issues[0].count), ("cut_off", 2));
+    }
+}

@@ -1,0 +1,291 @@
+//! `knowlm extract`: a whole file of texts through a schema, into a file of records.
+//!
+//! Texts are answered side by side and written in the order they came in, a line each. A line is written whole or not at
+//! all, so that the output itself says what is done: run again, the command goes on behind the last line.
+
+mod input;
+mod output;
+mod progress;
+mod work;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use checkpoint::find;
+use clap::Args;
+use engine::{Generator, LocalEngine};
+use extract::{Schema, node::Node};
+use serde_json::json;
+
+use super::{
+    CliError,
+    load::{Adapters, ModelArgs, load},
+    out_json,
+    sampling::SamplingArgs,
+    serve::signal,
+};
+use crate::defaults::Defaults;
+use input::Columns;
+use output::{Made, Output};
+use progress::Progress;
+
+/// Options of `extract`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  knowlm extract --schema assets/schemas/people-places-organizations-en.json --input texts.jsonl --output found.jsonl\n  \
+        knowlm extract --schema mine.yaml --input rows.csv --text-column body --output found.jsonl --limit 20\n\n\
+        Input: .jsonl with {\"id\", \"text\"} in each line, .csv or .tsv with a column \"text\" (and \"id\"), or .txt with a text in each\n\
+        line. Without ids the line's number is the id. Other fields pass through; one that has a name of the output's own is\n\
+        called input_NAME there.\n\n\
+        Output: {\"id\", \"text\", \"entities\": [{\"type\", \"text\", \"start\", \"end\"}], \"relations\": [{\"relation\", \"head\", \"tail\"}],\n\
+        \"events\": [{\"type\", \"trigger\", \"arguments\": [{\"role\", \"text\"}]}], \"issues\": [...]} in each line, in the order of the input (texts tried again come last).\n\
+        Offsets count Unicode code points. Run again with the same output, it goes on where it stopped; rows that failed (they\n\
+        have \"error\") are tried again.\n\n\
+        Schema (JSON or YAML): {\"entities\": [\"person\"], \"relations\": [\"founder\"], \"events\": {\"merger\": [\"buyer\"]}}"
+)]
+pub struct ExtractArgs {
+    /// What to extract
+    #[arg(long, value_name = "FILE")]
+    schema: PathBuf,
+    /// The texts: .jsonl, .csv, .tsv or .txt
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where the records go, as .jsonl; beside it OUTPUT.state.json says how they were made
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Column or field of the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Column or field of the id [default: id, or the line's number where there is none]
+    #[arg(long, value_name = "NAME")]
+    id_column: Option<String>,
+    /// Only the first so many texts
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+    /// Let the model write freely, instead of only the schema's types and words of the text
+    #[arg(long)]
+    no_guide: bool,
+    /// Answers computed side by side
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    concurrency: u16,
+    /// Delete what is in the output, and begin anew
+    #[arg(long)]
+    restart: bool,
+    /// Adapter to answer with: a name, a path or `none` [default: the model's own]
+    #[arg(long, env = "KNOWLM_ADAPTER", value_name = "NAME")]
+    adapter: Option<String>,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
+    // All that can be wrong with the files is told before the model is loaded.
+    args.sampling.over(Defaults::of(None, None).lora).map_err(|e| CliError::Usage(e.to_string()))?;
+    let schema = read_schema(&args.schema)?;
+    let columns = Columns { text: args.text_column.as_deref(), id: args.id_column.as_deref() };
+    let rows = input::read(&args.input, columns)?;
+    output::not_the_same(&args.output, &args.input, "--input")?;
+    output::not_the_same(&args.output, &args.schema, "--schema")?;
+    let wanted = args.limit.unwrap_or(rows.len()).min(rows.len());
+
+    let given: Option<Vec<String>> = args.adapter.clone().map(|a| vec![a]);
+    let adapters = given.as_deref().map_or(Adapters::Default, Adapters::Given);
+    let engine = load(&args.model, adapters, |options| {
+        options.active = usize::from(args.concurrency);
+        // Room for the instruction of every task in both languages beside the texts just read.
+        options.prefix_cache = 16;
+    })?;
+    let adapter = engine.adapters().into_iter().next();
+    let mut parameters = Defaults::of(engine.entry(), adapter.as_ref().map(|a| &a.manifest)).lora;
+    // Whatever an adapter's page starts from: the same text gives the same records.
+    (parameters.temperature, parameters.beams, parameters.repetition_penalty) = (0.0, 1, 1.0);
+    let mut parameters = args.sampling.over(parameters).map_err(|e| CliError::Usage(e.to_string()))?;
+    parameters.seed.get_or_insert(0);
+
+    let guide = !args.no_guide && adapter.as_ref().is_some_and(|a| !a.manifest.formats.is_empty());
+    if !guide && !args.no_guide {
+        eprintln!("Answers are not guided: there is no adapter whose manifest names a form of answers.");
+    }
+    parameters.guided = guide;
+
+    let made = made(args, &engine, &schema, &parameters)?;
+    let (output, done) = Output::open(&args.output, &made, args.restart)?;
+    let todo = output::todo(&args.output, &args.input, &rows, &done, wanted)?;
+    let before = wanted - todo.len();
+    if before > 0 {
+        eprintln!("{before} of {wanted} texts are done already.");
+    }
+    let stop = stop_on_signal()?;
+    let work = work::Work {
+        engine: &engine,
+        adapter: adapter.as_ref(),
+        schema: &schema,
+        parameters,
+        guide,
+        at_once: usize::from(args.concurrency) * 2,
+    };
+    let mut progress = Progress::start(before, wanted);
+    let summary = work::run(&work, &todo, output, &stop, |done| progress.at(done))?;
+    progress.finish();
+
+    let name = args.output.display();
+    let done = before + summary.texts;
+    if stop.load(Ordering::Relaxed) && done < wanted {
+        return Err(CliError::Failed(format!(
+            "stopped after {done} of {wanted} texts; they are in {name}. Run the same command again to go on."
+        )));
+    }
+    if args.json {
+        out_json(&json!({
+            "output": args.output, "texts": wanted, "done_before": before, "failed": summary.failed,
+            "nothing_found": summary.nothing_found, "entities": summary.entities, "relations": summary.relations,
+            "events": summary.events, "not_in_text": summary.not_in_text, "seconds": progress.seconds(),
+        }))?;
+    } else {
+        eprintln!(
+            "{}: {} entities, {} relations, {} events; nothing found in {}; {} answers not in their text, left out. {name}",
+            count(summary.texts, "text"),
+            summary.entities,
+            summary.relations,
+            summary.events,
+            count(summary.nothing_found, "text"),
+            summary.not_in_text,
+        );
+    }
+    let unreadable = todo.iter().filter(|row| row.text.is_err()).count();
+    match summary.failed {
+        0 => Ok(()),
+        failed if failed == unreadable => Err(CliError::Failed(format!(
+            "{} cannot be read; see \"error\" in {name}. Correct the lines in {}, then run the same command again.",
+            count(failed, "text"),
+            args.input.display()
+        ))),
+        failed => Err(CliError::Failed(format!(
+            "{} failed; see \"error\" in {name}. Run the same command again to try them again.",
+            count(failed, "text")
+        ))),
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Reads a schema file; YAML by its ending, else JSON.
+fn read_schema(path: &Path) -> Result<Schema, CliError> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| CliError::Failed(format!("the schema {name} cannot be read: {e}")))?;
+    let text = text.trim_start_matches('\u{feff}');
+    let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
+    let schema = if yaml {
+        let node: Node = serde_saphyr::from_str(text).map_err(|e| {
+            let said = e.to_string();
+            let first = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            CliError::Failed(format!("the schema {name} is no YAML: {first}"))
+        })?;
+        Schema::read(&node)
+    } else {
+        Schema::from_json(text)
+    };
+    schema.map_err(|e| CliError::Failed(format!("the schema {name}: {e}")))
+}
+
+/// What the records depend on, beside the texts.
+fn made(
+    args: &ExtractArgs,
+    engine: &LocalEngine,
+    schema: &Schema,
+    parameters: &protocol::Parameters,
+) -> Result<Made, CliError> {
+    let data_dir = args.model.data_dir.as_deref();
+    let size = find::find_model(args.model.model.as_deref(), data_dir).ok().and_then(|p| p.metadata().ok());
+    let adapter = engine.adapters().into_iter().next().map(|a| a.name);
+    let place = args.adapter.as_deref().or(adapter.as_deref()).map(|given| given.rsplit('=').next().unwrap_or(given));
+    let folder = place.filter(|_| adapter.is_some()).and_then(|place| find::find_adapter(place, data_dir).ok());
+    let weights = folder.as_ref().and_then(|folder| {
+        ["adapter_model.safetensors", "adapter_model.bin"].iter().find_map(|f| find::sha256(&folder.join(f)).ok())
+    });
+    let manifest = folder.as_ref().and_then(|folder| find::sha256(&folder.join("manifest.json")).ok());
+    Ok(Made::from([
+        ("schema".to_owned(), asked(schema)),
+        (
+            "model".to_owned(),
+            json!({"name": engine.model().name, "bytes": size.map(|m| m.len()), "rounded": [args.model.load_8bit, args.model.load_4bit]}),
+        ),
+        (
+            "adapter".to_owned(),
+            adapter.map_or(json!(null), |name| json!({"name": name, "sha256": weights, "manifest": manifest})),
+        ),
+        ("guide".to_owned(), json!(!args.no_guide)),
+        ("parameters".to_owned(), serde_json::to_value(parameters).map_err(CliError::failed)?),
+    ]))
+}
+
+/// The part of a schema that answers depend on.
+fn asked(schema: &Schema) -> serde_json::Value {
+    let names = |items: &[extract::schema::Item]| items.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
+    json!({
+        "language": schema.language,
+        "entities": names(&schema.entities),
+        "relations": schema.relations.iter().map(|r| &r.item.name).collect::<Vec<_>>(),
+        "events": schema.events.iter().map(|e| (&e.item.name, names(&e.roles))).collect::<Vec<_>>(),
+    })
+}
+
+/// Becomes true when a person or the system asks to end; asked twice, the program ends at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>, CliError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::failed)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            signal().await;
+            told.store(true, Ordering::Relaxed);
+            signal().await;
+            std::process::exit(130);
+        });
+    });
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_schema_file_is_json_or_yaml_with_the_same_meaning() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let json = file(
+            "a.json",
+            "\u{feff}{\"language\": \"zh\", \"entities\": [\"机构\"], \"events\": {\"收购\": [\"买方\"]}}",
+        );
+        let yaml = file("a.yaml", "language: zh\nentities:\n  - 机构\nevents:\n  收购: [买方]\n");
+        assert_eq!(read_schema(&json).unwrap(), read_schema(&yaml).unwrap());
+        let said = |path: &Path| read_schema(path).unwrap_err().to_string();
+        assert!(
+            said(&file("b.yml", "events:\n  merger: buyer\n"))
+                .ends_with("events.merger: must be a list of roles, [\"buyer\", …]; it is text")
+        );
+        let broken = said(&file("c.yaml", "entities: [a\nb: c"));
+        assert!(broken.contains("is no YAML") && broken.contains("line") && !broken.contains('\n'), "{broken}");
+        assert!(said(&file("d.yaml", "entities: [no]")).contains("entities[0]: must be a name in quotation marks"));
+        assert!(said(&folder.path().join("none.json")).contains("none.json cannot be read"));
+    }
+}

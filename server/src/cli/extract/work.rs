@@ -1,0 +1,338 @@
+//! Texts into answers into records, many side by side.
+//!
+//! Texts are taken in groups. Of a group all questions of one task are asked together, so that the instruction they
+//! begin with is read once; the next group begins before the last one has ended.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome};
+use extract::{
+    Schema,
+    chunk::{self, Lengths},
+    guide,
+    merge::{self, Part},
+    output::Extraction,
+    parse, prompt,
+};
+use protocol::{FinishReason, Language, Parameters, SchemaChoice, Span, text::slice_chars, view::AdapterInfo};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{CliError, input::Row, output::Output};
+
+/// What every text is asked with.
+pub struct Work<'a> {
+    pub engine: &'a LocalEngine,
+    pub adapter: Option<&'a AdapterInfo>,
+    pub schema: &'a Schema,
+    pub parameters: Parameters,
+    pub guide: bool,
+    /// Questions that the engine has at a time.
+    pub at_once: usize,
+}
+
+/// What came of the texts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    pub texts: usize,
+    pub failed: usize,
+    pub nothing_found: usize,
+    pub entities: usize,
+    pub relations: usize,
+    pub events: usize,
+    pub not_in_text: usize,
+}
+
+/// Texts in a group.
+const GROUP: usize = 32;
+/// Least tokens of a text that must fit beside the instruction.
+const LEAST_ROOM: usize = 32;
+
+/// One question: a task about a part of a text.
+struct Question {
+    row: usize,
+    choice: SchemaChoice,
+    instruction: String,
+    span: Span,
+}
+
+/// A text whose questions are being answered.
+#[derive(Default)]
+struct Open {
+    waiting: usize,
+    parts: Vec<Part>,
+    error: Option<String>,
+}
+
+/// The tasks in one language, with their instructions, and how long a part of a text may be.
+struct Asked {
+    choices: Vec<(SchemaChoice, String)>,
+    /// Most tokens of a part.
+    room: usize,
+    /// Most code points of a part, where the adapter's manifest says so.
+    taught: Option<usize>,
+}
+
+/// Does the rows and writes their lines in their order. `told` hears how many are written. Ends early, without error,
+/// when `stop` becomes true.
+pub fn run(
+    work: &Work<'_>,
+    rows: &[&Row],
+    output: Output,
+    stop: &AtomicBool,
+    told: impl FnMut(usize),
+) -> Result<Summary, CliError> {
+    let mut asked: BTreeMap<Language, Asked> = BTreeMap::new();
+    let mut writer = Writer {
+        output,
+        rows,
+        schema: work.schema,
+        ready: BTreeMap::new(),
+        next: 0,
+        summary: Summary::default(),
+        told,
+    };
+    let mut open: BTreeMap<usize, Open> = BTreeMap::new();
+    let mut questions: VecDeque<Question> = VecDeque::new();
+    let mut running: BTreeMap<u64, (Question, CancelHandle)> = BTreeMap::new();
+    let (said, heard) = mpsc::channel::<(u64, Outcome)>();
+    let (mut taken, mut number) = (0, 0);
+    loop {
+        while questions.len() < work.at_once && taken < rows.len() {
+            let end = (taken + GROUP).min(rows.len());
+            group(work, rows, taken..end, &mut asked, &mut open, &mut questions)?;
+            taken = end;
+        }
+        while running.len() < work.at_once {
+            let Some(question) = questions.pop_front() else { break };
+            number += 1;
+            let (said, this) = (said.clone(), number);
+            let sink = move |event| {
+                if let EngineEvent::Done(outcome) = event {
+                    // Fails only when we have stopped listening.
+                    let _ = said.send((this, outcome));
+                }
+            };
+            match work.engine.submit(request(work, rows, &question), Box::new(sink)) {
+                Ok(handle) => {
+                    running.insert(number, (question, handle));
+                }
+                Err(busy) if busy.is_busy() && !running.is_empty() => {
+                    questions.push_front(question);
+                    break;
+                }
+                Err(error) => answered(rows, &mut open, &question, Err(error.to_string())),
+            }
+        }
+        while let Some((row, done)) = finished(&mut open) {
+            writer.put(row, done)?;
+        }
+        if stop.load(Ordering::Relaxed) {
+            running.values().for_each(|(_, handle)| handle.cancel());
+            break;
+        }
+        if running.is_empty() {
+            if questions.is_empty() && taken == rows.len() {
+                break;
+            }
+            continue;
+        }
+        match heard.recv_timeout(Duration::from_millis(200)) {
+            Ok((number, outcome)) => {
+                if let Some((question, _)) = running.remove(&number) {
+                    answered(rows, &mut open, &question, Ok(outcome));
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    writer.output.sync()?;
+    Ok(writer.summary)
+}
+
+/// Adds the questions of some rows, task by task.
+fn group(
+    work: &Work<'_>,
+    rows: &[&Row],
+    range: std::ops::Range<usize>,
+    asked: &mut BTreeMap<Language, Asked>,
+    open: &mut BTreeMap<usize, Open>,
+    questions: &mut VecDeque<Question>,
+) -> Result<(), CliError> {
+    let mut new: Vec<Question> = Vec::new();
+    for row in range {
+        let entry = open.entry(row).or_default();
+        let text = match rows.get(row).map(|r| &r.text) {
+            Some(Ok(text)) => text,
+            Some(Err(reason)) => {
+                entry.error = Some(reason.clone());
+                continue;
+            }
+            None => continue,
+        };
+        let language = work.schema.language.unwrap_or_else(|| Language::of_text(text));
+        let asked = match asked.entry(language) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => new.insert(ask(work, language)?),
+        };
+        let spans = asked.parts(work.engine, text);
+        for (choice, instruction) in &asked.choices {
+            for span in &spans {
+                let (choice, instruction) = (choice.clone(), instruction.clone());
+                new.push(Question { row, choice, instruction, span: *span });
+                entry.waiting += 1;
+            }
+        }
+    }
+    new.sort_by_key(|q| (q.choice.task, q.choice.language, q.row, q.span.start));
+    questions.extend(new);
+    Ok(())
+}
+
+fn ask(work: &Work<'_>, language: Language) -> Result<Asked, CliError> {
+    let manifest = work.adapter.map(|a| &a.manifest);
+    let mut choices = Vec::new();
+    let mut longest = 0;
+    for choice in work.schema.choices(language) {
+        let instruction = prompt::instruction(manifest, &choice);
+        let prompt = prompt::alpaca(&instruction, Some("."));
+        longest = longest.max(work.engine.tokenize(&prompt).map_err(CliError::failed)?.len());
+        choices.push((choice, instruction));
+    }
+    let context = work.engine.model().context_length as usize;
+    // A token may differ where text and template meet.
+    let needed = longest + work.parameters.max_new_tokens as usize + 4;
+    let room = context.saturating_sub(needed);
+    if room < LEAST_ROOM {
+        return Err(CliError::Failed(format!(
+            "the schema's instruction has {longest} tokens, and {} are kept for the answer: of {context} tokens that the model \
+             reads none are left for a text. Ask for fewer types, or lower --max-new-tokens",
+            work.parameters.max_new_tokens
+        )));
+    }
+    let taught = manifest.and_then(|m| m.taught_chars.get(language.code())).copied().filter(|chars| *chars > 0);
+    Ok(Asked { choices, room, taught })
+}
+
+impl Asked {
+    /// The parts in which a text is read.
+    fn parts(&self, engine: &LocalEngine, text: &str) -> Vec<Span> {
+        // A text that the tokenizer refuses is refused again, with the reason, when it is asked about.
+        let tokens = |part: &str| engine.tokenize(part).map_or(0, |tokens| tokens.len());
+        let lengths = |usual: usize, longest: usize| Lengths { usual, longest, overlap: usual / 4 };
+        match self.taught {
+            None => chunk::parts(text, lengths(self.room, self.room), tokens),
+            // In code points, and in tokens scaled so that the longest is what the model can read.
+            Some(usual) => {
+                let longest = 2 * usual;
+                chunk::parts(text, lengths(usual, longest), |part| {
+                    part.chars().count().max((tokens(part) * longest).div_ceil(self.room))
+                })
+            }
+        }
+    }
+}
+
+fn request(work: &Work<'_>, rows: &[&Row], question: &Question) -> GenerateRequest {
+    let text = part(rows, question);
+    let prompt = prompt::alpaca(&question.instruction, Some(text));
+    let mut request = GenerateRequest::new(prompt, work.adapter.map(|a| a.name.clone()), work.parameters.clone());
+    if work.guide {
+        let manifest = work.adapter.map(|a| &a.manifest);
+        request.guide = guide::lark(manifest, &question.choice, text).map(Grammar::Lark);
+    }
+    request
+}
+
+/// The words that a question is about.
+fn part<'r>(rows: &[&'r Row], question: &Question) -> &'r str {
+    let text = rows.get(question.row).and_then(|row| row.text.as_deref().ok()).unwrap_or("");
+    slice_chars(text, question.span.start, question.span.end)
+}
+
+fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question, outcome: Result<Outcome, String>) {
+    let Some(row) = open.get_mut(&question.row) else { return };
+    row.waiting -= 1;
+    let outcome = outcome.and_then(|outcome| match outcome.finish_reason {
+        FinishReason::Stop | FinishReason::Length | FinishReason::Repeat => Ok(outcome),
+        other => Err(outcome.error.unwrap_or_else(|| other.sentence(Language::En).to_owned())),
+    });
+    match outcome {
+        Ok(outcome) => row.parts.push(Part {
+            task: question.choice.task,
+            span: question.span,
+            parsed: parse::records(&outcome.text, part(rows, question), Some(&question.choice), true),
+            finish: outcome.finish_reason,
+        }),
+        Err(reason) => row.error = row.error.take().or(Some(format!("{}: {reason}", question.choice.task.code()))),
+    }
+}
+
+/// Takes out a text that waits for nothing any more.
+fn finished(open: &mut BTreeMap<usize, Open>) -> Option<(usize, Open)> {
+    let row = *open.iter().find(|(_, row)| row.waiting == 0)?.0;
+    open.remove(&row).map(|done| (row, done))
+}
+
+/// Writes lines in the order of the rows.
+struct Writer<'a, T> {
+    output: Output,
+    rows: &'a [&'a Row],
+    schema: &'a Schema,
+    ready: BTreeMap<usize, Open>,
+    next: usize,
+    summary: Summary,
+    told: T,
+}
+
+impl<T: FnMut(usize)> Writer<'_, T> {
+    fn put(&mut self, row: usize, done: Open) -> Result<(), CliError> {
+        self.ready.insert(row, done);
+        while let Some(done) = self.ready.remove(&self.next) {
+            let Some(row) = self.rows.get(self.next) else { break };
+            self.next += 1;
+            let found = if done.error.is_some() { Vec::new() } else { done.parts };
+            let found = merge::merge(self.schema, found);
+            match done.error {
+                Some(_) => self.summary.failed += 1,
+                None => self.count(&found),
+            }
+            let text = row.text.as_deref().unwrap_or("");
+            self.output.write(&Line { id: &row.id, text, found, error: done.error, extra: &row.extra })?;
+            self.summary.texts += 1;
+            (self.told)(self.summary.texts);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, found: &Extraction) {
+        let summary = &mut self.summary;
+        summary.entities += found.entities.len();
+        summary.relations += found.relations.len();
+        summary.events += found.events.len();
+        summary.not_in_text += found.issues.iter().filter(|d| d.record.is_some()).map(|d| d.count).sum::<usize>();
+        let nothing = found.entities.is_empty() && found.relations.is_empty() && found.events.is_empty();
+        summary.nothing_found += usize::from(nothing);
+    }
+}
+
+/// The line of a row: its own fields, and what was found.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a Value,
+    text: &'a str,
+    #[serde(flatten)]
+    found: Extraction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}

@@ -1,0 +1,209 @@
+// `knowlm extract` and `knowlm eval` on the real model: the form of the output, long and empty texts, resuming after a
+// kill, and what is refused.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { assertClearFailure, binary, knowlm, remove, root } from './lib/studio.mjs';
+
+const WIKIPEDIA = join(root, 'assets/schemas/wikipedia-en.json');
+const PEOPLE = join(root, 'assets/schemas/people-places-organizations-en.json');
+
+let folder;
+before(() => (folder = mkdtempSync(join(tmpdir(), 'knowlm-batch-'))));
+after(() => remove(folder));
+
+const at = (name) => join(folder, name);
+const write = (name, content) => {
+  const text = typeof content === 'string' ? content : content.map((row) => `${JSON.stringify(row)}\n`).join('');
+  writeFileSync(at(name), text);
+  return at(name);
+};
+const lines = (path) =>
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line)
+    .map((line) => JSON.parse(line));
+const slice = (text, start, end) => [...text].slice(start, end).join('');
+
+/** Every line has the form of the contract, and what is found stands where it says. */
+function assertForm(rows) {
+  for (const row of rows) {
+    for (const key of ['entities', 'relations', 'events', 'issues']) assert.ok(Array.isArray(row[key]), key);
+    for (const entity of row.entities) {
+      assert.deepEqual(Object.keys(entity), ['type', 'text', 'start', 'end']);
+      assert.equal(slice(row.text, entity.start, entity.end), entity.text);
+    }
+    for (const relation of row.relations) {
+      assert.deepEqual(Object.keys(relation), ['relation', 'head', 'tail']);
+      assert.ok(row.text.includes(relation.head) && row.text.includes(relation.tail), JSON.stringify(relation));
+    }
+    for (const event of row.events) {
+      assert.deepEqual(Object.keys(event), ['type', 'trigger', 'arguments']);
+      assert.ok(row.text.includes(event.trigger));
+      for (const argument of event.arguments) {
+        assert.deepEqual(Object.keys(argument), ['role', 'text']);
+        assert.ok(row.text.includes(argument.text));
+      }
+    }
+  }
+}
+
+const CURIE = 'Marie Curie was born in Warsaw in 1867 and moved to Paris in 1891.';
+const FILLER = [
+  'Niels Bohr worked with Ernest Rutherford at the University of Manchester.',
+  'Albert Einstein moved from Berlin to Princeton in 1933.',
+  'Lise Meitner left Vienna for Berlin, where she met Max Planck.',
+  'Ada Lovelace wrote to Charles Babbage in London.',
+  'Alan Turing studied at King’s College in Cambridge.',
+  'Emmy Noether taught in Göttingen and at Bryn Mawr College.',
+];
+
+test('extract finds what is in the texts, in the form that is promised', async () => {
+  const input = write('few.jsonl', [
+    { id: 'curie', text: `🙂 ${CURIE}`, source: 'plain facts' },
+    { id: 2, text: '' },
+    { id: '三', text: '2018年6月,蓝天资本向青云网络投资5000万美元,持有后者20%的股权。' },
+    { id: 4, text: 'It rained.' },
+    { id: 'long', text: `${FILLER.join(' ')} ${CURIE}` },
+  ]);
+  const output = at('few.out.jsonl');
+  const { code, stdout, stderr } = await knowlm(['extract', '--schema', WIKIPEDIA, '--input', input, '--output', output, '--json']);
+  assert.equal(code, 0, stderr);
+  const rows = lines(output);
+  assert.deepEqual(rows.map((row) => row.id), ['curie', 2, '三', 4, 'long'], 'in the order of the input');
+  assertForm(rows);
+  const [curie, empty, , , long] = rows;
+  assert.equal(curie.source, 'plain facts', 'other fields pass through');
+  const found = curie.entities.map((e) => e.text);
+  for (const words of ['Marie Curie', 'Warsaw', '1867', 'Paris', '1891']) assert.ok(found.includes(words), `${words} in ${found}`);
+  assert.equal(curie.entities.find((e) => e.text === 'Marie Curie').start, 2, 'code points, not UTF-16 units');
+  assert.deepEqual([empty.entities, empty.relations, empty.issues], [[], [], []]);
+  // The last sentence of a text that is longer than any the adapter was trained on.
+  const names = long.entities.map((e) => e.text);
+  for (const words of ['Niels Bohr', 'Ada Lovelace', 'Marie Curie', 'Warsaw']) assert.ok(names.includes(words), `${words} in ${names}`);
+  assert.equal(new Set(long.entities.map((e) => `${e.type} ${e.text.toLowerCase()}`)).size, long.entities.length, 'each once');
+  const summary = JSON.parse(stdout);
+  assert.equal(summary.texts, 5);
+  assert.equal(summary.failed, 0);
+  assert.equal(summary.entities, rows.reduce((sum, row) => sum + row.entities.length, 0));
+});
+
+test('events have roles of their type, in both languages', async () => {
+  for (const [schema, text, trigger] of [
+    ['biomedical-en', 'A 62-year-old man developed severe thrombocytopenia after receiving heparin for deep vein thrombosis.', null],
+    ['finance-zh', '根据质押日星河股份收盘价8.25元进行估算,明德控股集团有限公司本次质押股票市值约为2.36亿元。', '质押'],
+  ]) {
+    const input = write(`${schema}.txt`, `${text}\n`);
+    const output = at(`${schema}.out.jsonl`);
+    const path = join(root, `assets/schemas/${schema}.json`);
+    const { code, stderr } = await knowlm(['extract', '--schema', path, '--input', input, '--output', output]);
+    assert.equal(code, 0, stderr);
+    const [row] = lines(output);
+    assertForm([row]);
+    assert.equal(row.id, 1, 'the line is the id');
+    assert.ok(row.events.length > 0, JSON.stringify(row));
+    if (trigger) assert.ok(row.events.some((e) => e.trigger === trigger));
+    const roles = JSON.parse(readFileSync(path, 'utf8')).events;
+    for (const event of row.events) {
+      for (const argument of event.arguments) assert.ok(roles[event.type].includes(argument.role), argument.role);
+    }
+  }
+});
+
+test('tables, YAML, limits and rows that cannot be read', async () => {
+  const schema = write('own.yaml', 'language: en\nentities:\n  - person\n  - {name: location, description: Where.}\n');
+  const csv = write('rows.csv', `nr,body,text\na,"${CURIE}",x\nb,"Two, fields",\nc\n`);
+  const output = at('rows.out.jsonl');
+  const args = ['extract', '--schema', schema, '--input', csv, '--output', output, '--text-column', 'body', '--id-column', 'nr'];
+  const one = await knowlm([...args, '--limit', '1']);
+  assert.equal(one.code, 0, one.stderr);
+  assert.equal(lines(output).length, 1);
+  const all = await knowlm(args);
+  assertClearFailure(all, /1 text cannot be read; .*rows\.csv/);
+  const rows = lines(output);
+  assert.deepEqual(rows.map((row) => row.id), ['a', 'b', 'c']);
+  assert.equal(rows[0].input_text, 'x');
+  assert.ok(rows[0].entities.every((e) => ['person', 'location'].includes(e.type)), 'only what was asked for');
+  assert.match(rows[2].error, /line 4 has 1 fields instead of 3/);
+  assertForm(rows);
+  // What failed is tried again, what is done is not.
+  assertClearFailure(await knowlm(args), /1 text cannot be read; .*rows\.csv/);
+  assert.equal(lines(output).length, 3);
+});
+
+test('killed twice and resumed, every text is in the output exactly once, as if nothing had happened', async () => {
+  const rows = Array.from({ length: 60 }, (_, i) => ({ id: i, text: `${FILLER[i % FILLER.length]} Number ${i}.` }));
+  const input = write('many.jsonl', rows);
+  const args = (output) => ['extract', '--schema', PEOPLE, '--input', input, '--output', output, '--concurrency', '4'];
+  const output = at('killed.jsonl');
+  for (const enough of [5, 20]) {
+    const child = spawn(binary, args(output), { stdio: 'ignore' });
+    const ended = new Promise((resolve) => child.on('exit', (code, signal) => resolve({ code, signal })));
+    const deadline = Date.now() + 120_000;
+    while (Date.now() < deadline && !(existsSync(output) && readFileSync(output, 'utf8').split('\n').length > enough)) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    child.kill('SIGKILL');
+    assert.deepEqual(await ended, { code: null, signal: 'SIGKILL' }, 'it was killed on the way');
+    // As when it is killed in the middle of writing.
+    writeFileSync(output, '{"id": 59, "text": "torn', { flag: 'a' });
+  }
+  const last = await knowlm(args(output));
+  assert.equal(last.code, 0, last.stderr);
+  assert.match(last.stderr, /of 60 texts are done already/);
+  assert.deepEqual(lines(output).map((row) => row.id), rows.map((row) => row.id));
+
+  const whole = at('whole.jsonl');
+  assert.equal((await knowlm(args(whole))).code, 0);
+  assert.equal(readFileSync(output, 'utf8'), readFileSync(whole, 'utf8'), 'the same as without a kill');
+
+  const again = await knowlm(args(output));
+  assert.equal(again.code, 0, 'nothing is left to do');
+  assert.equal(lines(output).length, 60);
+  const other = await knowlm([...args(output), '--temperature', '0.5']);
+  assertClearFailure(other, /made with another temperature/, /--restart/);
+  assertClearFailure(await knowlm([...args(output).map((a) => (a === PEOPLE ? WIKIPEDIA : a))]), /another schema/);
+});
+
+test('what cannot be meant is refused before the model is loaded', async () => {
+  const input = write('ok.txt', 'One.\n');
+  const run = (schema, from = input) => knowlm(['extract', '--schema', schema, '--input', from, '--output', at('never.jsonl')]);
+  assertClearFailure(await run(write('bad.json', '{"events": {"merger": "buyer"}}')), /events\.merger: must be a list of roles/);
+  assertClearFailure(await run(PEOPLE, write('twice.jsonl', [{ id: 1, text: 'a' }, { id: 1, text: 'b' }])), /lines 1 and 2/);
+  assertClearFailure(await run(PEOPLE, at('missing.txt')), /cannot be read/);
+  const same = await knowlm(['extract', '--schema', PEOPLE, '--input', input, '--output', input]);
+  assertClearFailure(same, /same file/);
+  assert.ok(!existsSync(at('never.jsonl')));
+});
+
+test('eval gives both scores, each by its name, and the mistakes', async () => {
+  const gold = write('gold.jsonl', [
+    { id: 1, entities: [{ type: 'person', text: 'Ada' }, { type: 'city', text: 'Rome' }] },
+    { id: 2, entities: [{ type: 'person', text: 'Bob' }] },
+  ]);
+  const pred = write('pred.jsonl', [
+    { id: 2, text: 'bob', entities: [{ type: 'person', text: 'bob', start: 0, end: 3 }] },
+    { id: 1, text: 'Ada', entities: [{ type: 'person', text: 'Ada', start: 0, end: 3 }] },
+  ]);
+  const { code, stdout } = await knowlm(['eval', '--task', 'ner', '--gold', gold, '--pred', pred, '--json', '--errors', '9']);
+  assert.equal(code, 0);
+  const report = JSON.parse(stdout);
+  const { micro, per_text: perText, mistakes } = report.scores.entities;
+  // By exact words: 1 right of 2 predicted and 3 gold.
+  assert.deepEqual([micro.right, micro.predicted, micro.gold], [1, 2, 3]);
+  assert.ok(Math.abs(micro.f1 - 0.4) < 1e-9);
+  // Without case: text 1 has 1/1 and 1/2, text 2 all.
+  assert.ok(Math.abs(perText.f1 - (2 / 3 + 1) / 2) < 1e-9);
+  assert.deepEqual(mistakes.map((m) => `${m.kind} ${m.id} ${m.record}`), ['missed 1 Rome, city', 'missed 2 Bob, person', 'wrong 2 bob, person']);
+
+  const compared = await knowlm(['eval', '--task', 'ner', '--gold', gold, '--pred', gold, '--against', pred]);
+  assert.equal(compared.code, 0);
+  assert.match(compared.stdout, /mean per text/);
+  assert.match(compared.stdout, /micro F1 100\.0 \(100\.0 to 100\.0\), the other 40\.0/);
+  const fewer = write('fewer.jsonl', [{ id: 1 }]);
+  assertClearFailure(await knowlm(['eval', '--task', 'ner', '--gold', gold, '--pred', fewer]), /no line for 1 of the 2 ids/);
+});
