@@ -44,17 +44,6 @@ fn cases() -> Vec<Case> {
     serde_json::from_slice(&fs::read(fixtures().join("cases.json")).unwrap()).unwrap()
 }
 
-fn isas() -> Vec<Isa> {
-    let mut all = vec![Isa::Portable];
-    #[cfg(target_arch = "x86_64")]
-    match Isa::detect() {
-        Isa::Avx512 => all.extend([Isa::Avx2, Isa::Avx512]),
-        Isa::Avx2 => all.push(Isa::Avx2),
-        Isa::Portable => {}
-    }
-    all
-}
-
 impl Case {
     fn folder(&self) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -110,7 +99,7 @@ fn scores_and_greedy_text_are_those_of_transformers_and_peft() {
     let cases = cases();
     assert_eq!(cases.len(), 12);
     for case in cases {
-        for isa in isas() {
+        for isa in Isa::all() {
             let (source, config, adapters) = case.open();
             case.check(&mut CpuModel::load(source, config, &adapters, 2, isa).unwrap(), isa.name());
         }

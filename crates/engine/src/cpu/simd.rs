@@ -40,6 +40,18 @@ impl Isa {
         Self::Portable
     }
 
+    /// Those that this processor has.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        match Self::detect() {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => vec![Self::Portable, Self::Avx2, Self::Avx512],
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => vec![Self::Portable, Self::Avx2],
+            Self::Portable => vec![Self::Portable],
+        }
+    }
+
     /// Its name for people.
     pub(crate) fn name(self) -> &'static str {
         match self {

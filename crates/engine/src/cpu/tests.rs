@@ -13,17 +13,6 @@ use super::{
     team::Parts,
 };
 
-fn isas() -> Vec<Isa> {
-    let mut all = vec![Isa::Portable];
-    #[cfg(target_arch = "x86_64")]
-    match Isa::detect() {
-        Isa::Avx512 => all.extend([Isa::Avx2, Isa::Avx512]),
-        Isa::Avx2 => all.push(Isa::Avx2),
-        Isa::Portable => {}
-    }
-    all
-}
-
 fn pack(view: TensorView<'_>) -> Packed {
     let mut packer = Packer::default();
     packer.add(Form::of(&view), view);
@@ -97,7 +86,7 @@ fn every_format_multiplies_as_its_unpacked_numbers_do() {
         let numbers = crate::weights::numbers(&view);
         let packed = pack(view.clone());
         let x = random(&mut rng, inputs * columns);
-        for isa in isas() {
+        for isa in Isa::all() {
             let out = run_linear(isa, Linear { weight: &packed, bias: None, deltas: None }, &x, inputs, rows + 2);
             for i in 0..inputs {
                 assert_eq!(out[i * (rows + 2)], 1.0, "the column before is left alone");
@@ -131,7 +120,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         let b = pack_dense(&random(&mut rng, rows * 16), rows, 16);
         let z = random(&mut rng, inputs * 16);
         let x = random(&mut rng, inputs * columns);
-        for isa in isas() {
+        for isa in Isa::all() {
             let adapters: Vec<_> = (0..inputs).map(|i| (i % 3 == 0).then_some(0)).collect();
             let together = {
                 let b = [Some(&b)];
@@ -162,7 +151,7 @@ fn low_rank_factors_add_b_times_a() {
     let zero = vec![0u8; outputs * inputs * 4];
     let weight = pack(TensorView { format: BlockFormat::F32, rows: outputs, columns: inputs, bytes: &zero });
     let (packed_a, packed_b) = (pack_dense(&a, rank, inputs), pack_dense(&b, outputs, rank));
-    for isa in isas() {
+    for isa in Isa::all() {
         let mut z = vec![0.0; 16];
         kernels::narrow(isa, &packed_a, 2.0, &x, &mut z);
         let b_of = [Some(&packed_b)];
@@ -196,7 +185,7 @@ fn attention_is_that_of_the_textbook_alone_and_beside_others() {
         let pieces: Vec<_> = k.iter().zip(&v).map(|(k, v)| (k.as_ptr().cast_mut(), v.as_ptr().cast_mut())).collect();
         let history = History { pieces: &pieces, from: 0, head_size: d };
         let numbers: Vec<Vec<f32>> = lengths.iter().map(|_| random(&mut rng, d)).collect();
-        for isa in isas() {
+        for isa in Isa::all() {
             let attend = |which: std::ops::Range<usize>| {
                 let mut out = vec![vec![0.0; d]; which.len()];
                 let mut queries: Vec<Query<'_>> = (which.zip(&mut out))
@@ -227,7 +216,7 @@ fn the_norm_is_that_of_the_textbook() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let (x, weight) = (random(&mut rng, 96), random(&mut rng, 96));
     let rms = (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 96.0 + 1e-5).sqrt();
-    for isa in isas() {
+    for isa in Isa::all() {
         let mut out = vec![0.0; 96];
         kernels::normalize(isa, &x, &weight, 1e-5, &mut out);
         for i in 0..96 {
