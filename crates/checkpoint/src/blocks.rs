@@ -5,6 +5,8 @@
 
 use half::{bf16, f16};
 
+use crate::kblocks;
+
 /// A storage format we can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -104,7 +106,8 @@ impl BlockFormat {
     }
 
     /// Packs as many whole blocks as both slices hold: `F32`, `F16`, `Bf16`, `Q8_0`, `Q4_0` and `Q4_1`, rounded as
-    /// llama.cpp rounds. The other formats are only read; nothing is written for them, and the answer is `false`.
+    /// llama.cpp rounds, `Q4K` and `Q6K`. The other formats are only read; nothing is written for them, and the answer is
+    /// `false`.
     pub fn quantize(self, numbers: &[f32], out: &mut [u8]) -> bool {
         for (numbers, out) in numbers.chunks_exact(self.block()).zip(out.chunks_exact_mut(self.block_bytes())) {
             match self {
@@ -133,7 +136,9 @@ impl BlockFormat {
                     out[2..4].copy_from_slice(&f16::from_f32(least).to_le_bytes());
                     put_fours(numbers, &mut out[4..], |x| (x - least) * inverse + 0.5);
                 }
-                Q5_0 | Q5_1 | Q4K | Q5K | Q6K => return false,
+                Q4K => kblocks::pack_q4k(numbers, out),
+                Q6K => kblocks::pack_q6k(numbers, out),
+                Q5_0 | Q5_1 | Q5K => return false,
             }
         }
         true
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn formats_that_are_only_read_say_so() {
-        assert!(!Q6K.quantize(&[0.0; 256], &mut [0; 210]));
+        assert!(!Q5K.quantize(&[0.0; 256], &mut [0; 176]));
     }
 
     #[test]

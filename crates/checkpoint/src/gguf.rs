@@ -1,12 +1,13 @@
 //! GGUF files: a header with metadata, a directory of tensors, then the tensors' bytes.
 //!
-//! Layout: magic `GGUF`, version (2 or 3), number of tensors, number of metadata pairs, the pairs, the
+//! Layout: magic `GGUF`, version (1 to 3), number of tensors, number of metadata pairs, the pairs, the
 //! directory, padding to `general.alignment`, data. Everything is little-endian; strings are a length
-//! (u64) and UTF-8 bytes. Source: the GGUF specification.
+//! (u64; u32 in version 1, as all counts there) and UTF-8 bytes. Source: the GGUF specification.
 
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -106,6 +107,8 @@ pub enum Value {
 /// Where a tensor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
+    /// Its dimensions, the slowest first (the file has them the other way round).
+    pub shape: Vec<usize>,
     /// How it is stored.
     pub format: BlockFormat,
     /// Rows (product of all dimensions but the first stored one).
@@ -118,9 +121,24 @@ pub struct TensorInfo {
     pub to: usize,
 }
 
+/// Where a metadata value is, for those who copy it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Its key.
+    pub key: String,
+    /// The number of its type.
+    pub kind: u32,
+    /// Its bytes in the file, without key and type.
+    pub bytes: Range<usize>,
+}
+
 /// Metadata and directory of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
+    /// The version of the form.
+    pub version: u32,
+    /// The places of the metadata, in the order of the file.
+    pub pairs: Vec<Pair>,
     /// The metadata.
     pub metadata: BTreeMap<String, Value>,
     /// The tensors.
@@ -182,7 +200,7 @@ impl Directory {
     /// # Errors
     /// See [`Gguf::open`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, GgufError> {
-        let mut r = Reader { bytes, at: 0, path };
+        let mut r = Reader { bytes, at: 0, path, narrow: false };
         let not = |reason: String| GgufError::NotGguf { path: path.into(), reason };
         if bytes.is_empty() {
             return Err(not("it is empty".into()));
@@ -192,15 +210,18 @@ impl Directory {
         }
         r.at = 4;
         let version = r.u32()?;
-        if !(2..=3).contains(&version) {
-            return Err(not(format!("its version is {version}, known are 2 and 3")));
+        if !(1..=3).contains(&version) {
+            return Err(not(format!("its version is {version}, known are 1 to 3")));
         }
+        r.narrow = version == 1;
         let (tensors, pairs) = (r.count("tensors")?, r.count("metadata pairs")?);
-        let mut directory = Self::default();
+        let mut directory = Self { version, ..Self::default() };
         for _ in 0..pairs {
             let key = r.text()?;
             let kind = r.u32()?;
+            let from = r.at;
             let value = r.value(kind, &key)?;
+            directory.pairs.push(Pair { key: key.clone(), kind, bytes: from..r.at });
             directory.metadata.insert(key, value);
         }
         let mut entries = Vec::new();
@@ -310,7 +331,8 @@ impl Entry {
         if to > size as u64 {
             return Err(GgufError::Truncated { path: r.path.into(), tensor: name, from, to, size });
         }
-        Ok((name, TensorInfo { format, rows, columns, from: from as usize, to: to as usize }))
+        let shape = dimensions.iter().rev().filter_map(|d| count(*d)).collect();
+        Ok((name, TensorInfo { shape, format, rows, columns, from: from as usize, to: to as usize }))
     }
 }
 
@@ -319,6 +341,8 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     path: &'a Path,
+    /// Whether lengths and counts have 32 bits.
+    narrow: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -351,8 +375,13 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// A length or a count.
+    fn length(&mut self) -> Result<u64, GgufError> {
+        if self.narrow { self.u32().map(u64::from) } else { self.u64() }
+    }
+
     fn count(&mut self, what: &str) -> Result<u64, GgufError> {
-        let n = self.u64()?;
+        let n = self.length()?;
         if n > MAX_ENTRIES {
             return Err(self.damaged(format!("the file claims to have {n} {what}")));
         }
@@ -360,7 +389,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<String, GgufError> {
-        let length = self.u64()?;
+        let length = self.length()?;
         // Vocabularies hold pieces of characters; what is not UTF-8 is replaced, not refused.
         self.take(length).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
@@ -401,11 +430,12 @@ impl<'a> Reader<'a> {
     }
 
     fn array_value(&mut self, key: &str) -> Result<Value, GgufError> {
-        let (kind, length) = (self.u32()?, self.u64()?);
+        let (kind, length) = (self.u32()?, self.length()?);
         let smallest = match kind {
             0 | 1 | 7 => 1,
             2 | 3 => 2,
             4..=6 => 4,
+            8 if self.narrow => 4,
             8 | 10..=12 => 8,
             _ => return Err(self.damaged(format!("metadata {key} is an array of the unknown type {kind}"))),
         };
@@ -433,7 +463,7 @@ impl<'a> Reader<'a> {
         if dimensions > 4 {
             return Err(self.damaged(format!("tensor {name} claims {dimensions} dimensions")));
         }
-        let dimensions = (0..dimensions).map(|_| self.u64()).collect::<Result<_, _>>()?;
+        let dimensions = (0..dimensions).map(|_| self.length()).collect::<Result<_, _>>()?;
         Ok(Entry { name, dimensions, format: self.u32()?, offset: self.u64()? })
     }
 }
@@ -541,7 +571,7 @@ mod tests {
     #[test]
     fn errors_say_what_is_wrong_where() {
         assert_eq!(error(b"PK\x03\x04"), "m.gguf is no GGUF file: it does not begin with the letters GGUF");
-        assert_eq!(error(b"GGUF\x09\0\0\0"), "m.gguf is no GGUF file: its version is 9, known are 2 and 3");
+        assert_eq!(error(b"GGUF\x09\0\0\0"), "m.gguf is no GGUF file: its version is 9, known are 1 to 3");
         let mut cut = sample(3);
         cut.truncate(cut.len() - 1);
         let (size, from) = (cut.len(), cut.len() - 39);

@@ -5,19 +5,34 @@
 
 pub mod adapter;
 pub mod blocks;
+pub mod convert;
+pub mod diff;
+pub mod download;
+pub mod element;
 pub mod find;
+pub mod folder;
 pub mod gguf;
 pub mod huggingface;
+pub mod inspect;
+mod kblocks;
+pub mod known;
 mod map;
+pub mod merge;
 pub mod pytorch;
+pub mod quantize;
 pub mod sentencepiece;
+pub mod source;
+pub mod verify;
+pub mod write;
 
 pub use adapter::{Adapter, AdapterError, Projection};
 pub use blocks::BlockFormat;
+pub use element::Element;
 pub use gguf::{Gguf, GgufError};
 pub use huggingface::{HuggingFace, HuggingFaceError};
 pub use pytorch::PyTorchError;
 pub use sentencepiece::{SentencePiece, SentencePieceError};
+pub use source::{Source, SourceError, Tensor};
 
 /// A tensor's bytes inside a mapped file.
 #[derive(Clone, Debug)]

@@ -26,4 +26,38 @@ impl Mapped {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Says that a part will be read soon, so that the system can begin to fetch it.
+    pub(crate) fn soon(&self, from: usize, length: usize) {
+        let length = length.min(self.0.len().saturating_sub(from));
+        if length > 0 {
+            // It is a hint: a system that does not take it reads all the same.
+            #[cfg(unix)]
+            let _ = self.0.advise_range(memmap2::Advice::WillNeed, from, length);
+        }
+    }
+
+    /// Says that a part will not be read soon again, so that it is not counted as this program's memory any longer. What
+    /// is read all the same comes from the file once more.
+    #[allow(unsafe_code)]
+    pub(crate) fn done(&self, from: usize, length: usize) {
+        #[cfg(unix)]
+        {
+            // The page that it begins in goes too: what is before it was read before.
+            let first = from / PAGE * PAGE;
+            let last = (from + length).min(self.0.len()) / PAGE * PAGE;
+            if first < last {
+                // SAFETY: the map is of a file and nothing is ever written to it, so no page has anything that is not in
+                // the file: a page that was let go of and is read again has the same bytes.
+                let _ =
+                    unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, last - first) };
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (from, length);
+    }
 }
+
+/// A multiple of every system's page size.
+#[cfg(unix)]
+const PAGE: usize = 1 << 16;

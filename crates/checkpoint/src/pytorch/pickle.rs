@@ -7,10 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::BlockFormat;
+use crate::{BlockFormat, Element};
 
 /// The programs of the largest models have some 200 kB.
-const MAX_PROGRAM: usize = 4 << 20;
+pub(super) const MAX_PROGRAM: usize = 4 << 20;
+/// Those make some 50,000 values.
+const MAX_NODES: usize = 1 << 20;
+/// Names of storages are numbers.
+const MAX_KEY: usize = 32;
 
 /// Why a program was not followed to its end.
 pub(super) enum Error {
@@ -24,53 +28,30 @@ fn damaged<T>(reason: &str) -> Result<T, Error> {
     Err(Damaged(format!("its pickle {reason}")))
 }
 
-/// The type of the numbers in a storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    F32,
-    F16,
-    Bf16,
-    /// Integers, truth values and doubles: with so many bytes each.
-    Other(usize),
+/// The type of the numbers in a storage, by its name.
+fn storage_type(name: &str) -> Option<Element> {
+    Some(match name {
+        "FloatStorage" => Element::F32,
+        "HalfStorage" => Element::Block(BlockFormat::F16),
+        "BFloat16Storage" => Element::Block(BlockFormat::Bf16),
+        "DoubleStorage" => Element::F64,
+        "LongStorage" => Element::I64,
+        "IntStorage" => Element::I32,
+        "ShortStorage" => Element::I16,
+        "CharStorage" => Element::I8,
+        "ByteStorage" => Element::U8,
+        "BoolStorage" => Element::Bool,
+        _ => return None,
+    })
 }
 
-impl Kind {
-    fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "FloatStorage" => Self::F32,
-            "HalfStorage" => Self::F16,
-            "BFloat16Storage" => Self::Bf16,
-            "DoubleStorage" | "LongStorage" => Self::Other(8),
-            "IntStorage" => Self::Other(4),
-            "ShortStorage" => Self::Other(2),
-            "CharStorage" | "ByteStorage" | "BoolStorage" => Self::Other(1),
-            _ => return None,
-        })
-    }
-
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Other(bytes) => bytes,
-        }
-    }
-
-    pub(super) fn format(self) -> Option<BlockFormat> {
-        match self {
-            Self::F32 => Some(BlockFormat::F32),
-            Self::F16 => Some(BlockFormat::F16),
-            Self::Bf16 => Some(BlockFormat::Bf16),
-            Self::Other(_) => None,
-        }
-    }
-}
-
-/// Bytes in the archive: an entry's name and the type of its numbers.
+/// Bytes of the file: their name and the type of their numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
-    pub kind: Kind,
+    pub kind: Element,
     pub key: String,
+    /// The number of it that tensors count from.
+    pub first: usize,
 }
 
 /// A part of a storage, seen as a tensor.
@@ -88,7 +69,7 @@ enum Global {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
-    Storage(Kind),
+    Storage(Element),
 }
 
 /// A value. Those made of others hold their places in the list of all values.
@@ -98,20 +79,16 @@ enum Node {
     Integer(i64),
     Text(String),
     Tuple(Vec<usize>),
-    List,
+    List(Vec<usize>),
     Dict(Vec<(usize, usize)>),
     Global(Global),
     Storage(Storage),
-    Tensor(Tensor),
+    Tensor(Box<Tensor>),
 }
 
-/// The tensors of a program's dictionary.
-pub(super) fn read(program: &[u8]) -> Result<Vec<(String, Tensor)>, Error> {
-    if program.len() > MAX_PROGRAM {
-        return damaged("is far longer than any model's");
-    }
-    let mut machine = Machine { program, at: 0, nodes: vec![], stack: vec![], marks: vec![], memo: HashMap::new() };
-    let top = machine.run()?;
+/// The tensors of a program's dictionary, and the length of the program.
+pub(super) fn read(program: &[u8]) -> Result<(Vec<(String, Tensor)>, usize), Error> {
+    let (machine, top) = run(program)?;
     let Some(Node::Dict(entries)) = machine.nodes.get(top) else {
         return Err(Refused("it is no dictionary of tensors; save a model's state_dict()".into()));
     };
@@ -127,7 +104,38 @@ pub(super) fn read(program: &[u8]) -> Result<Vec<(String, Tensor)>, Error> {
     if tensors.is_empty() && !entries.is_empty() {
         return Err(Refused("its dictionary holds no tensors; save a model's state_dict()".into()));
     }
-    Ok(tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect())
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), Tensor::clone(tensor))).collect();
+    Ok((tensors, machine.at))
+}
+
+/// The texts of a program's list, and the length of the program.
+pub(super) fn read_texts(program: &[u8]) -> Result<(Vec<String>, usize), Error> {
+    let (machine, top) = run(program)?;
+    let text = |place: &usize| match machine.nodes.get(*place) {
+        Some(Node::Text(text)) if text.len() <= MAX_KEY => Some(text.clone()),
+        _ => None,
+    };
+    match machine.nodes.get(top) {
+        Some(Node::List(items)) => {
+            let texts = items.iter().map(text).collect::<Option<_>>();
+            Ok((texts.ok_or(Damaged("its list of storages makes no sense".into()))?, machine.at))
+        }
+        _ => damaged("has no list of storages"),
+    }
+}
+
+/// The length of a program whose result is not asked for.
+pub(super) fn skip(program: &[u8]) -> Result<usize, Error> {
+    run(program).map(|(machine, _)| machine.at)
+}
+
+fn run(program: &[u8]) -> Result<(Machine<'_>, usize), Error> {
+    if program.len() > MAX_PROGRAM {
+        return damaged("is far longer than any model's");
+    }
+    let mut machine = Machine { program, at: 0, nodes: vec![], stack: vec![], marks: vec![], memo: HashMap::new() };
+    let top = machine.run()?;
+    Ok((machine, top))
 }
 
 struct Machine<'a> {
@@ -203,6 +211,14 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    fn append(&mut self, items: &[usize]) -> Result<(), Error> {
+        let Some(Node::List(list)) = self.stack.last().and_then(|top| self.nodes.get_mut(*top)) else {
+            return damaged("appends to what is no list");
+        };
+        list.extend(items);
+        Ok(())
+    }
+
     fn remember(&mut self, place: u64) -> Result<(), Error> {
         let Some(top) = self.stack.last() else { return damaged("remembers a value that is not there") };
         self.memo.insert(place, *top);
@@ -218,6 +234,9 @@ impl<'a> Machine<'a> {
     /// Follows the program; gives the place of its result.
     fn run(&mut self) -> Result<usize, Error> {
         loop {
+            if self.nodes.len() > MAX_NODES || self.stack.len() > MAX_NODES {
+                return damaged("makes far more values than any model's");
+            }
             let code = self.take(1)?.first().copied().unwrap_or(0);
             match code {
                 // Version, and frames of later versions: nothing to do.
@@ -253,7 +272,7 @@ impl<'a> Machine<'a> {
                     self.text(length)?;
                 }
                 b'}' => self.push(Node::Dict(vec![])),
-                b']' => self.push(Node::List),
+                b']' => self.push(Node::List(vec![])),
                 b')' => self.push(Node::Tuple(vec![])),
                 b't' => {
                     let values = self.since_mark()?;
@@ -268,9 +287,14 @@ impl<'a> Machine<'a> {
                     let items = self.since_mark()?;
                     self.set_items(&items)?;
                 }
-                // Lists are only beside what is asked for.
-                b'a' => drop(self.pop()?),
-                b'e' => drop(self.since_mark()?),
+                b'a' => {
+                    let item = self.pop()?;
+                    self.append(&[item])?;
+                }
+                b'e' => {
+                    let items = self.since_mark()?;
+                    self.append(&items)?;
+                }
                 b'q' | b'r' => {
                     let place = self.number(if code == b'q' { 1 } else { 4 })?;
                     self.remember(place)?;
@@ -322,7 +346,7 @@ impl<'a> Machine<'a> {
             ("collections", "OrderedDict") => Some(Global::OrderedDict),
             ("torch._utils", "_rebuild_tensor_v2") => Some(Global::RebuildTensor),
             ("torch._utils", "_rebuild_parameter") => Some(Global::RebuildParameter),
-            ("torch", storage) => Kind::from_name(storage).map(Global::Storage),
+            ("torch", storage) => storage_type(storage).map(Global::Storage),
             _ => None,
         };
         match global {
@@ -332,22 +356,42 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// `("storage", type, key, device, length)` names bytes of the archive.
+    /// `("storage", type, key, device, length)` names bytes of the file; the oldest form adds `None`, or the key of
+    /// a part of those bytes with its first number and length.
     fn storage(&mut self) -> Result<(), Error> {
         let id = self.pop()?;
-        if let Some(Node::Tuple(parts)) = self.nodes.get(id)
-            && let [what, kind, key, _device, _length] = parts[..]
+        let Some(Node::Tuple(parts)) = self.nodes.get(id) else {
+            return damaged("names bytes in a way that makes no sense");
+        };
+        if let [what, kind, key, _device, _length, rest @ ..] = parts.as_slice()
             && let (Some(Node::Text(what)), Some(Node::Global(Global::Storage(kind))), Some(Node::Text(key))) =
-                (self.nodes.get(what), self.nodes.get(kind), self.nodes.get(key))
+                (self.nodes.get(*what), self.nodes.get(*kind), self.nodes.get(*key))
+            && let Some(first) = match rest {
+                [] => Some(0),
+                [view] => self.view(*view),
+                _ => None,
+            }
             && what == "storage"
             // They are numbers; a long one would be copied into every tensor.
-            && key.len() <= 32
+            && key.len() <= MAX_KEY
         {
-            let storage = Storage { kind: *kind, key: key.clone() };
+            let storage = Storage { kind: *kind, key: key.clone(), first };
             self.push(Node::Storage(storage));
             return Ok(());
         }
         damaged("names bytes in a way that makes no sense")
+    }
+
+    /// The first number of a part of a storage.
+    fn view(&self, view: usize) -> Option<usize> {
+        match self.nodes.get(view)? {
+            Node::Plain => Some(0),
+            Node::Tuple(parts) => match parts.as_slice() {
+                [_key, first, _length] => self.size(*first),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// What calling one of the known names would give.
@@ -368,7 +412,7 @@ impl<'a> Machine<'a> {
                     return damaged("describes a tensor that makes no sense");
                 };
                 let tensor = Tensor { storage: storage.clone(), offset, shape, stride };
-                self.push(Node::Tensor(tensor));
+                self.push(Node::Tensor(Box::new(tensor)));
             }
             (Global::RebuildParameter, [tensor, ..]) => {
                 let tensor = *tensor;

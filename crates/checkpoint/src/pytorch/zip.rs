@@ -6,14 +6,14 @@
 use std::{collections::BTreeMap, ops::Range};
 
 /// Where the entries of an archive lie in its file.
-pub(super) struct Archive(BTreeMap<String, Range<usize>>);
+pub(crate) struct Archive(BTreeMap<String, Range<usize>>);
 
 /// The most that can stand behind the end: a comment.
 const END: usize = 22;
 const MAX_COMMENT: usize = 0xffff;
 
 impl Archive {
-    pub(super) fn open(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn open(bytes: &[u8]) -> Result<Self, String> {
         let first = bytes.len().saturating_sub(END + MAX_COMMENT);
         let tail = bytes.get(first..).unwrap_or_default();
         let end =
@@ -47,7 +47,7 @@ impl Archive {
             extra_bytes.widen(&mut sizes)?;
             let [size, stored, header] = sizes;
             if directory.u16(10)? != 0 || size != stored {
-                return Err(format!("its entry {text} is compressed, which PyTorch never does"));
+                return Err(format!("its entry {text} is compressed, which PyTorch and numpy.savez never do"));
             }
             let header = Bytes(at_place(bytes, header)?);
             if !header.0.starts_with(b"PK\x03\x04") {
@@ -63,12 +63,17 @@ impl Archive {
         Ok(Self(entries))
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Range<usize>> {
+    pub(crate) fn find(&self, name: &str) -> Option<Range<usize>> {
         self.0.get(name).cloned()
     }
 
+    /// All entries, by name.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.0.iter().map(|(name, range)| (name.as_str(), range.clone()))
+    }
+
     /// The entry of that name in the archive's one folder, and that folder.
-    pub(super) fn only(&self, name: &str) -> Result<(String, Range<usize>), String> {
+    pub(crate) fn only(&self, name: &str) -> Result<(String, Range<usize>), String> {
         let mut all = self.0.iter().filter_map(|(path, range)| {
             let folder = path.strip_suffix(name).filter(|f| f.is_empty() || f.ends_with('/'))?;
             Some((folder.to_owned(), range.clone()))

@@ -1,0 +1,214 @@
+//! The original LLaMA's files: names, order of rows, `params.json`, `tokenizer.model`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ConvertError, Turn, Vocabulary, to_gguf::Description, turned};
+use crate::{
+    Element, Source, Tensor, folder,
+    huggingface::read_json,
+    write::{Companion, Content},
+};
+
+/// `params.json`.
+#[derive(Clone, Debug, Deserialize)]
+struct Parameters {
+    dim: usize,
+    n_layers: usize,
+    n_heads: usize,
+    n_kv_heads: Option<usize>,
+    #[serde(default = "usual_epsilon")]
+    norm_eps: f64,
+    rope_theta: Option<f64>,
+    #[serde(default)]
+    use_scaled_rope: bool,
+}
+
+fn usual_epsilon() -> f64 {
+    1e-5
+}
+
+/// Size of the vocabulary of the third generation.
+const THIRD: usize = 128_256;
+
+fn parameters(source: &Source) -> Result<Parameters, ConvertError> {
+    let path = source.folder().join("params.json");
+    let parameters: Parameters = read_json(&path)?;
+    let reason = if parameters.n_heads == 0 || !parameters.dim.is_multiple_of(parameters.n_heads) {
+        format!("{} numbers are not divided by {} heads", parameters.dim, parameters.n_heads)
+    } else if !parameters.n_heads.is_multiple_of(parameters.n_kv_heads.unwrap_or(1).max(1)) {
+        format!("{} heads cannot share {:?} key/value heads", parameters.n_heads, parameters.n_kv_heads)
+    } else {
+        return Ok(parameters);
+    };
+    Err(ConvertError::Unsupported { path, reason })
+}
+
+/// The tensors by Hugging Face's names; the rotary buffer, which everyone computes, is left out.
+pub(super) fn tensors(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> {
+    let parameters = parameters(source)?;
+    let wrong = |reason| ConvertError::Unsupported { path: source.path().into(), reason };
+    let head = parameters.dim / parameters.n_heads;
+    let mut tensors = Vec::new();
+    for tensor in source.tensors() {
+        let name = tensor.info.name.clone();
+        if name.ends_with("rope.freqs") || name.ends_with(".inv_freq") {
+            continue;
+        }
+        let new =
+            name_of(&name).ok_or_else(|| wrong(format!("it has a tensor {name}, which LLaMA models do not have")))?;
+        let is_turned = new.ends_with("q_proj.weight") || new.ends_with("k_proj.weight");
+        let tensor = if is_turned { turned(tensor, head, Turn::ToHalves).map_err(wrong)? } else { tensor };
+        tensors.push(tensor.named(new));
+    }
+    Ok(tensors)
+}
+
+/// Hugging Face's name of a tensor.
+fn name_of(name: &str) -> Option<String> {
+    let whole = match name {
+        "tok_embeddings.weight" => "model.embed_tokens.weight",
+        "norm.weight" => "model.norm.weight",
+        "output.weight" => "lm_head.weight",
+        _ => {
+            let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
+            layer.parse::<usize>().ok()?;
+            let part = match rest.strip_suffix(".weight")? {
+                "attention.wq" => "self_attn.q_proj",
+                "attention.wk" => "self_attn.k_proj",
+                "attention.wv" => "self_attn.v_proj",
+                "attention.wo" => "self_attn.o_proj",
+                "feed_forward.w1" => "mlp.gate_proj",
+                "feed_forward.w2" => "mlp.down_proj",
+                "feed_forward.w3" => "mlp.up_proj",
+                "attention_norm" => "input_layernorm",
+                "ffn_norm" => "post_attention_layernorm",
+                _ => return None,
+            };
+            return Some(format!("model.layers.{layer}.{part}.weight"));
+        }
+    };
+    Some(whole.into())
+}
+
+/// Configuration and tokenizer.
+pub(super) fn companions(
+    source: &Source,
+    element: Option<Element>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Companion>, ConvertError> {
+    let config = assumed(source, notes)?;
+    let ids = [("bos_token_id", &config["bos_token_id"]), ("eos_token_id", &config["eos_token_id"])];
+    let generation = ids.into_iter().map(|(key, id)| (key.to_owned(), id.clone())).collect::<serde_json::Map<_, _>>();
+    let mut companions = vec![
+        folder::config(config, element),
+        Companion {
+            name: "generation_config.json".into(),
+            content: Content::Bytes(format!("{:#}\n", Value::Object(generation)).into_bytes()),
+        },
+    ];
+    if let Some(path) = tokenizer(source) {
+        match Vocabulary::from_tokenizer_model(&path) {
+            Ok(vocabulary) => companions.extend(vocabulary.companions()),
+            Err(error) => notes.push(format!("the tokenizer is only copied: {error}")),
+        }
+        companions.push(Companion { name: "tokenizer.model".into(), content: Content::CopyOf(path) });
+    }
+    Ok(companions)
+}
+
+/// What a GGUF file needs to know.
+pub(super) fn description(source: &Source, notes: &mut Vec<String>) -> Result<Description, ConvertError> {
+    let vocabulary = tokenizer(source).map(|path| Vocabulary::from_tokenizer_model(&path)).transpose()?;
+    Ok(Description { config: assumed(source, notes)?, vocabulary })
+}
+
+/// The tokenizer lies beside the folders of the sizes, or in each.
+fn tokenizer(source: &Source) -> Option<PathBuf> {
+    let places = [Some(source.folder()), source.folder().parent()];
+    places.into_iter().flatten().map(|f| f.join("tokenizer.model")).find(|p| p.is_file())
+}
+
+/// The configuration, and a note of what is assumed in it.
+fn assumed(source: &Source, notes: &mut Vec<String>) -> Result<Value, ConvertError> {
+    let rows = |name: &str| {
+        let info = source.infos().iter().find(|t| t.name == name);
+        info.and_then(|t| t.shape.first().copied()).unwrap_or(0)
+    };
+    let (vocabulary, feed_forward) = (rows("tok_embeddings.weight"), rows("layers.0.feed_forward.w1.weight"));
+    let config = configuration(&parameters(source)?, vocabulary, feed_forward);
+    notes.push(format!(
+        "params.json does not say how long a text may be; {} tokens were assumed (max_position_embeddings)",
+        config["max_position_embeddings"]
+    ));
+    Ok(config)
+}
+
+fn configuration(p: &Parameters, vocabulary: usize, feed_forward: usize) -> Value {
+    let third = vocabulary >= THIRD;
+    // Nothing in the files says it: this is what each generation was published with.
+    let context = if p.use_scaled_rope {
+        131_072
+    } else if third {
+        8192
+    } else if p.norm_eps < 5e-6 || p.dim == 8192 && p.n_kv_heads.is_none() {
+        2048
+    } else {
+        4096
+    };
+    let mut config = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": p.dim,
+        "intermediate_size": feed_forward,
+        "num_hidden_layers": p.n_layers,
+        "num_attention_heads": p.n_heads,
+        "num_key_value_heads": p.n_kv_heads.unwrap_or(p.n_heads),
+        "max_position_embeddings": context,
+        "rms_norm_eps": p.norm_eps,
+        "rope_theta": p.rope_theta.unwrap_or(10000.0),
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": false,
+        "attention_bias": false,
+        "bos_token_id": if third { 128_000 } else { 1 },
+        "eos_token_id": if third { 128_001 } else { 2 },
+        "torch_dtype": "float16",
+    });
+    if p.use_scaled_rope {
+        // The small models of the generation stretch farther.
+        let factor = if p.dim < 4096 { 32.0 } else { 8.0 };
+        config["rope_scaling"] = json!({
+            "rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192
+        });
+    }
+    config
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_hugging_face() {
+        assert_eq!(name_of("layers.12.feed_forward.w2.weight").unwrap(), "model.layers.12.mlp.down_proj.weight");
+        assert_eq!(name_of("output.weight").unwrap(), "lm_head.weight");
+        assert_eq!(name_of("layers.x.attention.wq.weight"), None);
+        assert_eq!(name_of("layers.1.attention.lora.weight"), None);
+    }
+
+    #[test]
+    fn each_generation_has_its_context() {
+        let context = |json: &str, vocabulary| {
+            configuration(&serde_json::from_str(json).unwrap(), vocabulary, 8)["max_position_embeddings"].clone()
+        };
+        assert_eq!(context(r#"{"dim": 5120, "n_layers": 40, "n_heads": 40, "norm_eps": 1e-6}"#, 32000), 2048);
+        assert_eq!(context(r#"{"dim": 8192, "n_layers": 80, "n_heads": 64, "norm_eps": 1e-5}"#, 32000), 2048);
+        assert_eq!(context(r#"{"dim": 4096, "n_layers": 32, "n_heads": 32, "norm_eps": 1e-5}"#, 32000), 4096);
+        assert_eq!(context(r#"{"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8}"#, 128_256), 8192);
+    }
+}

@@ -1,0 +1,284 @@
+//! A base and its adapters as one model.
+
+mod lora;
+mod numbers;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+pub use lora::Lora;
+
+use crate::{
+    BlockFormat, Element, HuggingFaceError, Source, SourceError, Tensor,
+    convert::{self, ConvertError, to_gguf::Description},
+    diff::{ModelOptions, Outcome},
+    folder,
+    source::{Info, Kind, order},
+    write::{self, Companion, Content, Planned, Progress, WriteError, WriteOptions},
+};
+use lora::{Change, Lie};
+use numbers::{Lengthened, Merged};
+
+/// Why nothing was merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// A model or adapter cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A JSON file cannot be read.
+    #[error(transparent)]
+    Json(#[from] HuggingFaceError),
+    /// The base cannot be brought into the form of Hugging Face's.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// The result cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The adapter is of a kind that cannot be merged.
+    #[error("{path} cannot be merged: {reason}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The adapter was made for another base.
+    #[error("{path} does not fit the base: tensor {tensor} {reason}")]
+    DoesNotFit {
+        /// The adapter.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How it does not fit.
+        reason: String,
+    },
+}
+
+const INPUT: &str = "model.embed_tokens.weight";
+const OUTPUT: &str = "lm_head.weight";
+
+/// The tensors of a merged model, and what follows of them.
+struct Model<'a> {
+    tensors: Vec<Tensor<'a>>,
+    /// Whether the base had one matrix for input and output, and now there are two.
+    untied: bool,
+    /// Entries of the vocabulary, where the adapter brought other embeddings.
+    rows: Option<usize>,
+    /// The tensors that were changed.
+    changed: BTreeSet<String>,
+}
+
+/// Puts the changes of the adapters on the tensors of the base, in their order.
+fn merged<'a>(base: &'a Source, adapters: &'a [Lora]) -> Result<Model<'a>, MergeError> {
+    let mut tensors = convert::as_huggingface(base)?;
+    let mut model = Model { tensors: vec![], untied: false, rows: None, changed: BTreeSet::new() };
+    for adapter in adapters {
+        let path = adapter.source().path();
+        let wrong =
+            |tensor: &str, reason: String| MergeError::DoesNotFit { path: path.into(), tensor: tensor.into(), reason };
+        for (name, change) in adapter.changes()? {
+            let place = match tensors.iter().position(|t| t.info.name == name) {
+                Some(place) => place,
+                // A layer that was not stored, because the embeddings are its numbers too.
+                None if name == OUTPUT && tensors.iter().any(|t| t.info.name == INPUT) => {
+                    let shared = convert::as_huggingface(base)?.into_iter().find(|t| t.info.name == INPUT);
+                    tensors.extend(shared.map(|t| t.named(OUTPUT)));
+                    model.untied = true;
+                    tensors.len() - 1
+                }
+                // A bias that the base does not have counts as nothing.
+                None if name.ends_with(".bias") && change.instead.is_some() => {
+                    return Err(wrong(&name, "is a bias that the base does not have".into()));
+                }
+                None => return Err(wrong(&name, "is changed by it, and the base does not have it".into())),
+            };
+            let old = tensors.swap_remove(place);
+            let new = changed(old, change).map_err(|(tensor, reason)| wrong(&tensor, reason))?;
+            if name == INPUT {
+                model.rows = new.info.shape.first().copied();
+            }
+            tensors.push(new);
+            model.changed.insert(name);
+        }
+    }
+    tensors.sort_by(|a, b| order::place(&a.info.name).cmp(&order::place(&b.info.name)));
+    model.tensors = tensors;
+    Ok(model)
+}
+
+/// A tensor with one change.
+fn changed<'a>(base: Tensor<'a>, change: Change<'a>) -> Result<Tensor<'a>, (String, String)> {
+    let Change { instead, a, b, lie, lengths, scale } = change;
+    if base.info.element.format().is_none() {
+        let reason = format!(
+            "is stored as {} in the base, which nothing can be added to; convert the base to f16 first",
+            base.info.element.name()
+        );
+        return Err((base.info.name, reason));
+    }
+    let mut base = base;
+    if let Some(new) = instead {
+        let (old, shape) = (&base.info.shape, &new.info.shape);
+        let vocabulary = base.info.name == INPUT || base.info.name == OUTPUT;
+        let fits = old == shape || vocabulary && old.len() == 2 && shape.len() == 2 && old[1] == shape[1];
+        if !fits {
+            return Err((new.info.name.clone(), format!("is {shape:?}, that of the base {old:?}")));
+        }
+        let name = base.info.name.clone();
+        // Stored as the base's tensors are, whatever the adapter was saved as.
+        let info = Info { name, shape: shape.clone(), element: base.info.element };
+        let same = new.info.element == info.element;
+        base = Tensor { info, numbers: if same { new.numbers } else { Box::new(AsNumbers(new)) } };
+    }
+    let (a, b, lie) = match (a, b, lie) {
+        (Some(a), Some(b), Some(lie)) => (a, b, lie),
+        (None, None, _) => return Ok(base),
+        (Some(one), None, _) | (None, Some(one), _) | (Some(one), Some(_), None) => {
+            return Err((one.info.name, "has no counterpart: A and B must both be there".into()));
+        }
+    };
+    let shape = base.info.shape.clone();
+    let (a_shape, b_shape) = (&a.info.shape, &b.info.shape);
+    let product = match lie {
+        Lie::Straight => vec![b_shape[0], a_shape[1]],
+        Lie::Across => vec![a_shape[1], b_shape[0]],
+    };
+    if product != shape || a_shape[0] != b_shape[1] {
+        return Err((
+            a.info.name.clone(),
+            format!("is {a_shape:?} and its counterpart {b_shape:?}; that of the base is {shape:?}"),
+        ));
+    }
+    let info = base.info.clone();
+    let merged = Merged { base, a, b, lie, scale };
+    let Some(lengths) = lengths else { return Ok(Tensor { info, numbers: Box::new(merged) }) };
+    if lie == Lie::Across || lengths.info.count() != shape[0] {
+        let reason = format!("has {} lengths for a matrix of {shape:?}", lengths.info.count());
+        return Err((lengths.info.name, reason));
+    }
+    Ok(Tensor { info, numbers: Box::new(Lengthened::new(merged, lengths)) })
+}
+
+/// A tensor's numbers without their stored form.
+struct AsNumbers<'a>(Tensor<'a>);
+
+impl crate::source::Numbers for AsNumbers<'_> {
+    fn read(&self, from: usize, out: &mut [f32]) {
+        self.0.numbers.read(from, out);
+    }
+}
+
+/// Sums up what decides on the result.
+fn reading(base: &Source, adapters: &[Lora], options: &WriteOptions) -> WriteOptions {
+    let mut options = options.clone();
+    options.reads(base);
+    for adapter in adapters {
+        options.reads(adapter.source());
+        options.inputs.push(format!("weight {}", adapter.weight()));
+        let config = std::fs::read_to_string(adapter.source().folder().join("adapter_config.json"));
+        options.inputs.push(config.unwrap_or_default());
+    }
+    options
+}
+
+/// Folders that configuration and tokenizer are taken from.
+fn folders<'a>(base: &'a Source, adapters: &'a [Lora], resized: bool) -> Vec<&'a Path> {
+    let others = adapters.iter().map(|a| a.source().folder());
+    // Other embeddings come with another vocabulary.
+    if resized {
+        others.chain([base.folder()]).collect()
+    } else {
+        std::iter::once(base.folder()).chain(others).collect()
+    }
+}
+
+/// Writes a merged model as a folder of Hugging Face's form.
+///
+/// # Errors
+/// The adapters do not fit the base, a file cannot be read, or the result cannot be written.
+pub fn to_folder(
+    base: &Source,
+    adapters: &[Lora],
+    out: &Path,
+    options: &ModelOptions,
+    progress: Progress<'_>,
+) -> Result<Outcome, MergeError> {
+    let mut notes = Vec::new();
+    let Model { tensors, untied, rows, changed } = merged(base, adapters)?;
+    // An output that was stored beside the embeddings may be one with them in config.json; it is no longer.
+    let untied = untied || changed.contains(OUTPUT);
+    notes.push(format!("{} of {} tensors were changed", changed.len(), tensors.len()));
+    let before = embeddings(base);
+    let resized = rows.is_some() && rows != before;
+    let planned: Vec<Planned<'_>> = tensors.into_iter().map(|t| convert::stored_as(t, options.element)).collect();
+    let most = convert::most(&planned);
+    let mut companions = match base.kind() {
+        Kind::Gguf | Kind::OriginalLlama => convert::companions(base, most, &mut notes)?,
+        _ => {
+            let folders = folders(base, adapters, resized);
+            if folder::tokenizer_folder(&folders).is_none() {
+                notes.push(convert::NO_TOKENIZER.into());
+            }
+            folder::companions(&folders, most)?
+        }
+    };
+    companions.iter_mut().filter(|c| c.name == "config.json").for_each(|c| adjust(c, untied, rows.filter(|_| resized)));
+    let write = reading(base, adapters, &options.write);
+    let manifest = write::folder(out, options.container, &planned, &companions, &write, progress)?;
+    Ok(Outcome { manifest, notes })
+}
+
+/// Writes a merged model as a GGUF file.
+///
+/// # Errors
+/// See [`to_folder`].
+pub fn to_gguf(
+    base: &Source,
+    adapters: &[Lora],
+    out: &Path,
+    format: Option<BlockFormat>,
+    options: &WriteOptions,
+    progress: Progress<'_>,
+) -> Result<Outcome, MergeError> {
+    let mut notes = Vec::new();
+    if base.kind() == Kind::Gguf {
+        let reason = "merge into the Hugging Face folder that it was made of, then convert".into();
+        return Err(MergeError::Unsupported { path: base.path().into(), reason });
+    }
+    let Model { tensors, changed, rows, .. } = merged(base, adapters)?;
+    notes.push(format!("{} of {} tensors were changed", changed.len(), tensors.len()));
+    let mut description = Description::of(base, &mut notes)?;
+    if rows.is_some() && rows != embeddings(base) {
+        let folder = folder::tokenizer_folder(&folders(base, adapters, true));
+        description.vocabulary =
+            folder.map(convert::Vocabulary::from_folder).transpose().map_err(ConvertError::from)?.flatten();
+    }
+    let options = reading(base, adapters, options);
+    Ok(convert::to_gguf::write_model(tensors, &description, base.path(), out, format, &options, progress, notes)?)
+}
+
+fn embeddings(base: &Source) -> Option<usize> {
+    let names = [INPUT, "tok_embeddings.weight", "token_embd.weight"];
+    base.infos().iter().find(|t| names.contains(&t.name.as_str())).and_then(|t| t.shape.first().copied())
+}
+
+/// Says in the configuration what the adapter changed beside numbers.
+fn adjust(config: &mut Companion, untied: bool, rows: Option<usize>) {
+    let Content::Bytes(bytes) = &config.content else { return };
+    let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
+    if untied {
+        json["tie_word_embeddings"] = false.into();
+    }
+    if let Some(rows) = rows {
+        json["vocab_size"] = rows.into();
+    }
+    config.content = Content::Bytes(format!("{json:#}\n").into_bytes());
+}
+
+/// What numbers are stored as, by name: `f16`.
+pub fn element(name: &str) -> Option<Element> {
+    let plain = [BlockFormat::F32, BlockFormat::F16, BlockFormat::Bf16];
+    plain.into_iter().find(|format| format.name().eq_ignore_ascii_case(name)).map(Element::Block)
+}

@@ -1,0 +1,326 @@
+//! The work itself: threads that take one tensor after the other, piece by piece.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::UNIX_EPOCH,
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Companion, Content, FilePlan, Form, Manifest, Planned, Progress, WriteError, WriteOptions, Written,
+    target::{Done, State, Target, hex},
+};
+use crate::Element;
+
+/// Numbers that a thread has in memory at a time. A multiple of every block.
+const PIECE: usize = 1 << 20;
+
+/// Writes all files of a plan that are not done yet.
+pub(super) fn write(
+    target: &Target,
+    files: &[FilePlan],
+    tensors: &[Planned<'_>],
+    companions: &[Companion],
+    options: &WriteOptions,
+    progress: Progress<'_>,
+) -> Result<Manifest, WriteError> {
+    let job = fingerprint(files, tensors, companions, options);
+    let (_lock, mut done) = match target.begin(files, &job, options)? {
+        State::Complete(manifest) => return Ok(*manifest),
+        State::Begun(lock, done) => (lock, done),
+    };
+    let of: u64 = files.iter().map(|f| f.layout.size).sum();
+    let before = files.iter().filter(|f| done.contains_key(&f.name)).map(|f| f.layout.size).sum();
+    let pending: Vec<&FilePlan> = files.iter().filter(|f| !done.contains_key(&f.name)).collect();
+    let work = Work {
+        target,
+        tensors,
+        pending: pending.iter().map(|file| Pending::new(file)).collect(),
+        next: Mutex::new((0, 0)),
+        sums: options.sums,
+        written: AtomicU64::new(before),
+        of,
+        progress,
+        failed: AtomicBool::new(false),
+    };
+    let threads = options.threads.clamp(1, tensors.len().max(1));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
+        let results = workers.into_iter().map(|worker| {
+            let ended = worker.join();
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        // All have ended before an error is told; that which stopped the others goes first.
+        let mut errors: Vec<WriteError> = results.filter_map(Result::err).collect();
+        let first = errors.iter().position(|e| !matches!(e, WriteError::Stopped)).unwrap_or(0);
+        if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(first)) }
+    })?;
+    for pending in work.pending {
+        done.insert(pending.file.name.clone(), pending.into_done());
+    }
+    let mut manifest = Manifest {
+        version: 1,
+        program: format!("knowlm {}", env!("CARGO_PKG_VERSION")),
+        operation: options.operation.clone(),
+        job,
+        ..Manifest::default()
+    };
+    for file in files {
+        let written = done.remove(&file.name).unwrap_or_default().tensors;
+        for (i, (sha256, sum)) in file.tensors.iter().zip(written) {
+            let tensor = &tensors[*i];
+            let (name, shape) = (tensor.tensor.info.name.clone(), tensor.tensor.info.shape.clone());
+            let element = tensor.element.name().into();
+            let sum = sum.map(f64::from_bits);
+            manifest.tensors.push(Written { name, file: file.name.clone(), element, shape, sha256, sum });
+        }
+    }
+    manifest.add_up();
+    for Companion { name, content } in companions {
+        manifest.files.insert(name.clone(), target.companion(name, content)?);
+    }
+    target.end(&manifest)?;
+    Ok(manifest)
+}
+
+/// What tells this work from any other.
+fn fingerprint(
+    files: &[FilePlan],
+    tensors: &[Planned<'_>],
+    companions: &[Companion],
+    options: &WriteOptions,
+) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    add(env!("CARGO_PKG_VERSION"));
+    add(&options.operation);
+    add(if options.sums { "with sums" } else { "" });
+    options.inputs.iter().for_each(|input| add(input));
+    for file in files {
+        add(&file.name);
+        add(&file.layout.size.to_string());
+        if let Form::Head(head) = &file.layout.form {
+            add(&hex(&Sha256::digest(head)));
+        }
+        for i in &file.tensors {
+            let tensor = &tensors[*i];
+            add(&format!("{} {:?} {}", tensor.tensor.info.name, tensor.tensor.info.shape, tensor.element.name()));
+        }
+    }
+    for Companion { name, content } in companions {
+        add(name);
+        match content {
+            Content::Bytes(bytes) => add(&hex(&Sha256::digest(bytes))),
+            // Size and date stand for what is in it.
+            Content::CopyOf(path) => {
+                let meta = path.metadata().ok();
+                let changed = meta.as_ref().and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+                add(&format!("{} {:?} {changed:?}", path.display(), meta.map(|m| m.len())));
+            }
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// A file that is being written.
+struct Pending<'p> {
+    file: &'p FilePlan,
+    /// What is known of its tensors so far.
+    results: Mutex<Results>,
+}
+
+struct Results {
+    /// Checksum for the archive, SHA-256 and sum.
+    tensors: Vec<Option<Result3>>,
+    left: usize,
+}
+
+type Result3 = (u32, String, Option<f64>);
+
+impl<'p> Pending<'p> {
+    fn new(file: &'p FilePlan) -> Self {
+        let left = file.tensors.len();
+        Self { file, results: Mutex::new(Results { tensors: vec![None; left], left }) }
+    }
+
+    fn into_done(self) -> Done {
+        let results = self.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Done {
+            tensors: results
+                .tensors
+                .into_iter()
+                .flatten()
+                .map(|(_, sha256, sum)| (sha256, sum.map(f64::to_bits)))
+                .collect(),
+        }
+    }
+}
+
+struct Work<'w> {
+    target: &'w Target,
+    tensors: &'w [Planned<'w>],
+    pending: Vec<Pending<'w>>,
+    /// The file and the tensor of it that is next.
+    next: Mutex<(usize, usize)>,
+    sums: bool,
+    written: AtomicU64,
+    of: u64,
+    progress: Progress<'w>,
+    /// Whether a thread could not go on.
+    failed: AtomicBool,
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<(), WriteError> {
+        let done = self.work();
+        if done.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
+    fn work(&self) -> Result<(), WriteError> {
+        let mut buffers = Buffers { numbers: vec![], bytes: vec![] };
+        while let Some((pending, place)) = self.take()? {
+            let path = self.target.unfinished(&pending.file.name);
+            if let Some(place) = place {
+                let result = self.tensor(pending, place, &path, &mut buffers)?;
+                let mut results = pending.results.lock().unwrap_or_else(PoisonError::into_inner);
+                results.tensors[place] = Some(result);
+                results.left -= 1;
+                if results.left > 0 {
+                    continue;
+                }
+            }
+            self.finish(pending, &path)?;
+        }
+        Ok(())
+    }
+
+    /// The next tensor of the first file that has one left; a file without tensors is finished at once.
+    fn take(&self) -> Result<Option<(&Pending<'_>, Option<usize>)>, WriteError> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let (number, place) = *next;
+        let Some(pending) = self.pending.get(number) else { return Ok(None) };
+        if place == 0 {
+            let path = self.target.unfinished(&pending.file.name);
+            let made = File::create(&path).and_then(|file| file.set_len(pending.file.layout.size));
+            made.map_err(|source| WriteError::Io { path, source })?;
+        }
+        let count = pending.file.tensors.len();
+        *next = if place + 1 < count { (number, place + 1) } else { (number + 1, 0) };
+        Ok(Some((pending, (count > 0).then_some(place))))
+    }
+
+    /// Writes one tensor.
+    fn tensor(
+        &self,
+        pending: &Pending<'_>,
+        place: usize,
+        path: &PathBuf,
+        buffers: &mut Buffers,
+    ) -> Result<Result3, WriteError> {
+        let io = |source| WriteError::Io { path: path.clone(), source };
+        let tensor = &self.tensors[pending.file.tensors[place]];
+        let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        file.seek(SeekFrom::Start(pending.file.layout.offsets[place])).map_err(io)?;
+        let is_zip = matches!(pending.file.layout.form, Form::Zip(_));
+        let (mut sha, mut crc, mut sum) = (Sha256::new(), crc32fast::Hasher::new(), 0.0);
+        let count = tensor.tensor.info.count();
+        for from in (0..count).step_by(PIECE) {
+            let piece = buffers.fill(tensor, from, PIECE.min(count - from))?;
+            sha.update(piece);
+            if is_zip {
+                crc.update(piece);
+            }
+            file.write_all(piece).map_err(io)?;
+            let length = piece.len() as u64;
+            if self.sums {
+                sum += buffers.sum(tensor.element, PIECE.min(count - from));
+            }
+            let written = self.written.fetch_add(length, Ordering::Relaxed) + length;
+            if !(self.progress)(written.min(self.of), self.of) || self.failed.load(Ordering::Relaxed) {
+                return Err(WriteError::Stopped);
+            }
+        }
+        Ok((crc.finalize(), hex(&sha.finalize()), self.sums.then_some(sum)))
+    }
+
+    /// Writes what stands beside the numbers, and brings the file to its place.
+    fn finish(&self, pending: &Pending<'_>, path: &PathBuf) -> Result<(), WriteError> {
+        let io = |source| WriteError::Io { path: path.clone(), source };
+        let results = pending.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = match &pending.file.layout.form {
+            Form::Head(head) => vec![(0, head.clone())],
+            Form::Zip(archive) => {
+                let checksums: Vec<u32> = results.tensors.iter().flatten().map(|t| t.0).collect();
+                archive.parts(&checksums)
+            }
+        };
+        let known = results.tensors.iter().flatten().map(|(_, sha256, sum)| (sha256.clone(), sum.map(f64::to_bits)));
+        let done = Done { tensors: known.collect() };
+        drop(results);
+        let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        for (at, bytes) in parts {
+            file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&bytes)).map_err(io)?;
+        }
+        self.target.finish(&pending.file.name, &done)
+    }
+}
+
+/// A thread's memory.
+struct Buffers {
+    numbers: Vec<f32>,
+    bytes: Vec<u8>,
+}
+
+impl Buffers {
+    /// A piece of a tensor in the form that it is to have.
+    fn fill(&mut self, planned: &Planned<'_>, from: usize, count: usize) -> Result<&[u8], WriteError> {
+        let (info, element) = (&planned.tensor.info, planned.element);
+        let length = element.bytes(count).unwrap_or(0);
+        self.bytes.resize(element.bytes(PIECE).unwrap_or(0).max(self.bytes.len()), 0);
+        let bytes = &mut self.bytes[..length];
+        if element != info.element || !planned.tensor.numbers.copy(from, bytes) {
+            self.numbers.resize(PIECE, 0.0);
+            let numbers = &mut self.numbers[..count];
+            planned.tensor.numbers.read(from, numbers);
+            if !element.pack(numbers, bytes) {
+                return Err(WriteError::Misfit {
+                    tensor: info.name.clone(),
+                    shape: info.shape.clone(),
+                    element: element.name(),
+                    container: "weights",
+                });
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The sum of the piece that was filled last.
+    fn sum(&mut self, element: Element, count: usize) -> f64 {
+        self.numbers.resize(PIECE, 0.0);
+        let numbers = &mut self.numbers[..count];
+        element.unpack(&self.bytes, numbers);
+        let mut lanes = [0.0f64; 8];
+        let (eights, rest) = numbers.as_chunks::<8>();
+        for eight in eights {
+            lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x));
+        }
+        lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x)).sum::<f64>()
+    }
+}

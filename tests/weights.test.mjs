@@ -1,0 +1,119 @@
+// The road of the weights with the real program and the default model: out of its GGUF file into a folder, a difference,
+// the model again, an adapter merged in, and back into a GGUF file that answers.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { assertClearFailure, binary, knowlm, remove, root } from './lib/studio.mjs';
+
+const adapter = join(root, 'assets/adapters/ie-smollm2');
+let folder;
+const at = (name) => join(folder, name);
+
+/** Runs `knowlm weights` and gives the object it prints. */
+async function weights(...args) {
+  const { code, stdout, stderr } = await knowlm(['weights', ...args, '--json'], { timeout: 300_000 });
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** Every file of a folder with its checksum. */
+function checksums(path) {
+  const sum = (name) => createHash('sha256').update(readFileSync(join(path, name))).digest('hex');
+  return Object.fromEntries(readdirSync(path).map((name) => [name, sum(name)]));
+}
+
+async function answer(model) {
+  const { code, stdout, stderr } = await knowlm([
+    'generate', '--model', model, '--adapter', 'none', '--prompt', 'The capital of France is',
+    '--temperature', '0', '--max-new-tokens', '6',
+  ]);
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'knowlm-weights-'));
+  const { path } = await weights('inspect');
+  const made = await weights('convert', path, '--to', 'hf', '--out', at('base'));
+  assert.equal(made.operation, 'convert');
+});
+after(() => remove(folder));
+
+test('a GGUF file becomes a folder that answers', async () => {
+  for (const name of ['config.json', 'tokenizer.json', 'model.safetensors', 'knowlm-manifest.json']) {
+    assert.ok(existsSync(join(at('base'), name)), name);
+  }
+  assert.match(await answer(at('base')), /Paris/);
+  const verified = await weights('verify', at('base'));
+  assert.equal(verified.ok, true);
+});
+
+test('an adapter is merged, the difference taken and the merged model recovered from it', async () => {
+  const merged = await weights('merge', '--base', at('base'), '--adapter', adapter, '--out', at('merged'), '--dtype', 'f32');
+  assert.match(merged.notes.join(), /tensors were changed/);
+  await weights('diff', '--raw', at('base'), '--tuned', at('merged'), '--out', at('diff'), '--to', 'pytorch');
+  assert.ok(existsSync(join(at('diff'), 'pytorch_model.bin')));
+  const again = await weights('recover', '--raw', at('base'), '--diff', at('diff'), '--out', at('again'));
+  assert.ok(Math.abs(again.exact_sum - merged.exact_sum) < 1e-2, `${again.exact_sum} and ${merged.exact_sum}`);
+  const file = at('merged.gguf');
+  await weights('merge', '--base', at('base'), '--adapter', adapter, '--to', 'gguf', '--dtype', 'q8_0', '--out', file);
+  assert.match(await answer(file), /\w/);
+  rmSync(at('merged'), { recursive: true });
+});
+
+test('a folder becomes GGUF files that answer', async () => {
+  for (const dtype of ['f16', 'q8_0', 'q4_1']) {
+    const file = at(`model-${dtype}.gguf`);
+    await weights('convert', at('base'), '--to', 'gguf', '--dtype', dtype, '--out', file);
+    assert.match(await answer(file), /Paris/, dtype);
+    rmSync(file);
+  }
+});
+
+test('killed at twenty moments and run again, there are the same files in the end', async () => {
+  const line = (out) => [
+    'weights', 'recover', '--raw', at('base'), '--diff', at('base'), '--out', out, '--shard-size', '20MB',
+  ];
+  assert.equal((await knowlm(line(at('whole')))).code, 0);
+  const want = checksums(at('whole'));
+  assert.ok(want['model.safetensors.index.json'], 'it is in several files');
+  for (let kill = 0; kill < 20; kill++) {
+    const child = spawn(binary, line(at('killed')), { stdio: 'ignore' });
+    const ended = new Promise((resolve) => child.on('exit', resolve));
+    setTimeout(() => child.kill('SIGKILL'), 20 + Math.random() * 60 * (kill + 1));
+    await ended;
+    for (const name of existsSync(at('killed')) ? readdirSync(at('killed')) : []) {
+      if (!name.endsWith('.safetensors')) continue;
+      const sum = createHash('sha256').update(readFileSync(join(at('killed'), name))).digest('hex');
+      assert.equal(sum, want[name], `${name} is whole after kill ${kill + 1}`);
+    }
+  }
+  assert.equal((await knowlm(line(at('killed')))).code, 0);
+  assert.deepEqual(checksums(at('killed')), want);
+});
+
+test('without a tokenizer it works too, and says so; what cannot work says why', async () => {
+  cpSync(at('base'), at('bare'), { recursive: true, filter: (path) => !/tokenizer|manifest/.test(path) });
+  const made = await weights('convert', at('bare'), '--to', 'pytorch', '--out', at('bare-torch'), '--dtype', 'bf16');
+  assert.match(made.notes.join(), /cannot be talked to/);
+  const fails = async (words, ...args) => assertClearFailure(await knowlm(['weights', ...args]), ...words);
+  await fails([/is there already/, /--overwrite/], 'convert', at('bare'), '--to', 'hf', '--out', at('base'));
+  await fails([/is what is read from/], 'convert', at('base'), '--to', 'hf', '--out', at('base'), '--overwrite');
+  await fails([/holds no weights/], 'convert', join(root, 'docs'), '--to', 'hf', '--out', at('x'));
+  await fails([/--dtype q4_0/], 'convert', at('base'), '--to', 'hf', '--dtype', 'q4_0', '--out', at('x'));
+  await fails([/do not belong together/, /only in the/], 'diff', '--raw', adapter, '--tuned', at('base'), '--out', at('x'));
+  assert.ok(!existsSync(at('x')));
+});
+
+test('every command shows an example', async () => {
+  for (const command of ['convert', 'diff', 'recover', 'merge', 'verify', 'inspect']) {
+    const help = await knowlm(['weights', command, '--help']);
+    assert.equal(help.code, 0);
+    assert.match(help.stdout, new RegExp(`knowlm weights ${command}`));
+  }
+});
