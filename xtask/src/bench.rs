@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{
-    e2e, model,
+    bench_server, e2e, model,
     process::{on_path, output, program, run},
 };
 
@@ -35,9 +35,9 @@ pub fn bench(args: &[String]) -> Result<()> {
     let file = model::default_file()?;
     let threads = thread::available_parallelism().map_or(1, usize::from).to_string();
     println!("{}, {threads} threads, {ROUNDS} rounds in turn\n", file.display());
-    let mut all: Vec<Compared> = ["decode", "prefill_512", "decode_16"].map(Compared::new).into();
+    let mut all: Vec<Compared> = ["decode", "prefill_512", "decode_16", "extract_64"].map(Compared::new).into();
     for _ in 0..ROUNDS {
-        let ours = ours(&binary)?;
+        let ours = ours(&binary, all.iter().map(|compared| compared.name))?;
         let theirs = theirs(&file, &threads)?;
         for compared in &mut all {
             compared.ours.extend(ours.iter().find(|(name, _)| name == compared.name).map(|(_, speed)| *speed));
@@ -79,8 +79,9 @@ fn middle(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.get(numbers.len() / 2).copied()
 }
 
-fn ours(binary: &Path) -> Result<Vec<(String, f64)>> {
-    let report = json(program(binary).args(["bench", "--json"]))?;
+fn ours<'a>(binary: &Path, names: impl Iterator<Item = &'a str>) -> Result<Vec<(String, f64)>> {
+    let names = names.collect::<Vec<_>>().join(",");
+    let report = json(program(binary).args(["bench", "--json", "--only", &names]))?;
     let results = report["results"].as_array().context("`knowlm bench --json` gave no results")?;
     Ok(results
         .iter()
@@ -104,6 +105,9 @@ fn theirs(file: &Path, threads: &str) -> Result<Vec<(String, f64)>> {
         let line = text.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
         let speed = line.and_then(|line| line["speed_tg"].as_f64());
         results.push(("decode_16".into(), speed.context("llama-batched-bench gave no speed")?));
+    }
+    if on_path(bench_server::SERVER) {
+        results.push(("extract_64".into(), bench_server::extract_64(file, threads)?));
     }
     Ok(results)
 }

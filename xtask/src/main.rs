@@ -4,6 +4,7 @@
 //! is typed, tested and the same on every machine.
 
 mod bench;
+mod bench_server;
 mod browser;
 mod docs;
 mod e2e;

@@ -3,7 +3,7 @@
 use protocol::{Alternative, FinishReason, TokenLogprob};
 
 use crate::{
-    guide::Guide,
+    guide::{Guide, REFUSALS},
     lookup::Guess,
     sampling::{Penalties, Sampler, best, log_sum},
     transcript::{Rules, Transcript},
@@ -108,7 +108,7 @@ impl One {
         if let Some(guide) = &mut self.guide {
             guide.mask(scores)?;
         }
-        let token = self.sampler.choose(scores).ok_or("no token is possible here")?;
+        let token = self.choose_with_room(scores, rules)?;
         if let Some((scores, sum, top)) = own {
             let said = |(score, id): (f32, u32)| {
                 let bytes = rules.tokenizer.piece(id).to_vec();
@@ -131,15 +131,34 @@ impl One {
         Ok(reason)
     }
 
+    /// Chooses a token after which a guided answer can still be closed before its limit.
+    fn choose_with_room(&mut self, scores: &mut [f32], rules: &Rules) -> Result<u32, String> {
+        const NONE: &str = "no token is possible here";
+        let left = rules.room.saturating_sub(self.transcript.tokens());
+        let Some(guide) = &mut self.guide else { return self.sampler.choose(scores).ok_or_else(|| NONE.to_owned()) };
+        let mut first = None;
+        for _ in 0..REFUSALS {
+            let Some(token) = self.sampler.choose(scores) else { break };
+            if guide.leaves_room(token, left) {
+                return Ok(token);
+            }
+            first.get_or_insert(token);
+            if let Some(score) = scores.get_mut(token as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+        first.and_then(|first| guide.closes_with(left).or(Some(first))).ok_or_else(|| NONE.to_owned())
+    }
+
     fn push(&mut self, token: u32, tokens: &mut Vec<u32>, rules: &Rules) -> Result<Option<FinishReason>, String> {
         tokens.push(token);
         self.penalties.took(token);
         let reason = self.transcript.push(token, rules);
         if let Some(guide) = &mut self.guide
-            && reason.is_none()
+            && matches!(reason, None | Some(FinishReason::Length))
         {
             guide.push(token)?;
-            if guide.ended() {
+            if guide.ended() || (reason.is_some() && guide.may_end()) {
                 self.transcript.show_all();
                 return Ok(Some(FinishReason::Stop));
             }

@@ -1,5 +1,9 @@
 //! What the scheduler needs of whatever computes a model.
 
+use std::sync::Arc;
+
+use crate::memory::Memory;
+
 /// One run's part of a step: some tokens that follow what its cache holds.
 pub(crate) struct Segment<'a, C> {
     pub tokens: &'a [u32],
@@ -24,7 +28,11 @@ pub(crate) struct Page {
 pub(crate) trait Backend: Send + 'static {
     /// Keys and values of a run. Clones are cheap.
     type Cache: Clone + Send;
+    /// The weights of an adapter as it computes with them. They outlive it: one that is made anew gets the same.
+    type Adapter: Send + Sync + 'static;
 
+    /// Makes an adapter the one of this index, in place of another; with none, that one's memory is given back.
+    fn set_adapter(&mut self, index: usize, adapter: Option<Arc<Self::Adapter>>);
     /// A cache for a new run.
     fn cache(&self) -> Self::Cache;
     /// Positions a cache holds.
@@ -35,6 +43,10 @@ pub(crate) trait Backend: Send + 'static {
     fn page(&self) -> Page;
     /// The pages of a cache, as numbers that are equal for a page that caches share.
     fn pages(cache: &Self::Cache) -> impl Iterator<Item = usize>;
+    /// Pages that may have to be made when a cache grows by `more` positions.
+    fn needed(cache: &Self::Cache, more: usize, memory: &Memory) -> usize {
+        memory.needed(Self::length(cache), more)
+    }
     /// Reads the tokens of each segment, and makes `scores` hold what they want: rows of the vocabulary's length, one
     /// after the other, in the order of the segments. It is handed in so that its memory is used again.
     ///

@@ -159,8 +159,19 @@ impl<B: Backend> Beams<B> {
             if let Some(guide) = &mut beam.guide {
                 guide.mask(row)?;
             }
-            let possible = best(row, self.candidates).into_iter().filter(|c| c.0 > f32::NEG_INFINITY);
-            candidates.extend(possible.map(|(score, token)| (beam.score + score, i, token)));
+            let mut possible = best(row, self.candidates);
+            possible.retain(|c| c.0 > f32::NEG_INFINITY);
+            if let Some(guide) = &mut beam.guide {
+                // Only what can still be closed before the limit.
+                let left = rules.room.saturating_sub(beam.tokens.len());
+                possible.retain(|(_, token)| guide.leaves_room(*token, left));
+                if possible.is_empty()
+                    && let Some(token) = guide.closes_with(left)
+                {
+                    possible.extend(row.get(token as usize).map(|score| (*score, token)));
+                }
+            }
+            candidates.extend(possible.into_iter().map(|(score, token)| (beam.score + score, i, token)));
         }
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         candidates.truncate(self.candidates);
@@ -172,7 +183,16 @@ impl<B: Backend> Beams<B> {
             let mut transcript = beam.transcript.clone();
             match transcript.push(token, rules) {
                 // Only what is among the best can end; the rest of those that would end is dropped.
-                Some(reason) if rank < self.count => {
+                Some(mut reason) if rank < self.count => {
+                    if let Some(guide) = &beam.guide
+                        && reason == FinishReason::Length
+                    {
+                        let mut guide = guide.clone();
+                        guide.push(token)?;
+                        if guide.may_end() {
+                            reason = FinishReason::Stop;
+                        }
+                    }
                     let tokens = [&beam.tokens[..], &[token]].concat();
                     self.finished.push(Finished { score: score / length as f32, tokens, transcript, reason });
                 }

@@ -6,7 +6,9 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
 };
 
 use candle_core::{
@@ -20,6 +22,7 @@ use crate::{
     EngineError,
     backend::{Backend, Page, Segment},
     config::{ModelConfig, Rotary},
+    memory::Memory,
     weights::{Norm, Source, match_rotary, numbers, rounded},
 };
 
@@ -29,17 +32,21 @@ const GROWTH: usize = 256;
 struct Linear {
     weight: QMatMul,
     bias: Option<Tensor>,
-    /// Of each adapter: `A` and `B` transposed, and the scale.
-    deltas: Vec<Option<(Tensor, Tensor, f64)>>,
 }
 
+/// `A` and `B` transposed, and the scale.
+type Delta = (Tensor, Tensor, f64);
+
+/// An adapter's changes, by layer and projection.
+pub(crate) struct CandleAdapter(BTreeMap<(usize, Projection), Delta>);
+
 impl Linear {
-    fn forward(&self, x: &Tensor, adapter: Option<usize>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, delta: Option<&Delta>) -> Result<Tensor> {
         let mut y = self.weight.forward(x)?;
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
         }
-        if let Some((a, b, scale)) = adapter.and_then(|i| self.deltas.get(i)).and_then(Option::as_ref) {
+        if let Some((a, b, scale)) = delta {
             y = (y + (x.matmul(a)?.matmul(b)? * *scale)?)?;
         }
         Ok(y)
@@ -77,6 +84,7 @@ pub(crate) struct CandleModel {
     layers: Vec<Layer>,
     last_norm: Tensor,
     head: QMatMul,
+    adapters: Vec<Option<Arc<CandleAdapter>>>,
 }
 
 impl CandleModel {
@@ -92,13 +100,12 @@ impl CandleModel {
             let mut projections = Vec::with_capacity(7);
             for p in Projection::ALL {
                 let bias = source.bias(&config, layer, p)?.map(|b| vector(b, &device)).transpose()?;
-                let deltas = adapters.iter().map(|a| delta(a, layer, p, &config, &device)).collect::<Result<_>>();
                 let stored = source.projection(&config, layer, p)?;
                 let weight = match rounded(&stored, config.rounded_to, 1).zip(config.rounded_to) {
                     Some((bytes, format)) => matrix(&TensorView { format, bytes: &bytes, ..stored }, &device)?,
                     None => matrix(&stored, &device)?,
                 };
-                projections.push(Linear { weight, bias, deltas: deltas? });
+                projections.push(Linear { weight, bias });
             }
             layers.push(Layer {
                 attention_norm: norm(Norm::Attention)?,
@@ -112,7 +119,9 @@ impl CandleModel {
         }
         let head = matrix(&source.head(&config)?, &device)?;
         let last_norm = vector(source.last_norm(&config)?, &device)?;
-        Ok(Self { config, source, device, layers, last_norm, head })
+        let packed = adapters.iter().map(|a| pack_adapter(a, &config).map(Arc::new).map(Some));
+        let adapters = packed.collect::<std::result::Result<_, EngineError>>()?;
+        Ok(Self { config, source, device, layers, last_norm, head, adapters })
     }
 
     /// What computes.
@@ -184,10 +193,12 @@ impl CandleModel {
             .collect();
         let mask = Tensor::from_vec(mask, (1, n, length), &self.device)?;
         let mut x = self.embed(tokens)?;
-        for (layer, (keys, values)) in self.layers.iter().zip(&cache.layers) {
+        let adapter = adapter.and_then(|i| self.adapters.get(i)).and_then(Option::as_deref);
+        for (number, (layer, (keys, values))) in self.layers.iter().zip(&cache.layers).enumerate() {
             let apply = |p: Projection, x: &Tensor| {
+                let delta = adapter.and_then(|a| a.0.get(&(number, p)));
                 let linear = layer.projections.get(p as usize);
-                linear.map_or_else(|| Ok(x.clone()), |l| l.forward(x, adapter))
+                linear.map_or_else(|| Ok(x.clone()), |l| l.forward(x, delta))
             };
             let normed = ops::rms_norm(&x, &layer.attention_norm, c.norm_epsilon)?;
             let heads = |y: Tensor, heads: usize| y.reshape((1, n, heads, c.head_size))?.transpose(1, 2)?.contiguous();
@@ -231,6 +242,16 @@ impl CandleModel {
 
 impl Backend for CandleModel {
     type Cache = CandleCache;
+    type Adapter = CandleAdapter;
+
+    fn set_adapter(&mut self, index: usize, adapter: Option<Arc<CandleAdapter>>) {
+        if self.adapters.len() <= index {
+            self.adapters.resize(index + 1, None);
+        }
+        if let Some(slot) = self.adapters.get_mut(index) {
+            *slot = adapter;
+        }
+    }
 
     fn cache(&self) -> CandleCache {
         CandleCache::default()
@@ -255,6 +276,12 @@ impl Backend for CandleModel {
         let room = first.and_then(|keys| keys.dim(2).ok()).unwrap_or(0);
         let id = first.map_or(0, |keys| BuildHasherDefault::<DefaultHasher>::default().hash_one(keys.id()));
         (0..room / GROWTH).map(move |page| (id as usize).wrapping_add(page))
+    }
+
+    fn needed(cache: &CandleCache, more: usize, memory: &Memory) -> usize {
+        // A clone that grows copies everything.
+        let shared = cache.room == 0 && !cache.layers.is_empty() && more > 0;
+        if shared { (cache.length + more).div_ceil(GROWTH) } else { memory.needed(cache.length, more) }
     }
 
     fn forward(
@@ -318,19 +345,18 @@ fn matrix(view: &TensorView<'_>, device: &Device) -> Result<QMatMul> {
     }
 }
 
-fn delta(
-    adapter: &Adapter,
-    layer: usize,
-    p: Projection,
-    c: &ModelConfig,
-    device: &Device,
-) -> Result<Option<(Tensor, Tensor, f64)>> {
-    let Some(f) = adapter.factors.get(&(layer, p)) else { return Ok(None) };
-    let mut b = f.b.clone();
-    if matches!(p, Projection::Q | Projection::K) {
-        match_rotary(&mut b, f.rank, c.head_size, c.rotary);
+/// An adapter's factors as tensors.
+pub(crate) fn pack_adapter(adapter: &Adapter, c: &ModelConfig) -> std::result::Result<CandleAdapter, EngineError> {
+    let device = device()?;
+    let mut deltas = BTreeMap::new();
+    for (&(layer, p), f) in &adapter.factors {
+        let mut b = f.b.clone();
+        if matches!(p, Projection::Q | Projection::K) {
+            match_rotary(&mut b, f.rank, c.head_size, c.rotary);
+        }
+        let a = Tensor::from_slice(&f.a, (f.rank, f.inputs), &device)?.t()?.contiguous()?;
+        let b = Tensor::from_vec(b, (f.outputs, f.rank), &device)?.t()?.contiguous()?;
+        deltas.insert((layer, p), (a, b, f64::from(adapter.scale)));
     }
-    let a = Tensor::from_slice(&f.a, (f.rank, f.inputs), device)?.t()?.contiguous()?;
-    let b = Tensor::from_vec(b, (f.outputs, f.rank), device)?.t()?.contiguous()?;
-    Ok(Some((a, b, f64::from(adapter.scale))))
+    Ok(CandleAdapter(deltas))
 }

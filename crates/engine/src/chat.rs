@@ -2,9 +2,9 @@
 //!
 //! A template is a Jinja program in the model's files: `chat_template` in `tokenizer_config.json`, the file
 //! `chat_template.jinja`, or `tokenizer.chat_template` in a GGUF file. It is run in a sandbox: it sees the messages and the
-//! names of two tokens, and its steps are counted, so that one that never ends is an error.
+//! names of two tokens, and its steps and what it writes are counted, so that one that never ends is an error.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
@@ -14,6 +14,9 @@ use crate::{tokenizer::Tokenizer, weights::Source};
 
 /// Steps that a template may take; a conversation of a thousand messages takes some fifty thousand.
 const STEPS: u64 = 2_000_000;
+/// What a template may write beside the messages, and how often it may write those, in bytes.
+const ROOM: usize = 1 << 20;
+const TIMES: usize = 4;
 /// The longest template; real ones have some 10 kB.
 const MAX_TEMPLATE: usize = 1 << 20;
 
@@ -106,12 +109,41 @@ impl ChatTemplate {
             messages => Serde(messages), add_generation_prompt,
             bos_token => self.bos_token.as_str(), eos_token => self.eos_token.as_str(),
         };
-        template.render(context).map_err(|error| match std::error::Error::source(&error) {
+        let said: usize = messages.iter().map(|m| m.content.len()).sum();
+        let mut out = Bounded { bytes: vec![], room: said.saturating_mul(TIMES).saturating_add(ROOM), full: false };
+        let rendered = template.render_captured_to(context, &mut out).map(|_| ());
+        if out.full {
+            return Err(ChatError::Template(format!("it writes more than {} bytes", out.bytes.len())));
+        }
+        rendered.map_err(|error| match std::error::Error::source(&error) {
             Some(source) if source.is::<Raised>() => {
                 ChatError::Refused(error.detail().unwrap_or("it gives no reason").to_owned())
             }
             _ => ChatError::Template(sentence(&error)),
-        })
+        })?;
+        Ok(String::from_utf8_lossy(&out.bytes).into_owned())
+    }
+}
+
+/// What a template writes, as far as there is room.
+struct Bounded {
+    bytes: Vec<u8>,
+    room: usize,
+    full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.room {
+            self.full = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -195,9 +227,11 @@ mod tests {
         let error = |template: &str| ChatTemplate::new(template, "", "").render(&[], true).unwrap_err().to_string();
         assert!(error("{% for %}").starts_with("The model's chat template cannot be used: syntax error"));
         assert!(
-            error("{% for i in range(100000) %}{% for j in range(100000) %}{{ j }}{% endfor %}{% endfor %}")
+            error("{% for i in range(100000) %}{% for j in range(100000) %}{% set x = j %}{% endfor %}{% endfor %}")
                 .contains("fuel")
         );
+        let long = "{% set x = 'abcdefgh' * 100000 %}{% for i in range(1000) %}{{ x }}{% endfor %}";
+        assert!(error(long).contains("it writes more than"), "{}", error(long));
         assert!(error("{% include 'other' %}").contains("cannot be used"));
         assert!(error(&" ".repeat(2 << 20)).contains("it has 2097152 bytes"));
     }

@@ -32,6 +32,9 @@ pub(crate) struct ModelConfig {
     pub head_size: usize,
     pub vocabulary: usize,
     pub context: usize,
+    /// Where the context ends because attention would look at no more than so many positions from there on, as in the
+    /// first Mistral: a window that moves is not computed.
+    pub window: Option<usize>,
     pub norm_epsilon: f32,
     pub rotary: Rotary,
     /// Angle per position of each pair.
@@ -82,10 +85,8 @@ impl ModelConfig {
         let base = d.number(&key("rope.freq_base")).unwrap_or(10000.0);
         let scaling = gguf_scaling(d, architecture).and_then(Scaling::checked).map_err(wrong)?;
         let turns = scaling.turns(base, head_size);
-        let mut context = size("context_length")?;
-        if let Ok(window) = size("attention.sliding_window") {
-            context = context.min(window);
-        }
+        let declared = size("context_length")?;
+        let window = size("attention.sliding_window").ok().filter(|window| *window < declared);
         Self {
             layers: size("block_count")?,
             hidden,
@@ -94,7 +95,8 @@ impl ModelConfig {
             kv_heads: size("attention.head_count_kv").unwrap_or(heads),
             head_size,
             vocabulary: d.texts("tokenizer.ggml.tokens").map_or(0, <[String]>::len),
-            context,
+            context: window.unwrap_or(declared),
+            window,
             norm_epsilon: d.number(&key("attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32,
             rotary,
             frequencies: turns.frequencies,
@@ -135,7 +137,7 @@ impl ModelConfig {
         let turns = scaling.turns(base, head_size);
         // A window that moves is not computed: the context ends with the first.
         let has_window = c.model_type == "mistral" || c.use_sliding_window;
-        let window = c.sliding_window.filter(|_| has_window).unwrap_or(usize::MAX);
+        let window = c.sliding_window.filter(|window| has_window && *window < declared);
         Self {
             layers: c.num_hidden_layers,
             hidden: c.hidden_size,
@@ -144,7 +146,8 @@ impl ModelConfig {
             kv_heads: c.num_key_value_heads.unwrap_or(c.num_attention_heads),
             head_size,
             vocabulary: c.vocab_size,
-            context: declared.min(window),
+            context: window.unwrap_or(declared),
+            window,
             norm_epsilon: if c.rms_norm_eps > 0.0 { c.rms_norm_eps as f32 } else { 1e-6 },
             rotary: Rotary::Halves,
             frequencies: turns.frequencies,
@@ -330,7 +333,8 @@ mod tests {
         c.sliding_window = Some(64);
         assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 2048);
         c.model_type = "mistral".into();
-        assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 64);
+        let mistral = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
+        assert_eq!((mistral.context, mistral.window), (64, Some(64)));
     }
 
     #[test]

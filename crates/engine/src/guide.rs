@@ -2,7 +2,9 @@
 //!
 //! A [`Grammar`] becomes a [`Guide`] when its request is accepted, so that a bad one is refused at once. A guide says
 //! which tokens may come next, and follows the answer token by token. It sees bytes, not words: a token may end
-//! anywhere, also within a character.
+//! anywhere, also within a character. Towards the limit of an answer it sees to it that there is [room](room) to close.
+
+mod room;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -20,6 +22,8 @@ use serde_json::{Value, json};
 
 use crate::tokenizer::Tokenizer;
 
+pub(crate) use room::REFUSALS;
+
 /// Longer tokens than this, in bytes, are never offered: runs of spaces or dashes that no answer needs.
 const LONGEST_PIECE: usize = 256;
 /// The longest complaint about a grammar that is passed on, in code points.
@@ -34,6 +38,9 @@ pub enum Grammar {
     Regex(String),
     /// Text that this Lark grammar derives, in the dialect of the library `llguidance`.
     Lark(String),
+    /// The same, for a list that is of use as far as it goes: no room is kept to close it before its limit, so that an
+    /// answer that is cut off says so.
+    Records(String),
     /// Words of a text, one after the other.
     Span {
         /// The text.
@@ -46,7 +53,7 @@ impl Grammar {
         match self {
             Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(as_people_write(schema.clone())),
             Self::Regex(expression) => TopLevelGrammar::from_regex(expression),
-            Self::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+            Self::Lark(grammar) | Self::Records(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
             Self::Span { text } => {
                 let pieces = json!({ "substring_chunks": span_pieces(text) });
                 TopLevelGrammar::from_lark(format!("start: SPAN\nSPAN: WORDS & /(?s:.+)/\nWORDS: %regex {pieces}"))
@@ -86,7 +93,8 @@ impl Guides {
             return Err(reason(&error));
         }
         let ends = self.tokenizer.ends().iter().copied().chain(end).collect();
-        Ok(Guide { matcher, ends, spent: Duration::ZERO })
+        let closes = !matches!(grammar, Grammar::Records(_));
+        Ok(Guide { matcher, ends, spent: Duration::ZERO, closes, end: room::End::default(), next_ends: vec![] })
     }
 }
 
@@ -163,6 +171,11 @@ pub(crate) struct Guide {
     /// Tokens that end the answer.
     ends: Vec<u32>,
     spent: Duration,
+    /// Whether room is kept to close the answer.
+    closes: bool,
+    /// Where the answer could end soonest, once its limit is near; and after which next tokens.
+    end: room::End,
+    next_ends: Vec<(u32, Vec<u32>)>,
 }
 
 impl Guide {
@@ -201,6 +214,7 @@ impl Guide {
         }
         let start = Instant::now();
         let pushed = self.matcher.consume_token(token).map_err(|e| reason(&e.to_string()));
+        self.follow_end(token);
         self.spent += start.elapsed();
         pushed
     }

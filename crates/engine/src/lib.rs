@@ -7,6 +7,7 @@
 //! Two promises hold everywhere: a run's text does not depend on what else runs, and the same seed with the
 //! same parameters gives the same text.
 
+mod adapters;
 mod answer;
 mod backend;
 mod beams;
@@ -23,6 +24,7 @@ mod lookup;
 mod memory;
 #[cfg(test)]
 mod parity;
+mod perplexity;
 mod prefix;
 mod queue;
 #[cfg(test)]
@@ -38,9 +40,11 @@ mod tiny;
 mod tokenizer;
 mod transcript;
 mod weights;
+mod worker;
 
 pub use chat::{ChatError, ChatMessage, ChatTemplate};
 pub use error::EngineError;
 pub use guide::Grammar;
 pub use local::{DeviceChoice, EngineOptions, LoadAs, LocalEngine};
+pub use perplexity::{Perplexity, PerplexityOptions, perplexity};
 pub use request::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, Sink, SubmitError};

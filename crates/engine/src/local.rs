@@ -1,31 +1,35 @@
 //! The engine inside this process.
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, mpsc},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, RwLock, RwLockReadGuard, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use checkpoint::{Adapter, BlockFormat, find};
 use protocol::{
-    ModelEntry, ParameterError, Sentence,
+    AdapterUse, EngineStatus, ModelEntry, ParameterError, Sentence,
     view::{AdapterInfo, ModelInfo},
 };
 
 use crate::{
     EngineError,
+    adapters::{Lease, Slots},
     backend::Backend,
+    candle::{self, CandleModel},
     chat::ChatTemplate,
-    cpu::{CpuModel, Isa},
+    config::ModelConfig,
+    cpu::{self, CpuModel, Isa},
     guide::{Guide, Guides},
-    memory::{Memory, default_bytes},
+    memory::{Memory, default_bytes, process_bytes},
     queue::{Queue, Refused},
     request::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, Sink, SubmitError},
     run::Job,
-    scheduler::{Limits, Scheduler},
+    scheduler::Limits,
     tokenizer::Tokenizer,
     weights::Source,
+    worker::Worker,
 };
 
 /// What computes the model.
@@ -51,7 +55,7 @@ pub enum LoadAs {
 }
 
 impl LoadAs {
-    fn format(self) -> Option<BlockFormat> {
+    pub(crate) fn format(self) -> Option<BlockFormat> {
         match self {
             Self::Stored => None,
             Self::EightBit => Some(BlockFormat::Q8_0),
@@ -113,18 +117,31 @@ pub struct LocalEngine {
     queue: Arc<Queue>,
     worker: Mutex<Option<JoinHandle<()>>>,
     info: ModelInfo,
-    adapters: Vec<AdapterInfo>,
-    /// End token of each adapter, when its manifest names one.
-    ends: Vec<Option<u32>>,
+    config: ModelConfig,
+    /// Those that a request may name, the default first.
+    adapters: RwLock<Vec<Loaded>>,
+    take_in: TakeIn,
     entry: Option<&'static ModelEntry>,
-    context: usize,
+    limits: Limits,
+    page_bytes: usize,
     lookup: bool,
     /// Whether results are the same bits for any number of rows, so that guessing changes no text.
     can_guess: bool,
-    /// Tokens that the model has scores for.
-    vocabulary: usize,
     chat: Option<ChatTemplate>,
 }
+
+/// An adapter that can be chosen.
+struct Loaded {
+    info: AdapterInfo,
+    /// What ends its answers, when its manifest names a token.
+    end: Option<u32>,
+    /// Memory of its weights.
+    bytes: u64,
+    lease: Arc<Lease>,
+}
+
+/// Makes an adapter ready for the worker's backend.
+type TakeIn = Box<dyn Fn(&Adapter) -> Result<Lease, EngineError> + Send + Sync>;
 
 impl LocalEngine {
     /// Loads a model and its adapters; `progress` is told what happens, in words.
@@ -136,25 +153,25 @@ impl LocalEngine {
         progress(&format!("Reading {}", options.model.display()));
         let source = Source::open(&options.model)?;
         let mut config = source.config()?;
+        if let Some(window) = config.window {
+            progress(&format!(
+                "Its attention sees {window} positions, a window that moves with the text. That is not computed: prompt \
+                 and answer together have at most {window} tokens"
+            ));
+        }
         let tokenizer = Arc::new(match &source {
             Source::Gguf(file) => Tokenizer::from_gguf(file)?,
             Source::HuggingFace(folder) => Tokenizer::from_huggingface(folder, config.vocabulary)?,
         });
         let entry = find::entry_of(&options.model).ok().flatten();
-        let mut infos = Vec::new();
         let mut adapters = Vec::new();
         for (name, folder) in &options.adapters {
+            if adapters.iter().any(|(known, _): &(String, _)| known == name) {
+                return Err(EngineError::NameTaken(name.clone()));
+            }
             progress(&format!("Reading adapter {name} from {}", folder.display()));
-            let adapter = Adapter::open(folder, |layer, p| (layer < config.layers).then(|| config.shape(p)))?;
-            infos.push(AdapterInfo {
-                name: name.clone(),
-                manifest: adapter.manifest.clone(),
-                rank: adapter.rank as u32,
-            });
-            adapters.push(adapter);
+            adapters.push((name.clone(), open_adapter(folder, &config)?));
         }
-        let end_of = |a: &AdapterInfo| a.manifest.end_token.as_deref().and_then(|t| tokenizer.id(t));
-        let ends = infos.iter().map(end_of).collect();
         let (format, parameters) = source.formats();
         let mut info = ModelInfo {
             name: model_name(&options, entry, &source),
@@ -173,7 +190,7 @@ impl LocalEngine {
         let rounded_to = config.rounded_to;
         let chat = ChatTemplate::of(&source, &tokenizer);
         progress("Preparing the weights");
-        let (context, vocabulary) = (config.context, config.vocabulary);
+        let context = config.context;
         let memory = |page| Memory::new(page, options.cache_bytes.unwrap_or_else(|| default_bytes(page, context)));
         let queue = Arc::new(Queue::new(options.queue));
         let limits = |prefixes, memory: Memory| Limits {
@@ -183,49 +200,80 @@ impl LocalEngine {
             memory,
         };
         let lookup = options.lookup;
-        let (worker, limits) = match options.device {
+        let (c, file) = (config.clone(), options.model.clone());
+        let (worker, take_in, limits, page) = match options.device {
             DeviceChoice::Cpu => {
-                let isa = Isa::detect();
-                let model = CpuModel::load(source, config, &adapters, threads, isa)?;
+                let isa = Isa::choose()?;
+                let model = CpuModel::load(source, config.clone(), &[], threads, isa)?;
                 info.backend = format!("CPU, {}, {}", isa.name(), count(model.threads(), "thread"));
-                let limits = limits(options.prefix_cache, memory(model.page()));
-                (spawn(model, tokenizer.clone(), limits, queue.clone())?, limits)
+                let page = model.page();
+                let limits = limits(options.prefix_cache, memory(page));
+                let again = move || CpuModel::load(reopen(&file, &c)?, c.clone(), &[], threads, isa);
+                let c = config.clone();
+                let pack = move |adapter: &Adapter| cpu::pack_adapter(adapter, &c, threads);
+                let (worker, take_in) = start(model, tokenizer.clone(), limits, &queue, again, pack)?;
+                (worker, take_in, limits, page)
             }
             DeviceChoice::Candle => {
-                let model = crate::candle::CandleModel::load(source, config, &adapters)?;
+                let model = CandleModel::load(source, config.clone(), &[])?;
                 info.backend = format!("candle, {}", model.device_name());
+                let page = model.page();
                 // Its results depend on the number of rows in their last bits: nothing is remembered or guessed.
-                let limits = limits(0, memory(model.page()));
-                (spawn(model, tokenizer.clone(), limits, queue.clone())?, limits)
+                let limits = limits(0, memory(page));
+                let again = move || CandleModel::load(reopen(&file, &c)?, c.clone(), &[]);
+                let c = config.clone();
+                let pack = move |adapter: &Adapter| candle::pack_adapter(adapter, &c);
+                let (worker, take_in) = start(model, tokenizer.clone(), limits, &queue, again, pack)?;
+                (worker, take_in, limits, page)
             }
         };
         if let Some(to) = rounded_to {
             info.backend += &format!(", weights rounded to {} while loading", to.name());
         }
-        let worker = Mutex::new(Some(worker));
-        let context = limits.context;
-        let can_guess = options.device == DeviceChoice::Cpu;
-        info.context_length = context as u32;
-        let guides = Guides::new(Arc::clone(&tokenizer));
-        Ok(Self {
+        info.context_length = limits.context as u32;
+        let engine = Self {
+            guides: Guides::new(Arc::clone(&tokenizer)),
             tokenizer,
-            guides,
             queue,
-            worker,
+            worker: Mutex::new(Some(worker)),
             info,
-            adapters: infos,
-            ends,
+            config,
+            adapters: RwLock::default(),
+            take_in,
             entry,
-            context,
-            vocabulary,
+            limits,
+            page_bytes: page.bytes,
             lookup,
-            can_guess,
+            can_guess: options.device == DeviceChoice::Cpu,
             chat,
-        })
+        };
+        for (name, adapter) in adapters {
+            engine.take_in(&name, adapter)?;
+        }
+        Ok(engine)
+    }
+
+    fn loaded(&self) -> RwLockReadGuard<'_, Vec<Loaded>> {
+        self.adapters.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Lets requests name an adapter.
+    fn take_in(&self, name: &str, adapter: Adapter) -> Result<AdapterInfo, EngineError> {
+        let numbers: usize = adapter.factors.values().map(|f| f.a.len() + f.b.len()).sum();
+        let end = adapter.manifest.end_token.as_deref().and_then(|t| self.tokenizer.id(t));
+        let lease = Arc::new((self.take_in)(&adapter)?);
+        let info = AdapterInfo { name: name.to_owned(), rank: adapter.rank as u32, manifest: adapter.manifest };
+        let bytes = (numbers * size_of::<f32>()) as u64;
+        let mut adapters = self.adapters.write().unwrap_or_else(|e| e.into_inner());
+        if adapters.iter().any(|a| a.info.name == name) {
+            return Err(EngineError::NameTaken(name.to_owned()));
+        }
+        adapters.push(Loaded { info: info.clone(), end, bytes, lease });
+        Ok(info)
     }
 
     /// What is known of the model by name: when its file is, byte for byte, that of a known model.
-    pub fn entry(&self) -> Option<&ModelEntry> {
+    pub fn entry(&self) -> Option<&'static ModelEntry> {
         self.entry
     }
 
@@ -275,63 +323,64 @@ impl LocalEngine {
                 ),
             }));
         }
-        let adapter = match &request.adapter {
-            None => None,
-            Some(name) => Some(
-                self.adapters
-                    .iter()
-                    .position(|a| a.name == *name)
-                    .ok_or_else(|| SubmitError::UnknownAdapter { name: name.clone(), known: self.known_adapters() })?,
-            ),
-        };
+        let (mut lease, mut add_bos, mut end_token) = (None, None, None);
+        if let Some(name) = &request.adapter {
+            let adapters = self.loaded();
+            let adapter = adapters
+                .iter()
+                .find(|a| a.info.name == *name)
+                .ok_or_else(|| SubmitError::UnknownAdapter { name: name.clone(), known: known(&adapters) })?;
+            (lease, end_token) = (Some(Arc::clone(&adapter.lease)), adapter.end);
+            add_bos = Some(adapter.info.manifest.add_bos);
+        }
         if request.prompt.is_empty() {
             return Err(SubmitError::EmptyPrompt);
         }
-        let add_bos = adapter.and_then(|i| self.adapters.get(i)).map(|a| a.manifest.add_bos);
         let tokens =
             self.tokenizer.prompt(&request.prompt, add_bos).map_err(|reason| SubmitError::Tokenizer { reason })?;
         if tokens.is_empty() {
             return Err(SubmitError::EmptyPrompt);
         }
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.vocabulary) {
+        let (vocabulary, context) = (self.config.vocabulary, self.limits.context);
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
             let piece = String::from_utf8_lossy(self.tokenizer.piece(*token)).into_owned();
-            let reason = format!("its token {token} ({piece:?}) is none of the model's {}", self.vocabulary);
+            let reason = format!("its token {token} ({piece:?}) is none of the model's {vocabulary}");
             return Err(SubmitError::Tokenizer { reason });
         }
-        if tokens.len() >= self.context {
-            return Err(SubmitError::PromptTooLong { tokens: tokens.len(), limit: self.context });
+        if tokens.len() >= context {
+            return Err(SubmitError::PromptTooLong { tokens: tokens.len(), limit: context });
         }
-        let end_token = adapter.and_then(|i| self.ends.get(i).copied().flatten());
         let guide = request.guide.as_ref().map(|grammar| self.guides.compile(grammar, end_token));
         let guide = guide.transpose().map_err(|reason| SubmitError::Grammar { reason })?;
-        Ok(Accepted { prompt: tokens, adapter, end_token, guide })
+        Ok(Accepted { prompt: tokens, lease, end_token, guide })
     }
+}
 
-    fn known_adapters(&self) -> String {
-        if self.adapters.is_empty() {
-            return "None is loaded; name one when starting.".into();
-        }
-        let names: Vec<&str> = self.adapters.iter().map(|a| a.name.as_str()).collect();
-        format!("Loaded: {}.", names.join(", "))
+fn known(adapters: &[Loaded]) -> String {
+    if adapters.is_empty() {
+        return "None is loaded; name one when starting.".into();
     }
+    let names: Vec<&str> = adapters.iter().map(|a| a.info.name.as_str()).collect();
+    format!("Loaded: {}.", names.join(", "))
 }
 
 /// What a request comes to.
 struct Accepted {
     prompt: Vec<u32>,
-    adapter: Option<usize>,
+    lease: Option<Arc<Lease>>,
     end_token: Option<u32>,
     guide: Option<Guide>,
 }
 
 impl Generator for LocalEngine {
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<CancelHandle, SubmitError> {
-        let Accepted { prompt, adapter, end_token, guide } = self.accept(&request)?;
+        let Accepted { prompt, lease, end_token, guide } = self.accept(&request)?;
         let cancel = CancelHandle::default();
         let seed = request.parameters.seed.unwrap_or_else(rand::random);
         let job = Job {
             prompt,
-            adapter,
+            adapter: lease.as_ref().map(|lease| lease.index()),
+            lease,
             seed,
             parameters: request.parameters,
             end_token,
@@ -360,7 +409,46 @@ impl Generator for LocalEngine {
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
-        self.adapters.clone()
+        self.loaded().iter().map(|a| a.info.clone()).collect()
+    }
+
+    fn load_adapter(&self, name: &str, folder: &Path) -> Result<AdapterInfo, EngineError> {
+        if self.loaded().iter().any(|a| a.info.name == name) {
+            return Err(EngineError::NameTaken(name.to_owned()));
+        }
+        self.take_in(name, open_adapter(folder, &self.config)?)
+    }
+
+    fn unload_adapter(&self, name: &str) -> Result<(), EngineError> {
+        let mut adapters = self.adapters.write().unwrap_or_else(|e| e.into_inner());
+        let index = adapters.iter().position(|a| a.info.name == name);
+        let index = index.ok_or_else(|| EngineError::NoSuchAdapter(name.to_owned()))?;
+        let gone = adapters.remove(index);
+        drop(adapters);
+        drop(gone);
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.queue.is_ready()
+    }
+
+    fn status(&self) -> EngineStatus {
+        let adapter = |a: &Loaded| AdapterUse {
+            info: a.info.clone(),
+            bytes: a.bytes,
+            // One is the list's own.
+            runs: Arc::strong_count(&a.lease).saturating_sub(1) as u32,
+        };
+        let adapters: Vec<_> = self.loaded().iter().map(adapter).collect();
+        EngineStatus {
+            ready: self.is_ready(),
+            restarts: self.queue.restarts(),
+            process_bytes: process_bytes(),
+            cache_bytes: self.queue.pages() * self.page_bytes as u64,
+            cache_budget: (self.limits.memory.pages() as u64).saturating_mul(self.page_bytes as u64),
+            adapters,
+        }
     }
 
     fn drain(&self, limit: Duration) {
@@ -378,16 +466,44 @@ impl Drop for LocalEngine {
     }
 }
 
-fn spawn<B: Backend>(
+/// Starts the thread that computes. `again` loads the model anew, `pack` makes an adapter ready for it.
+fn start<B: Backend>(
     backend: B,
     tokenizer: Arc<Tokenizer>,
     limits: Limits,
-    queue: Arc<Queue>,
-) -> Result<JoinHandle<()>, EngineError> {
-    thread::Builder::new()
-        .name("engine-0".into())
-        .spawn(move || Scheduler::new(backend, tokenizer, limits).work(&queue))
-        .map_err(EngineError::Thread)
+    queue: &Arc<Queue>,
+    again: impl Fn() -> Result<B, EngineError> + Send + 'static,
+    pack: impl Fn(&Adapter) -> Result<B::Adapter, EngineError> + Send + Sync + 'static,
+) -> Result<(JoinHandle<()>, TakeIn), EngineError> {
+    let adapters = Arc::new(Slots::default());
+    let again = Box::new(move || again().map_err(|e| e.to_string()));
+    let worker = Worker { tokenizer, limits, queue: Arc::clone(queue), adapters: Arc::clone(&adapters), again };
+    let thread = thread::Builder::new().name("engine-0".into()).spawn(move || worker.work(backend));
+    let queue = Arc::clone(queue);
+    let take_in = move |adapter: &Adapter| {
+        let index = adapters.put(pack(adapter)?);
+        let (adapters, queue) = (Arc::clone(&adapters), Arc::clone(&queue));
+        Ok(Lease::new(index, move |index| {
+            adapters.retire(index);
+            queue.wake();
+        }))
+    };
+    Ok((thread.map_err(EngineError::Thread)?, Box::new(take_in)))
+}
+
+/// Opens a model that was loaded before.
+fn reopen(path: &Path, config: &ModelConfig) -> Result<Source, EngineError> {
+    let source = Source::open(path)?;
+    let found = ModelConfig { rounded_to: config.rounded_to, ..source.config()? };
+    if found != *config {
+        let reason = "it is another model than the one that was loaded from there. Start the program again".into();
+        return Err(EngineError::Model { path: path.into(), reason });
+    }
+    Ok(source)
+}
+
+fn open_adapter(folder: &Path, config: &ModelConfig) -> Result<Adapter, EngineError> {
+    Ok(Adapter::open(folder, |layer, p| (layer < config.layers).then(|| config.shape(p)))?)
 }
 
 fn model_name(options: &EngineOptions, entry: Option<&ModelEntry>, source: &Source) -> String {

@@ -10,8 +10,11 @@ use std::collections::{HashMap, VecDeque};
 const LONGEST: usize = 6;
 /// The most tokens guessed at once.
 const MOST: usize = 8;
-/// What one more row costs, in steps of one row.
-const ROW: f32 = 0.15;
+/// Up to how many rows a step waits for the memory that the weights come from, and what one more costs until then and
+/// beyond, in steps of one row.
+const FREE_ROWS: usize = 4;
+const FREE_ROW: f32 = 0.06;
+const ROW: f32 = 0.2;
 /// Tokens of recent answers that are kept.
 const RECENT: usize = 8192;
 /// The most contexts whose odds are remembered.
@@ -88,15 +91,15 @@ impl Lookup {
             }
         }
         let Some(Found { follows, agree, .. }) = best else { return guess };
-        // A right guess saves a row later, and this run's share of a step.
-        let rows = ROW * answering as f32;
-        let least = rows / (rows + 1.0 - ROW);
+        // A right guess saves this run's share of a step.
+        let share = (1.0 + (1..answering).map(|rows| row_cost(rows + 1)).sum::<f32>()) / answering.max(1) as f32;
         let (mut odds, mut previous) = (1.0, last);
         for (i, token) in follows.iter().copied().take(MOST).enumerate() {
             let agree = (agree + i).min(LONGEST);
             let context = Context { adapter, answer: answered, agree, after: Some(previous) };
             odds *= self.odds_of(context);
-            if odds >= least {
+            // The others guess as much.
+            if odds * share >= row_cost((i + 1) * answering + 1) {
                 guess.worth = i + 1;
             }
             guess.tokens.push(token);
@@ -146,6 +149,17 @@ impl Lookup {
             self.recent.pop_back();
         }
     }
+
+    /// Forgets what was learnt of an adapter.
+    pub(crate) fn forget(&mut self, adapter: usize) {
+        self.recent.retain(|(of, _)| *of != Some(adapter));
+        self.odds.retain(|context, _| context.adapter != Some(adapter));
+    }
+}
+
+/// What the `rows`-th row of a step costs.
+fn row_cost(rows: usize) -> f32 {
+    if rows <= FREE_ROWS { FREE_ROW } else { ROW }
 }
 
 /// What followed the longest of the last sequences of `tokens` in `said`, the newest of equals.

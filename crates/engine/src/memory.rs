@@ -46,7 +46,7 @@ pub(crate) fn held<'a, B: Backend>(caches: impl Iterator<Item = &'a B::Cache>) -
 }
 
 /// The budget of a model when none is stated: a quarter of the machine's memory, but no more than two gigabytes, which
-/// hold some 45,000 tokens of a small model; or than one context of a model whose tokens are larger.
+/// hold some 90,000 tokens of a small model; or than one context of a model whose tokens are larger.
 pub(crate) fn default_bytes(page: Page, context: usize) -> u64 {
     let context = (context.div_ceil(page.positions.max(1)) + SPARE) as u64 * page.bytes as u64;
     (machine_bytes() / 4).min(MOST.max(context))
@@ -59,6 +59,13 @@ fn machine_bytes() -> u64 {
         line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
     });
     kilobytes.map_or(8 << 30, |kilobytes| kilobytes * 1024)
+}
+
+/// Memory that the whole program takes, where the system tells.
+pub(crate) fn process_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ impl<C: Clone> PrefixCache<C> {
         self.entries.truncate(self.capacity);
     }
 
+    /// Forgets the prompts of an adapter.
+    pub(crate) fn forget(&mut self, adapter: usize) {
+        self.entries.retain(|e| e.adapter != Some(adapter));
+    }
+
     /// Forgets the one not used for longest; false when there is none.
     pub(crate) fn evict(&mut self) -> bool {
         self.entries.pop_back().is_some()
@@ -79,6 +84,8 @@ mod tests {
         assert_eq!(cache.find(Some(0), &[1, 9]), Some(("c", 1)));
         assert_eq!(cache.find(Some(1), &[1, 2]), None);
         assert_eq!(cache.find(None, &[9]), None);
+        cache.forget(0);
+        assert_eq!((cache.find(Some(0), &[1, 2]), cache.find(None, &[1])), (None, Some(("a", 1))));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Where jobs wait until the worker takes them.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard},
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,6 +17,12 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     limit: usize,
+    /// Whether jobs are computed now; not while the model is loaded again.
+    ready: AtomicBool,
+    /// How often it was loaded again.
+    restarts: AtomicU32,
+    /// Pages that keys and values take.
+    pages: AtomicU64,
 }
 
 #[derive(Default)]
@@ -24,6 +33,8 @@ pub(crate) struct State {
     pub waiting: usize,
     /// No new jobs; what is not done by then is interrupted.
     pub deadline: Option<Instant>,
+    /// Something else than jobs is to be looked after.
+    woken: bool,
     /// The worker has ended.
     ended: bool,
 }
@@ -36,7 +47,46 @@ pub(crate) enum Refused {
 
 impl Queue {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), limit }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            limit,
+            ready: AtomicBool::new(true),
+            restarts: AtomicU32::new(0),
+            pages: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether jobs are computed now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && !self.lock().ended
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        if !ready {
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+        }
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// How often the model was loaded again.
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Pages that keys and values take.
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_pages(&self, pages: usize) {
+        self.pages.store(pages as u64, Ordering::Relaxed);
+    }
+
+    /// Has the worker look after what is no job.
+    pub(crate) fn wake(&self) {
+        self.lock().woken = true;
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -71,12 +121,20 @@ impl Queue {
             if overdue || (idle && state.deadline.is_some()) {
                 return false;
             }
-            if !idle {
+            if !idle || state.woken {
+                state.woken = false;
                 take(&mut state);
                 return true;
             }
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
+    }
+
+    /// Waits for a time; true as soon as the worker is asked to end.
+    pub(crate) fn ends_within(&self, limit: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, limit, |state| state.deadline.is_none());
+        waited.unwrap_or_else(|e| e.into_inner()).0.deadline.is_some()
     }
 
     /// Asks the worker to end within `limit`, and waits until it has.

@@ -1,6 +1,7 @@
 //! What the engine is asked, and what it answers: the one interface the server sees.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,11 +10,11 @@ use std::{
 };
 
 use protocol::{
-    FinishReason, Language, ParameterError, Parameters, Timings, TokenLogprob,
+    EngineStatus, FinishReason, Language, ParameterError, Parameters, Timings, TokenLogprob,
     view::{AdapterInfo, ModelInfo},
 };
 
-use crate::guide::Grammar;
+use crate::{EngineError, guide::Grammar};
 
 /// One generation.
 #[derive(Clone, Debug)]
@@ -112,8 +113,39 @@ pub trait Generator: Send + Sync {
     /// The base.
     fn model(&self) -> ModelInfo;
 
-    /// The adapters a request may name.
+    /// The adapters a request may name, the default first.
     fn adapters(&self) -> Vec<AdapterInfo>;
+
+    /// Loads an adapter from its folder while runs go on. It takes as long as reading the files.
+    ///
+    /// # Errors
+    /// The name is taken, or the adapter cannot be used with this base.
+    fn load_adapter(&self, _name: &str, _folder: &Path) -> Result<AdapterInfo, EngineError> {
+        Err(EngineError::FixedAdapters)
+    }
+
+    /// Takes an adapter out of the list. Runs that were accepted with it end with it; then its memory is given back.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    fn unload_adapter(&self, _name: &str) -> Result<(), EngineError> {
+        Err(EngineError::FixedAdapters)
+    }
+
+    /// Whether runs are computed now. They are accepted and wait while this is not so.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// How it does.
+    fn status(&self) -> EngineStatus {
+        let info = |info| protocol::AdapterUse { info, bytes: 0, runs: 0 };
+        EngineStatus {
+            ready: self.is_ready(),
+            adapters: self.adapters().into_iter().map(info).collect(),
+            ..EngineStatus::default()
+        }
+    }
 
     /// Takes nothing new, waits up to `limit` for what is queued and running, and ends the rest as
     /// [`FinishReason::Interrupted`]. Returns when every sink has had its last event.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use protocol::{FinishReason, Parameters, Timings};
 
 use crate::{
+    adapters::Lease,
     answer::One,
     backend::{Backend, Segment},
     beams::Beams,
@@ -24,6 +25,8 @@ const TAIL: usize = 32;
 pub(crate) struct Job {
     pub prompt: Vec<u32>,
     pub adapter: Option<usize>,
+    /// Keeps the adapter.
+    pub lease: Option<Arc<Lease>>,
     pub parameters: Parameters,
     pub seed: u64,
     /// Ends the answer beside the model's own end tokens.
@@ -64,6 +67,7 @@ pub(crate) struct Run<B: Backend> {
     rules: Rules,
     screen: Screen,
     clock: Clock,
+    _lease: Option<Arc<Lease>>,
 }
 
 enum Answer<B: Backend> {
@@ -117,6 +121,7 @@ impl<B: Backend> Run<B> {
             rules,
             screen,
             clock,
+            _lease: job.lease,
         }
     }
 
@@ -204,7 +209,7 @@ impl<B: Backend> Run<B> {
 
     /// Pages that the step may have to make for it.
     pub(crate) fn needs(&mut self, memory: &Memory) -> usize {
-        self.segments().iter().map(|s| memory.needed(B::length(s.cache), s.tokens.len())).sum()
+        self.segments().iter().map(|s| B::needed(s.cache, s.tokens.len(), memory)).sum()
     }
 
     /// Pages that it will have to make before it says its next token.
@@ -214,7 +219,7 @@ impl<B: Backend> Run<B> {
             _ => 0,
         };
         let beams = if self.rows() > 1 { self.rows() } else { 0 };
-        memory.needed(B::length(&self.cache), self.unread()) + beams + again
+        B::needed(&self.cache, self.unread(), memory) + beams + again
     }
 
     /// What it takes part in the step with.

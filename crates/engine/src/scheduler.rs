@@ -13,12 +13,13 @@ use std::{
 use protocol::FinishReason;
 
 use crate::{
-    backend::Backend,
+    adapters::Slots,
+    backend::{Backend, Segment},
     fair::Turns,
     lookup::Lookup,
     memory::{Memory, held},
     prefix::{PrefixCache, common},
-    queue::{EndGuard, Queue},
+    queue::Queue,
     request::EngineEvent,
     run::{Job, Run},
     tokenizer::Tokenizer,
@@ -30,6 +31,8 @@ const CHUNK: usize = 128;
 const OLDEST_EVERY: u32 = 4;
 /// A prompt waits for another that is being read when it will save so many tokens.
 const WORTH_WAITING: usize = 16;
+/// How often in a row a backend must fail at a token of no run's to be broken.
+const BROKEN: usize = 2;
 
 /// How much runs at once.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +47,10 @@ pub(crate) struct Limits {
     pub memory: Memory,
 }
 
-/// The worker.
+/// Accepted jobs in the order in which they are started, with the position each was told.
+pub(crate) type Waiting = VecDeque<(Job, Option<u32>)>;
+
+/// Jobs and the backend that computes them.
 pub(crate) struct Scheduler<B: Backend> {
     backend: B,
     tokenizer: Arc<Tokenizer>,
@@ -52,17 +58,25 @@ pub(crate) struct Scheduler<B: Backend> {
     prefixes: PrefixCache<B::Cache>,
     lookup: Lookup,
     turns: Turns,
-    /// Accepted jobs in the order in which they are started, with the position each was told.
-    waiting: VecDeque<(Job, Option<u32>)>,
+    adapters: Arc<Slots<B::Adapter>>,
+    waiting: Waiting,
     /// Oldest first.
     runs: Vec<Run<B>>,
     chunks: u32,
     /// Of the last step; kept for its memory.
     scores: Vec<f32>,
+    /// Why the backend cannot be used any more.
+    broken: Option<String>,
 }
 
 impl<B: Backend> Scheduler<B> {
-    pub(crate) fn new(backend: B, tokenizer: Arc<Tokenizer>, limits: Limits) -> Self {
+    pub(crate) fn new(
+        backend: B,
+        tokenizer: Arc<Tokenizer>,
+        limits: Limits,
+        adapters: Arc<Slots<B::Adapter>>,
+        waiting: Waiting,
+    ) -> Self {
         Self {
             backend,
             tokenizer,
@@ -70,25 +84,44 @@ impl<B: Backend> Scheduler<B> {
             prefixes: PrefixCache::new(limits.prefixes),
             lookup: Lookup::default(),
             turns: Turns::default(),
-            waiting: VecDeque::new(),
+            adapters,
+            waiting,
             runs: vec![],
             chunks: 0,
             scores: vec![],
+            broken: None,
         }
     }
 
-    /// Works until drained.
-    pub(crate) fn work(mut self, queue: &Queue) {
-        let _guard = EndGuard(queue);
-        while self.admit(queue) {
-            self.step();
-        }
+    /// Works until drained, or until the backend breaks: then the jobs that wait are given back.
+    pub(crate) fn work(mut self, queue: &Queue) -> Option<Waiting> {
+        let done = catch(|| {
+            while self.broken.is_none() && self.admit(queue) {
+                self.step();
+            }
+        });
+        let broken = done.err().or(self.broken.take());
+        let (reason, sentence) = match &broken {
+            None => (FinishReason::Interrupted, None),
+            Some(message) => {
+                tracing::error!(message, runs = self.runs.len(), "the model broke down and is loaded again");
+                let sentence = format!(
+                    "The model broke down while this was computed ({message}); it is being loaded again. Run it once more."
+                );
+                (FinishReason::Error, Some(sentence))
+            }
+        };
         for run in std::mem::take(&mut self.runs) {
-            end(run, FinishReason::Interrupted, None);
+            end(run, reason, sentence.clone());
         }
-        for (job, _) in self.waiting.drain(..) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if broken.is_some() {
+            return Some(waiting);
+        }
+        for (job, _) in waiting {
             tell(|| job.end(FinishReason::Interrupted, None));
         }
+        None
     }
 
     /// Starts waiting jobs while there is room; sleeps when there is nothing to do. False when it is time to end.
@@ -105,6 +138,7 @@ impl<B: Backend> Scheduler<B> {
             if !going {
                 return false;
             }
+            self.change_adapters();
             // Also those that came and were cancelled since: they are never started.
             self.end_cancelled();
             self.turns.order(&mut self.waiting, |(job, _)| job.owner, self.runs.iter().map(|run| run.owner));
@@ -114,10 +148,11 @@ impl<B: Backend> Scheduler<B> {
                     .front()
                     .map(|(job, _)| job.needs(&self.limits.memory))
                     .is_some_and(|n| self.has_room_for(n))
-                && let Some((job, _)) = self.waiting.pop_front()
             {
-                self.turns.served(job.owner);
+                // Before the job is taken: should this fail, it goes on waiting.
                 let cache = self.backend.cache();
+                let Some((job, _)) = self.waiting.pop_front() else { break };
+                self.turns.served(job.owner);
                 let (tokenizer, context) = (self.tokenizer.clone(), self.limits.context);
                 match catch(|| Run::start(job, cache, tokenizer, context)) {
                     Ok(run) => self.runs.push(run),
@@ -129,9 +164,21 @@ impl<B: Backend> Scheduler<B> {
                     tell(|| (job.sink)(EngineEvent::Queued { position }));
                 }
             }
+            queue.set_pages(self.held());
             if !self.runs.is_empty() {
                 return true;
             }
+        }
+    }
+
+    /// Gives the backend the adapters that came, and forgets what was made with those that went.
+    fn change_adapters(&mut self) {
+        for (index, adapter) in self.adapters.changes() {
+            if adapter.is_none() {
+                self.prefixes.forget(index);
+                self.lookup.forget(index);
+            }
+            self.backend.set_adapter(index, adapter);
         }
     }
 
@@ -200,16 +247,39 @@ impl<B: Backend> Scheduler<B> {
                 }
             }
         }
+        if ended.iter().any(|(_, reason, _)| *reason == FinishReason::Error) {
+            self.broken = self.why_broken();
+        }
         // From the back, so that the numbers stay right.
         for (index, reason, error) in ended.into_iter().rev() {
             end(self.runs.remove(index), reason, error);
         }
     }
 
+    /// What is wrong with the backend, if it fails at a token of no run's, too.
+    fn why_broken(&mut self) -> Option<String> {
+        let mut wrong = None;
+        for _ in 0..BROKEN {
+            let (mut cache, mut scores) = (self.backend.cache(), vec![]);
+            let mut probe = [Segment { tokens: &[0], cache: &mut cache, adapter: None, scores: 1 }];
+            let backend = &mut self.backend;
+            match catch(|| backend.forward(&mut probe, &mut scores)).and_then(|result| result) {
+                Ok(()) if scores.iter().all(|score| score.is_finite()) => return None,
+                Ok(()) => wrong = Some("it computes values that are no numbers".to_owned()),
+                Err(message) => wrong = Some(message),
+            }
+        }
+        wrong
+    }
+
     /// After a step that failed: who was alone in it fails; several are computed again, one at a time, to find out
-    /// whose fault it was.
+    /// whose fault it was. Unless it was the backend's.
     fn failed(&mut self, owners: &[(usize, usize)], message: &str) {
         tracing::error!(message, runs = owners.len(), "a step of the engine failed");
+        self.broken = self.why_broken();
+        if self.broken.is_some() {
+            return;
+        }
         if let [(index, _)] = owners {
             end(self.runs.remove(*index), FinishReason::Error, Some(format!("The engine failed: {message}.")));
             return;
@@ -396,13 +466,14 @@ fn end<B: Backend>(run: Run<B>, reason: FinishReason, error: Option<String>) {
 }
 
 /// Calls a sink; a panic of it is its own.
-fn tell(what: impl FnOnce()) {
+pub(crate) fn tell(what: impl FnOnce()) {
     if let Err(message) = catch(what) {
         tracing::error!(message, "a run's events could not be told");
     }
 }
 
-fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// Does work that may panic.
+pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_message(&*panic))
 }
 

@@ -66,6 +66,11 @@ impl Transcript {
         self.visible = self.stream.text().len();
     }
 
+    /// Tokens so far, without those that end it.
+    pub(crate) fn tokens(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// The text that can be shown.
     pub(crate) fn text(&self) -> &str {
         &self.stream.text()[..self.visible]

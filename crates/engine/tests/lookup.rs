@@ -148,10 +148,10 @@ fn log_probabilities_are_those_of_the_tokens_that_were_said() {
 
 #[test]
 fn runs_that_do_not_fit_the_memory_together_take_turns() {
-    // Twelve pages of 128 tokens: three or four of the ten runs at a time.
-    let Some(engine) = load(|o| (o.cache_bytes, o.active) = (Some(12 * 128 * 46_080), 10)) else { return };
+    // 24 pages of 64 tokens in half precision: three or four of the ten runs at a time.
+    let Some(engine) = load(|o| (o.cache_bytes, o.active) = (Some(24 * 64 * 23_040), 10)) else { return };
     let requests: Vec<GenerateRequest> = TEXTS.iter().map(|text| extraction(&engine, text)).collect();
-    assert_eq!(engine.model().context_length, 9 * 128);
+    assert_eq!(engine.model().context_length, 21 * 64);
     let outcomes = together(&engine, requests.clone());
     for (request, outcome) in requests.into_iter().zip(outcomes) {
         assert_eq!(outcome.error, None);

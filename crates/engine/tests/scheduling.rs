@@ -262,3 +262,50 @@ fn a_bias_can_forbid_a_token_and_must_be_a_number() {
     let error = engine.submit(r, Box::new(|_| {})).unwrap_err().to_string();
     assert!(error.starts_with("logit_bias: must be a number from -100 to 100;"), "{error}");
 }
+
+#[test]
+fn an_adapter_comes_and_goes_while_runs_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_adapter(folder.path());
+    let engine = load(|o| o.adapters.clear());
+    let with = |name: Option<&str>| GenerateRequest {
+        adapter: name.map(str::to_owned),
+        ..request("A beginning that both of them share, base and adapter", 40)
+    };
+    let said = |name| engine.generate(with(name), |_| {}).map(|outcome| outcome.text);
+    let base = said(None).unwrap();
+    assert!(matches!(said(Some("late")), Err(SubmitError::UnknownAdapter { .. })));
+
+    assert_eq!(engine.load_adapter("late", folder.path()).unwrap().rank, 5);
+    let again = engine.load_adapter("late", folder.path()).unwrap_err().to_string();
+    assert_eq!(again, "There is an adapter \"late\" already. Unload it first, or choose another name.");
+    let tuned = said(Some("late")).unwrap();
+    assert_ne!(tuned, base);
+    let status = engine.status();
+    assert!(status.ready && status.cache_bytes > 0 && status.adapters[0].bytes > 0);
+
+    let running = submit(&engine, with(Some("late"))).unwrap().1;
+    assert_eq!(engine.status().adapters[0].runs, 1);
+    engine.unload_adapter("late").unwrap();
+    assert_eq!(end(&running).text, tuned, "it ends with the adapter that it began with");
+    assert!(said(Some("late")).is_err() && engine.unload_adapter("late").is_err());
+    assert_eq!(said(None).unwrap(), base);
+    engine.load_adapter("late", folder.path()).unwrap();
+    assert_eq!(said(Some("late")).unwrap(), tuned);
+}
+
+#[test]
+fn answers_with_seeds_one_after_the_other_are_those_of_each_seed() {
+    let engine = load(|_| {});
+    let with = |seed| {
+        let mut request = request("A prompt that is long enough to be remembered and read only once", 30);
+        request.parameters.seed = Some(seed);
+        request
+    };
+    let together: Vec<_> = (5..8).map(|seed| submit(&engine, with(seed)).unwrap().1).collect();
+    let texts: Vec<String> = together.iter().map(|events| end(events).text).collect();
+    for (seed, text) in (5..8).zip(&texts) {
+        assert_eq!(&engine.generate(with(seed), |_| {}).unwrap().text, text);
+    }
+    assert!(texts[0] != texts[1] && texts[1] != texts[2]);
+}

@@ -5,12 +5,16 @@
 //! together.
 #![allow(unsafe_code)]
 
+use half::f16;
+
 use super::simd::Simd;
 
 /// One head's keys and values, in pieces of [`PIECE`] positions.
 pub(super) struct History<'a> {
     /// Keys and values of each piece.
-    pub(super) pieces: &'a [(*mut f32, *mut f32)],
+    pub(super) pieces: &'a [(*mut u8, *mut u8)],
+    /// Whether they are kept in half precision; otherwise they are `f32`.
+    pub(super) half: bool,
     /// Where this head's begin in each: keys in blocks of 16 positions, each `[head size][16]`; values as
     /// `[position][head size]`.
     pub(super) from: usize,
@@ -18,7 +22,7 @@ pub(super) struct History<'a> {
 }
 
 /// Positions of a piece of a cache.
-pub(super) const PIECE: usize = 128;
+pub(super) const PIECE: usize = 64;
 
 /// One head of one row.
 pub(super) struct Query<'a> {
@@ -27,6 +31,31 @@ pub(super) struct Query<'a> {
     pub(super) length: usize,
     /// The weighted mean of their values.
     pub(super) out: &'a mut [f32],
+}
+
+/// How keys and values are kept.
+trait Stored {
+    /// Sixteen of them.
+    ///
+    /// # Safety
+    /// There are sixteen at `p`, and the processor has the instruction set.
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { S::load(p) }
+    }
+}
+
+impl Stored for f16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F {
+        // SAFETY: the caller's promise; an `f16` is its sixteen bits.
+        unsafe { S::load_f16(p.cast()) }
+    }
 }
 
 /// Numbers of scratch for each query at once.
@@ -56,18 +85,29 @@ mod generic {
                 while $n <= S::QUERIES && rest.len() >= $n {
                     let (some, others) = rest.split_at_mut($n);
                     // SAFETY: `together` checks everything.
-                    unsafe { together::<S, $n>(some, history, scores) };
+                    unsafe {
+                        if history.half {
+                            together::<S, f16, $n>(some, history, scores);
+                        } else {
+                            together::<S, f32, $n>(some, history, scores);
+                        }
+                    }
                     rest = others;
                 }
             };
         }
         block!(4);
+        block!(3);
         block!(2);
         block!(1);
     }
 
     #[inline(always)]
-    unsafe fn together<S: Simd, const N: usize>(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]) {
+    unsafe fn together<S: Simd, T: Stored, const N: usize>(
+        queries: &mut [Query<'_>],
+        history: &History<'_>,
+        scores: &mut [f32],
+    ) {
         let d = history.head_size;
         let longest = queries.iter().map(|q| q.length).max().unwrap_or(0);
         let shortest = queries.iter().map(|q| q.length).min().unwrap_or(0);
@@ -84,18 +124,24 @@ mod generic {
             let mut greatest = [S::splat(f32::NEG_INFINITY); N];
             for block in 0..stride / 16 {
                 let piece = history.pieces.as_ptr().add(block / (PIECE / 16));
-                let keys = (*piece).0.add(history.from + block % (PIECE / 16) * d * 16);
+                let keys = (*piece).0.cast::<T>().add(history.from + block % (PIECE / 16) * d * 16);
+                // Several sums of a query, so that additions need not wait for each other: as many as there are
+                // registers for.
                 let mut acc = [[S::splat(0.0); 4]; N];
                 for c in (0..d).step_by(4) {
                     for j in 0..4 {
-                        let key = S::load(keys.add((c + j) * 16));
+                        let key = T::load::<S>(keys.add((c + j) * 16));
+                        let sum = if S::REGISTERS < 32 { j % 2 } else { j };
                         for n in 0..N {
-                            acc[n][j] = S::fma(key, S::splat(*numbers[n].add(c + j)), acc[n][j]);
+                            acc[n][sum] = S::fma(key, S::splat(*numbers[n].add(c + j)), acc[n][sum]);
                         }
                     }
                 }
                 for n in 0..N {
-                    let sum = S::add(S::add(acc[n][0], acc[n][1]), S::add(acc[n][2], acc[n][3]));
+                    let mut sum = S::add(acc[n][0], acc[n][1]);
+                    if S::REGISTERS >= 32 {
+                        sum = S::add(sum, S::add(acc[n][2], acc[n][3]));
+                    }
                     let mut v = S::mul(sum, scale);
                     if (block + 1) * 16 > lengths[n] {
                         let mut lanes = [0.0f32; 16];
@@ -126,13 +172,13 @@ mod generic {
                     while column + $n * 16 <= d {
                         let values = |position: usize| {
                             let piece = history.pieces.as_ptr().add(position / PIECE);
-                            (*piece).1.add(history.from + position % PIECE * d + column)
+                            (*piece).1.cast::<T>().add(history.from + position % PIECE * d + column)
                         };
                         let mut acc = [[S::splat(0.0); $n]; N];
                         for position in 0..shortest {
                             let values = values(position);
                             for j in 0..$n {
-                                let value = S::load(values.add(j * 16));
+                                let value = T::load::<S>(values.add(j * 16));
                                 for n in 0..N {
                                     let weight = S::splat(*scores.add(n * stride + position));
                                     acc[n][j] = S::fma(weight, value, acc[n][j]);
@@ -143,7 +189,7 @@ mod generic {
                             for position in shortest..lengths[n] {
                                 let weight = S::splat(*scores.add(n * stride + position));
                                 for j in 0..$n {
-                                    acc[n][j] = S::fma(weight, S::load(values(position).add(j * 16)), acc[n][j]);
+                                    acc[n][j] = S::fma(weight, T::load::<S>(values(position).add(j * 16)), acc[n][j]);
                                 }
                             }
                             for j in 0..$n {
@@ -155,7 +201,11 @@ mod generic {
                     }
                 };
             }
-            columns!(4);
+            if S::REGISTERS >= 32 {
+                columns!(4);
+            } else {
+                columns!(2);
+            }
             columns!(1);
         }
     }

@@ -5,29 +5,44 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use half::f16;
 use memmap2::MmapMut;
 
 use super::{attention::PIECE, memory::Memory};
 use crate::config::ModelConfig;
 
 /// Pieces that are kept for the next run. Memory fresh from the system costs more time than filling it.
-const KEPT: usize = 16;
+const KEPT: usize = 64;
 
 /// Where pieces come from and go back to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pool(Arc<Mutex<Vec<MmapMut>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    kept: Arc<Mutex<Vec<MmapMut>>>,
+    /// Bytes of a piece.
+    bytes: usize,
+}
 
 impl Pool {
-    fn kept(&self) -> MutexGuard<'_, Vec<MmapMut>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    /// Of pieces for a model. `half`: keys and values are kept in half precision.
+    pub(super) fn new(config: &ModelConfig, half: bool) -> Self {
+        let numbers = 2 * config.layers * config.kv_heads * PIECE * config.head_size;
+        Self { kept: Arc::default(), bytes: numbers * if half { size_of::<f16>() } else { size_of::<f32>() } }
     }
 
-    /// A piece of `numbers` keys and as many values, with whatever was in it before: a position is written before it
-    /// is read.
-    fn take(&self, numbers: usize) -> io::Result<Piece> {
+    /// Bytes of a piece.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<MmapMut>> {
+        self.kept.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A piece with whatever was in it before: a position is written before it is read.
+    fn take(&self) -> io::Result<Piece> {
         let kept = self.kept().pop();
-        let map = kept.map_or_else(|| Memory::zeros(2 * numbers * size_of::<f32>()), Ok)?;
-        Ok(Piece { map: Some(map), numbers, pool: self.clone() })
+        let map = kept.map_or_else(|| Memory::zeros(self.bytes), Ok)?;
+        Ok(Piece { map: Some(map), pool: self.clone() })
     }
 }
 
@@ -36,21 +51,20 @@ impl Pool {
 pub(super) struct Piece {
     /// Always there, until dropped.
     map: Option<MmapMut>,
-    numbers: usize,
     pool: Pool,
 }
 
 impl Piece {
     /// Pointers to the keys, `[layer][key/value head][block of 16 positions][head size][16]`, and to the values,
     /// `[layer][key/value head][position][head size]`. They may be written through only by the piece's one owner.
-    pub(super) fn pointers(&self) -> (*mut f32, *mut f32) {
-        let keys = self.map.as_ref().map_or(std::ptr::null(), |map| map.as_ptr()).cast_mut().cast::<f32>();
-        (keys, keys.wrapping_add(self.numbers))
+    pub(super) fn pointers(&self) -> (*mut u8, *mut u8) {
+        let keys = self.map.as_ref().map_or(std::ptr::null(), |map| map.as_ptr()).cast_mut();
+        (keys, keys.wrapping_add(self.pool.bytes / 2))
     }
 
     /// The same numbers in a piece of its own.
     fn copy(&self) -> io::Result<Self> {
-        let mut own = self.pool.take(self.numbers)?;
+        let mut own = self.pool.take()?;
         if let (Some(to), Some(from)) = (&mut own.map, &self.map) {
             to.copy_from_slice(from);
         }
@@ -68,7 +82,7 @@ impl Drop for Piece {
 }
 
 /// A run's keys and values. Cloning is cheap: pieces are shared until one of them is written.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Cache {
     pub(super) pieces: Vec<Arc<Piece>>,
     length: usize,
@@ -101,7 +115,7 @@ impl Cache {
     ///
     /// # Errors
     /// There is no memory.
-    pub(super) fn extend(&mut self, more: usize, config: &ModelConfig) -> io::Result<()> {
+    pub(super) fn extend(&mut self, more: usize) -> io::Result<()> {
         let first = self.length / PIECE;
         let length = self.length + more;
         for piece in self.pieces.iter_mut().skip(first).take(length.div_ceil(PIECE).saturating_sub(first)) {
@@ -109,9 +123,8 @@ impl Cache {
                 *piece = Arc::new(piece.copy()?);
             }
         }
-        let numbers = config.layers * config.kv_heads * PIECE * config.head_size;
         while self.pieces.len() * PIECE < length {
-            self.pieces.push(Arc::new(self.pool.take(numbers)?));
+            self.pieces.push(Arc::new(self.pool.take()?));
         }
         self.length = length;
         Ok(())
@@ -136,20 +149,21 @@ mod tests {
             ..Default::default()
         };
         let config = ModelConfig::from_huggingface(std::path::Path::new("m"), &folder).unwrap();
-        let pool = Pool::default();
+        let pool = Pool::new(&config, true);
+        assert_eq!(Pool::new(&config, false).piece_bytes(), 2 * pool.piece_bytes());
         let mut a = Cache::new(pool.clone());
-        a.extend(PIECE + 5, &config).unwrap();
+        a.extend(PIECE + 5).unwrap();
         let mut b = a.clone();
-        b.extend(1, &config).unwrap();
+        b.extend(1).unwrap();
         let (of_a, of_b): (Vec<_>, Vec<_>) = (a.pages().collect(), b.pages().collect());
         assert_eq!(of_a[0], of_b[0], "a full piece stays shared");
         assert_ne!(of_a[1], of_b[1], "the one that is written does not");
         b.truncate(PIECE);
-        b.extend(0, &config).unwrap();
+        b.extend(0).unwrap();
         assert_eq!((b.len(), b.pages().count()), (PIECE, 1));
         drop((a, b));
         assert_eq!(pool.kept().len(), 3);
-        Cache::new(pool.clone()).extend(1, &config).unwrap();
+        Cache::new(pool.clone()).extend(1).unwrap();
         assert_eq!(pool.kept().len(), 3, "taken and given back");
     }
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::{
-    pack::{BLOCK, Kind, Packed, TILE},
+    pack::{BLOCK, Kind, Packed, SHARED, SHARING, TILE},
     simd::{Isa, Simd},
     team::Parts,
 };
@@ -157,10 +157,30 @@ kernels! {
     fn gated(gate: Linear<'_>, up: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
 }
 
-// Loops over registers read best by number; a macro's last use compares with `row + 1`.
-#[allow(clippy::needless_range_loop, clippy::int_plus_one)]
+// Loops over registers read best by number.
+#[allow(clippy::needless_range_loop)]
 mod generic {
     use super::*;
+
+    /// Goes through the rows in as few passes as there are registers for, all about equally long: `row` is the first of a
+    /// pass, the constant how many it has.
+    macro_rules! passes {
+        ($simd:ident, $rows:expr, |$row:ident, $count:ident| $body:block) => {
+            let (mut $row, mut left) = (0, $rows.div_ceil($simd::ROWS));
+            while $row < $rows {
+                let some = ($rows - $row).div_ceil(left);
+                left -= 1;
+                passes!(@size $simd, some, $count, $body, 1 2 3 4 5 6 7 8);
+                $row += some;
+            }
+        };
+        (@size $simd:ident, $some:ident, $count:ident, $body:block, $($size:literal)*) => { $(
+            if $some == $size && $size <= $simd::ROWS {
+                const $count: usize = $size;
+                $body
+            }
+        )* };
+    }
 
     #[inline(always)]
     pub(super) unsafe fn normalize<S: Simd>(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
@@ -198,8 +218,7 @@ mod generic {
                 let greatest = S::greatest(S::max(S::abs(a), S::abs(b)));
                 let inverse = S::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
                 let round = |v| S::add(S::add(S::mul(v, inverse), S::splat(ROUND)), S::splat(-ROUND));
-                let out = bytes.as_mut_ptr();
-                (greatest, S::store_bytes(out, round(a)) + S::store_bytes(out.add(16), round(b)))
+                (greatest, S::store_bytes(bytes.as_mut_ptr(), [round(a), round(b)]))
             };
             let scale = greatest / 127.0;
             scales[block] = scale;
@@ -214,7 +233,7 @@ mod generic {
         for tile in 0..a.tiles() {
             // SAFETY: `x` has the matrix's columns, and `z` sixteen numbers for each tile.
             unsafe {
-                let [v] = dense_tile::<S, 1>(a, tile, x.as_ptr());
+                let [v] = dense_tile::<S, 1, 4>(a, tile, x.as_ptr());
                 S::store(z.as_mut_ptr().add(tile * TILE), S::mul(v, S::splat(scale)));
             }
         }
@@ -230,27 +249,17 @@ mod generic {
     ) {
         check(&m, x, rows);
         for tile in tiles {
-            let mut row = 0;
-            macro_rules! block {
-                ($n:literal) => {
-                    while $n <= S::ROWS && row + $n <= rows {
-                        // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
-                        let results = unsafe { tile_rows::<S, $n>(m.weight, tile, x, row) };
-                        for (j, v) in results.into_iter().enumerate() {
-                            // SAFETY: as above.
-                            unsafe {
-                                let v = finish::<S>(v, &m, tile, row + j);
-                                put::<S>(v, tile, row + j, m.weight.rows, &target);
-                            }
-                        }
-                        row += $n;
+            passes!(S, rows, |row, R| {
+                // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
+                let results = unsafe { tile_rows::<S, R>(m.weight, tile, x, row) };
+                for (j, v) in results.into_iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe {
+                        let v = finish::<S>(v, &m, tile, row + j);
+                        put::<S>(v, tile, row + j, m.weight.rows, &target);
                     }
-                };
-            }
-            block!(8);
-            block!(4);
-            block!(2);
-            block!(1);
+                }
+            });
         }
     }
 
@@ -267,31 +276,21 @@ mod generic {
         check(&up, x, rows);
         assert!(gate.weight.rows == up.weight.rows);
         for tile in tiles {
-            let mut row = 0;
-            macro_rules! block {
-                ($n:literal) => {
-                    while $n <= S::ROWS && row + $n <= rows {
-                        // SAFETY: as in `linear`.
-                        unsafe {
-                            let g = tile_rows::<S, $n>(gate.weight, tile, x, row);
-                            let u = tile_rows::<S, $n>(up.weight, tile, x, row);
-                            for j in 0..$n {
-                                let g = finish::<S>(g[j], &gate, tile, row + j);
-                                let u = finish::<S>(u[j], &up, tile, row + j);
-                                // silu(g) = g / (1 + exp(-g)); beyond 80 the exponential would overflow.
-                                let minus = S::mul(S::max(g, S::splat(-80.0)), S::splat(-1.0));
-                                let silu = S::div(g, S::add(S::exp(minus), S::splat(1.0)));
-                                put::<S>(S::mul(silu, u), tile, row + j, gate.weight.rows, &target);
-                            }
-                        }
-                        row += $n;
+            passes!(S, rows, |row, R| {
+                // SAFETY: as in `linear`.
+                unsafe {
+                    let g = tile_rows::<S, R>(gate.weight, tile, x, row);
+                    let u = tile_rows::<S, R>(up.weight, tile, x, row);
+                    for j in 0..R {
+                        let g = finish::<S>(g[j], &gate, tile, row + j);
+                        let u = finish::<S>(u[j], &up, tile, row + j);
+                        // silu(g) = g / (1 + exp(-g)); beyond 80 the exponential would overflow.
+                        let minus = S::mul(S::max(g, S::splat(-80.0)), S::splat(-1.0));
+                        let silu = S::div(g, S::add(S::exp(minus), S::splat(1.0)));
+                        put::<S>(S::mul(silu, u), tile, row + j, gate.weight.rows, &target);
                     }
-                };
-            }
-            block!(8);
-            block!(4);
-            block!(2);
-            block!(1);
+                }
+            });
         }
     }
 
@@ -316,53 +315,78 @@ mod generic {
         // SAFETY: `check` saw that the rows exist in all of the activations' arrays, which have the matrix's columns.
         unsafe {
             match w.kind {
-                Kind::Four => four_tile::<S, R, false>(w, tile, x, row),
-                Kind::FourWide => four_tile::<S, R, true>(w, tile, x, row),
+                Kind::FourCentered => four_tile::<S, R, { Kind::FourCentered as u8 }>(w, tile, x, row),
+                Kind::Four => four_tile::<S, R, { Kind::Four as u8 }>(w, tile, x, row),
+                Kind::FourShared => four_tile::<S, R, { Kind::FourShared as u8 }>(w, tile, x, row),
                 Kind::Eight => eight_tile::<S, R, false>(w, tile, x, row),
                 Kind::EightWide => eight_tile::<S, R, true>(w, tile, x, row),
                 Kind::F16 | Kind::Bf16 | Kind::F32 => {
-                    dense_tile::<S, R>(w, tile, x.numbers.as_ptr().add(row * x.columns))
+                    dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns))
                 }
             }
         }
     }
 
+    /// `KIND`: one of the kinds of four bits.
     #[inline(always)]
-    unsafe fn four_tile<S: Simd, const R: usize, const WIDE: bool>(
+    unsafe fn four_tile<S: Simd, const R: usize, const KIND: u8>(
         w: &Packed,
         tile: usize,
         x: &Activations,
         row: usize,
     ) -> [S::F; R] {
+        let centered = const { KIND == Kind::FourCentered as u8 };
+        let shares = const { KIND == Kind::FourShared as u8 };
         let blocks = w.columns / BLOCK;
         let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
-        // SAFETY: a tile has `blocks` steps; a row of activations has `blocks` blocks of 32 bytes.
+        // SAFETY: a tile has `blocks` steps, and what eight of them share before each eight; a row of activations has
+        // `blocks` blocks of 32 bytes.
         unsafe {
             let mut acc = [S::splat(0.0); R];
+            let (mut of_scale, mut of_min) = (S::splat(0.0), S::splat(0.0));
+            let mut p = bytes;
             for block in 0..blocks {
-                let p = bytes.add(block * step);
-                let quants = p.add(if WIDE { 128 } else { 64 });
-                let mut sums = [[S::integers(0); 2]; R];
+                if shares && block % SHARING == 0 {
+                    of_scale = S::load_f16(p.cast());
+                    of_min = S::mul(S::load_f16(p.add(SHARED / 2).cast()), S::splat(-1.0));
+                    p = p.add(SHARED);
+                }
+                let quants = p.add(if centered || shares { 32 } else { 64 });
+                // Two sums where one would keep the processor waiting for the last addition.
+                let mut sums = [[S::small(); 2]; R];
+                let second = const { if R < 4 { 1 } else { 0 } };
                 for group in 0..4 {
                     let packed = S::bytes(quants.add(group * 64));
                     let (low, high) = (S::low_nibbles(packed), S::high_nibbles(packed));
                     for r in 0..R {
                         let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
                         sums[r][0] = S::dot_small(sums[r][0], low, q.read_unaligned());
-                        sums[r][1] = S::dot_small(sums[r][1], high, q.add(1).read_unaligned());
+                        sums[r][second] = S::dot_small(sums[r][second], high, q.add(1).read_unaligned());
                     }
                 }
-                let (scale, min) = if WIDE {
-                    (S::load(p.cast()), S::load(p.add(64).cast()))
+                let (scale, min) = if centered {
+                    (S::load_f16(p.cast()), S::splat(0.0))
+                } else if shares {
+                    (S::mul(of_scale, S::load_bytes(p)), S::mul(of_min, S::load_bytes(p.add(16))))
                 } else {
                     (S::load_f16(p.cast()), S::load_f16(p.add(32).cast()))
                 };
                 for r in 0..R {
                     let at = (row + r) * blocks + block;
-                    let dot = S::floats(S::add_integers(sums[r][0], sums[r][1]));
-                    acc[r] = S::fma(dot, S::mul(scale, S::splat(*x.scales.as_ptr().add(at))), acc[r]);
-                    acc[r] = S::fma(min, S::splat(*x.sums.as_ptr().add(at)), acc[r]);
+                    let mut dot = S::small_integers(sums[r][0]);
+                    if second == 1 {
+                        dot = S::add_integers(dot, S::small_integers(sums[r][1]));
+                    }
+                    if centered {
+                        // The offsets are for bytes around 128; these are around 8.
+                        dot = S::add_integers(dot, S::integers(*x.offsets.as_ptr().add(at) / 16));
+                    }
+                    acc[r] = S::fma(S::floats(dot), S::mul(scale, S::splat(*x.scales.as_ptr().add(at))), acc[r]);
+                    if !centered {
+                        acc[r] = S::fma(min, S::splat(*x.sums.as_ptr().add(at)), acc[r]);
+                    }
                 }
+                p = p.add(step);
             }
             acc
         }
@@ -383,24 +407,36 @@ mod generic {
             for block in 0..blocks {
                 let p = bytes.add(block * step);
                 let quants = p.add(if WIDE { 128 } else { 32 });
-                let mut sums = [S::integers(0); R];
-                if !WIDE {
+                let mut sums = [[S::integers(0); 2]; R];
+                let second = const { if R < 4 { 1 } else { 0 } };
+                if !WIDE && !S::CENTERED {
                     for r in 0..R {
-                        sums[r] = S::integers(*x.offsets.as_ptr().add((row + r) * blocks + block));
+                        sums[r][0] = S::integers(*x.offsets.as_ptr().add((row + r) * blocks + block));
                     }
                 }
-                for group in 0..8 {
-                    let packed = S::bytes(quants.add(group * 64));
+                for group in 0..4 {
+                    let (even, odd) = (S::bytes(quants.add(group * 128)), S::bytes(quants.add(group * 128 + 64)));
                     for r in 0..R {
-                        let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 4).cast::<i32>();
-                        sums[r] = S::dot(sums[r], packed, q.read_unaligned());
+                        let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
+                        let (first, next) = (q.read_unaligned(), q.add(1).read_unaligned());
+                        if WIDE {
+                            sums[r][0] = S::dot_half(sums[r][0], even, first);
+                            sums[r][second] = S::dot_half(sums[r][second], odd, next);
+                        } else {
+                            sums[r][0] = S::dot(sums[r][0], even, first);
+                            sums[r][second] = S::dot(sums[r][second], odd, next);
+                        }
                     }
                 }
                 let scale = if WIDE { S::load(p.cast()) } else { S::load_f16(p.cast()) };
                 for r in 0..R {
                     let at = (row + r) * blocks + block;
                     let scale = S::mul(scale, S::splat(*x.scales.as_ptr().add(at)));
-                    acc[r] = S::fma(S::floats(sums[r]), scale, acc[r]);
+                    let mut dot = sums[r][0];
+                    if second == 1 {
+                        dot = S::add_integers(dot, sums[r][1]);
+                    }
+                    acc[r] = S::fma(S::floats(dot), scale, acc[r]);
                     if WIDE {
                         acc[r] = S::fma(S::load(p.add(64).cast()), S::splat(*x.sums.as_ptr().add(at)), acc[r]);
                     }
@@ -410,37 +446,59 @@ mod generic {
         }
     }
 
-    /// A tile of unquantized numbers times `R` rows that lie one after the other at `x`.
+    /// A tile of unquantized numbers times `R` rows that lie one after the other at `x`, as `SUMS` sums of each, so that
+    /// additions need not wait for each other.
     #[inline(always)]
-    unsafe fn dense_tile<S: Simd, const R: usize>(w: &Packed, tile: usize, x: *const f32) -> [S::F; R] {
+    unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
+        w: &Packed,
+        tile: usize,
+        x: *const f32,
+    ) -> [S::F; R] {
         let p = w.tile(tile).as_ptr();
         // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
         unsafe {
             match w.kind {
-                Kind::F16 => dense_columns::<S, R>(w.columns, x, |c| S::load_f16(p.add(c * 32).cast())),
-                Kind::Bf16 => dense_columns::<S, R>(w.columns, x, |c| S::load_bf16(p.add(c * 32).cast())),
-                _ => dense_columns::<S, R>(w.columns, x, |c| S::load(p.add(c * 64).cast())),
+                Kind::F16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_f16(p.add(c * 32).cast())),
+                Kind::Bf16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_bf16(p.add(c * 32).cast())),
+                _ => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load(p.add(c * 64).cast())),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn dense_columns<S: Simd, const R: usize>(
+    unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
         columns: usize,
         x: *const f32,
         weight: impl Fn(usize) -> S::F,
     ) -> [S::F; R] {
         // SAFETY: `x` has `R * columns` numbers.
         unsafe {
-            // Two sums a row, so that additions need not wait for each other.
-            let mut acc = [[S::splat(0.0); 2]; R];
-            for c in 0..columns {
+            let mut acc = [[S::splat(0.0); SUMS]; R];
+            let mut c = 0;
+            while c + SUMS <= columns {
+                for i in 0..SUMS {
+                    let v = weight(c + i);
+                    for r in 0..R {
+                        acc[r][i] = S::fma(v, S::splat(*x.add(r * columns + c + i)), acc[r][i]);
+                    }
+                }
+                c += SUMS;
+            }
+            while c < columns {
                 let v = weight(c);
                 for r in 0..R {
-                    acc[r][c % 2] = S::fma(v, S::splat(*x.add(r * columns + c)), acc[r][c % 2]);
+                    acc[r][0] = S::fma(v, S::splat(*x.add(r * columns + c)), acc[r][0]);
+                }
+                c += 1;
+            }
+            let mut all = [S::splat(0.0); R];
+            for r in 0..R {
+                all[r] = acc[r][0];
+                for i in 1..SUMS {
+                    all[r] = S::add(all[r], acc[r][i]);
                 }
             }
-            acc.map(|[a, b]| S::add(a, b))
+            all
         }
     }
 
@@ -458,18 +516,11 @@ mod generic {
             && let Some(adapter) = d.rows[row]
             && let Some(b) = d.b[adapter]
         {
-            let p = b.tile(tile).as_ptr();
             let z = d.z[row * d.stride + d.at..].as_ptr();
             // SAFETY: the tile has a step for each column (rank), and `check` saw as many numbers of `z`.
             unsafe {
-                for c in 0..b.columns {
-                    let w = if b.kind == Kind::F16 {
-                        S::load_f16(p.add(c * 32).cast())
-                    } else {
-                        S::load(p.add(c * 64).cast())
-                    };
-                    v = S::fma(w, S::splat(*z.add(c)), v);
-                }
+                let [delta] = dense_tile::<S, 1, 4>(b, tile, z);
+                v = S::add(v, delta);
             }
         }
         v

@@ -15,5 +15,5 @@ mod team;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use model::CpuModel;
+pub(crate) use model::{CpuModel, pack_adapter};
 pub(crate) use simd::Isa;

@@ -4,7 +4,10 @@
 //! together, so that weights are read once. Nothing else is shared between rows, see [`super::kernels`].
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
+
 use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
+use half::{f16, slice::HalfFloatSliceExt};
 
 use super::{
     attention::{self, History, PIECE, Query, TOGETHER},
@@ -31,8 +34,10 @@ struct Layer {
 }
 
 /// An adapter's factors, packed.
-struct PackedAdapter {
+pub(crate) struct PackedAdapter {
     scale: f32,
+    /// Numbers of `z` for one projection: its greatest rank, rounded up to whole tiles.
+    rank: usize,
     /// Of each layer and projection: `A` and `B`.
     factors: Vec<[Option<(Packed, Packed)>; 7]>,
 }
@@ -46,12 +51,14 @@ pub(crate) struct CpuModel {
     layers: Vec<Layer>,
     last_norm: Vec<f32>,
     head: Packed,
-    adapters: Vec<PackedAdapter>,
+    adapters: Vec<Option<Arc<PackedAdapter>>>,
     /// Numbers of `z` for one projection: the greatest rank, rounded up to whole tiles.
     rank: usize,
     /// Cosine and sine of each position's angles, made as positions are reached.
     turns: Vec<(f32, f32)>,
     buffers: Buffers,
+    /// Whether keys and values are kept in half precision: in all models but those whose weights are `f32`.
+    half_cache: bool,
     /// Memory for keys and values.
     pool: Pool,
 }
@@ -88,7 +95,6 @@ impl CpuModel {
         // Read row by row as tokens come: it must be there.
         packable(source.embedding(&config)?)?;
         let last_norm = source.last_norm(&config)?;
-        let rank = adapters.iter().flat_map(|a| a.factors.values()).map(|f| f.rank.next_multiple_of(TILE)).max();
         let width = config.heads * config.head_size;
         let buffers = Buffers {
             x: vec![],
@@ -100,20 +106,25 @@ impl CpuModel {
             scores: vec![],
             last: Activations::new(config.hidden),
         };
-        Ok(Self {
+        let packed: Vec<_> = adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?;
+        let half_cache = source.formats().0 != BlockFormat::F32;
+        let mut model = Self {
             isa,
             team: Team::new(threads).map_err(EngineError::Thread)?,
-            adapters: adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?,
+            adapters: vec![],
             source,
             layers,
             last_norm,
             head,
-            rank: rank.unwrap_or(0),
+            rank: 0,
             turns: vec![],
             buffers,
-            pool: Pool::default(),
+            half_cache,
+            pool: Pool::new(&config, half_cache),
             config,
-        })
+        };
+        packed.into_iter().enumerate().for_each(|(i, adapter)| model.set_adapter(i, Some(Arc::new(adapter))));
+        Ok(model)
     }
 
     /// Threads that compute.
@@ -147,6 +158,15 @@ impl CpuModel {
 
 impl Backend for CpuModel {
     type Cache = Cache;
+    type Adapter = PackedAdapter;
+
+    fn set_adapter(&mut self, index: usize, adapter: Option<Arc<PackedAdapter>>) {
+        if self.adapters.len() <= index {
+            self.adapters.resize(index + 1, None);
+        }
+        self.adapters[index] = adapter;
+        self.rank = self.adapters.iter().flatten().map(|a| a.rank).max().unwrap_or(0);
+    }
 
     fn cache(&self) -> Cache {
         Cache::new(self.pool.clone())
@@ -161,9 +181,7 @@ impl Backend for CpuModel {
     }
 
     fn page(&self) -> Page {
-        let c = &self.config;
-        let bytes = 2 * c.layers * c.kv_heads * c.head_size * size_of::<f32>();
-        Page { positions: PIECE, bytes: PIECE * bytes }
+        Page { positions: PIECE, bytes: self.pool.piece_bytes() }
     }
 
     fn pages(cache: &Cache) -> impl Iterator<Item = usize> {
@@ -202,7 +220,7 @@ struct Rows {
 }
 
 /// Keys and values of each piece of a cache.
-struct Pointers(Vec<(*mut f32, *mut f32)>);
+struct Pointers(Vec<(*mut u8, *mut u8)>);
 
 // SAFETY: the pieces that the pointers lead to belong to caches borrowed for the whole step. Within a parallel
 // step each row writes only its own position, and what is read was written in an earlier parallel step.
@@ -228,10 +246,7 @@ impl Rows {
                 return Err(format!("token {token} is not in the model's vocabulary"));
             }
             // Makes every piece that is written this cache's own.
-            segment
-                .cache
-                .extend(segment.tokens.len(), config)
-                .map_err(|e| format!("no memory for a longer text: {e}"))?;
+            segment.cache.extend(segment.tokens.len()).map_err(|e| format!("no memory for a longer text: {e}"))?;
             rows.caches.push(Pointers(segment.cache.pieces.iter().map(|piece| piece.pointers()).collect()));
             rows.any_adapter |= segment.adapter.is_some() && !segment.tokens.is_empty();
             let (first, end) = (rows.count(), rows.count() + segment.tokens.len());
@@ -321,9 +336,10 @@ impl CpuModel {
 
         // Turn queries and keys by their positions, and store keys and values.
         {
-            let (turns, out) = (&self.turns, Parts::new(&mut b.qkv));
+            let (turns, out, half) = (&self.turns, Parts::new(&mut b.qkv), self.half_cache);
             let task = |_: usize, range: std::ops::Range<usize>| {
                 let mut plain = [0.0; MAX_HEAD];
+                let mut halves = [f16::ZERO; MAX_HEAD];
                 for row in range {
                     // SAFETY: the ranges do not overlap.
                     let qkv = unsafe { out.part(row * width, width) };
@@ -338,20 +354,25 @@ impl CpuModel {
                         turn(head, turns, config.rotary);
                     }
                     let (keys, values) = rows.caches[rows.segments[row]].0[position / PIECE];
+                    let at = position % PIECE;
                     for head in 0..config.kv_heads {
                         let from = (layer * config.kv_heads + head) * PIECE * d;
-                        let at = position % PIECE;
+                        let key = &qkv[q_width + head * d..][..d];
+                        let value = &qkv[q_width + (config.kv_heads + head) * d..][..d];
+                        // Keys of sixteen positions lie side by side.
+                        let (key_at, value_at) = (from + at / 16 * 16 * d + at % 16, from + at * d);
                         // SAFETY: the piece has `PIECE * d` numbers for this layer and head, is ours to write
                         // (`Cache::extend`), and this position is written by this row only.
                         unsafe {
-                            let keys = keys.add(from + at / 16 * 16 * d + at % 16);
-                            let values = values.add(from + at * d);
-                            let key = &qkv[q_width + head * d..][..d];
-                            for (i, k) in key.iter().enumerate() {
-                                keys.add(i * 16).write(*k);
+                            if half {
+                                halves[..d].convert_from_f32_slice(key);
+                                store(&halves[..d], keys.cast::<f16>().add(key_at), 16);
+                                halves[..d].convert_from_f32_slice(value);
+                                store(&halves[..d], values.cast::<f16>().add(value_at), 1);
+                            } else {
+                                store(key, keys.cast::<f32>().add(key_at), 16);
+                                store(value, values.cast::<f32>().add(value_at), 1);
                             }
-                            let value = &qkv[q_width + (config.kv_heads + head) * d..][..d];
-                            values.copy_from_nonoverlapping(value.as_ptr(), d);
                         }
                     }
                 }
@@ -363,7 +384,7 @@ impl CpuModel {
         {
             let scratch = b.scores.len() / self.team.threads();
             let (qkv, attended, scores) = (&b.qkv, b.attended.parts(), Parts::new(&mut b.scores));
-            let (threads, group) = (self.team.threads(), config.heads / config.kv_heads);
+            let (threads, group, half) = (self.team.threads(), config.heads / config.kv_heads, self.half_cache);
             self.team.split(threads, &|id, range| {
                 // SAFETY: each thread has its own scratch.
                 let scores = unsafe { scores.part(id * scratch, scratch) };
@@ -383,6 +404,7 @@ impl CpuModel {
                     }
                     let history = History {
                         pieces: &rows.caches[rows.segments[block.start]].0,
+                        half,
                         from: (layer * config.kv_heads + kv_head) * PIECE * d,
                         head_size: d,
                     };
@@ -514,7 +536,7 @@ fn split_rows(team: &mut Team, count: usize, task: &(dyn Fn(usize, std::ops::Ran
 
 /// The factors of all adapters in one layer.
 struct Factors<'a> {
-    adapters: &'a [PackedAdapter],
+    adapters: &'a [Option<Arc<PackedAdapter>>],
     layer: usize,
     /// `B` by projection and adapter.
     b: [Vec<Option<&'a Packed>>; 7],
@@ -523,12 +545,13 @@ struct Factors<'a> {
 }
 
 impl<'a> Factors<'a> {
-    fn of(adapters: &'a [PackedAdapter], layer: usize, rows: &'a Rows) -> Self {
+    fn of(adapters: &'a [Option<Arc<PackedAdapter>>], layer: usize, rows: &'a Rows) -> Self {
         let b = Projection::ALL.map(|p| {
             if !rows.any_adapter {
                 return vec![];
             }
-            adapters.iter().map(|a| a.factors[layer][p as usize].as_ref().map(|f| &f.1)).collect()
+            let b = |a: &'a PackedAdapter| a.factors[layer][p as usize].as_ref().map(|f| &f.1);
+            adapters.iter().map(|a| a.as_deref().and_then(b)).collect()
         });
         Self { adapters, layer, b, rows: &rows.adapters, any: rows.any_adapter }
     }
@@ -553,7 +576,7 @@ impl<'a> Factors<'a> {
         z: Parts<'_, f32>,
         rank: usize,
     ) {
-        let Some(adapter) = self.rows[row].and_then(|a| self.adapters.get(a)) else { return };
+        let Some(Some(adapter)) = self.rows[row].and_then(|a| self.adapters.get(a)) else { return };
         for (i, projection) in projections.iter().enumerate() {
             if let Some((a, _)) = &adapter.factors[self.layer][*projection as usize] {
                 // SAFETY: the caller's promise.
@@ -561,6 +584,17 @@ impl<'a> Factors<'a> {
                 kernels::narrow(isa, a, adapter.scale, x, z);
             }
         }
+    }
+}
+
+/// Writes numbers to every `step`-th place from `to` on.
+///
+/// # Safety
+/// There is room, and no other thread uses these places.
+unsafe fn store<T: Copy>(numbers: &[T], to: *mut T, step: usize) {
+    for (i, number) in numbers.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { to.add(i * step).write(*number) };
     }
 }
 
@@ -622,7 +656,12 @@ fn packable(view: TensorView<'_>) -> Result<TensorView<'_>, EngineError> {
     Ok(view)
 }
 
-fn pack_adapter(adapter: &Adapter, config: &ModelConfig, threads: usize) -> Result<PackedAdapter, EngineError> {
+/// Packs an adapter's factors.
+pub(crate) fn pack_adapter(
+    adapter: &Adapter,
+    config: &ModelConfig,
+    threads: usize,
+) -> Result<PackedAdapter, EngineError> {
     let mut matrices = Vec::new();
     for layer in 0..config.layers {
         for p in Projection::ALL {
@@ -647,5 +686,6 @@ fn pack_adapter(adapter: &Adapter, config: &ModelConfig, threads: usize) -> Resu
             Projection::ALL.map(|p| adapter.factors.get(&(layer, p)).and_then(|_| packed.next().zip(packed.next())))
         })
         .collect();
-    Ok(PackedAdapter { scale: adapter.scale, factors })
+    let rank = adapter.factors.values().map(|f| f.rank.next_multiple_of(TILE)).max().unwrap_or(0);
+    Ok(PackedAdapter { scale: adapter.scale, rank, factors })
 }

@@ -19,10 +19,12 @@ pub(super) const BLOCK: usize = 32;
 /// How a packed matrix stores its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// 4 bits around 8, scale as `f16`.
+    FourCentered,
     /// 4 bits, scale and minimum as `f16`.
     Four,
-    /// 4 bits, scale and minimum as `f32`.
-    FourWide,
+    /// 4 bits, scale and minimum as bytes, each times an `f16` that eight blocks share.
+    FourShared,
     /// 8 bits around 128, scale as `f16`.
     Eight,
     /// 8 bits, scale and minimum as `f32`.
@@ -33,11 +35,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Bytes of one tile's block of 32 columns (one column for the dense kinds).
+    /// Bytes of one tile's block of 32 columns (one column for the dense kinds), without what blocks share.
     pub(super) fn step(self) -> usize {
         match self {
+            Self::FourCentered => 32 + 256,
             Self::Four => 64 + 256,
-            Self::FourWide => 128 + 256,
+            Self::FourShared => 32 + 256,
             Self::Eight => 32 + 512,
             Self::EightWide => 128 + 512,
             Self::F16 | Self::Bf16 => 32,
@@ -45,11 +48,22 @@ impl Kind {
         }
     }
 
+    /// Where one tile's block begins.
+    pub(super) fn block(self, block: usize) -> usize {
+        let shared = if self == Self::FourShared { (block / SHARING + 1) * SHARED } else { 0 };
+        shared + block * self.step()
+    }
+
     /// Whether activations are multiplied as bytes.
     pub(super) fn quantized(self) -> bool {
         !matches!(self, Self::F16 | Self::Bf16 | Self::F32)
     }
 }
+
+/// How many blocks share their factors of scale and minimum in [`Kind::FourShared`], and the bytes of these, which lie
+/// before them.
+pub(super) const SHARING: usize = 8;
+pub(super) const SHARED: usize = 64;
 
 /// How a matrix is packed: what its tiles hold, and how large they are.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +77,9 @@ impl Form {
     /// The form of a tensor.
     pub(super) fn of(view: &TensorView<'_>) -> Self {
         let kind = match view.format {
-            BlockFormat::Q4_0 | BlockFormat::Q4_1 => Kind::Four,
-            BlockFormat::Q4K => Kind::FourWide,
+            BlockFormat::Q4_0 => Kind::FourCentered,
+            BlockFormat::Q4_1 => Kind::Four,
+            BlockFormat::Q4K => Kind::FourShared,
             BlockFormat::Q8_0 => Kind::Eight,
             BlockFormat::Q5_0 | BlockFormat::Q5_1 | BlockFormat::Q5K => Kind::EightWide,
             BlockFormat::F16 | BlockFormat::Q6K => Kind::F16,
@@ -81,7 +96,10 @@ impl Form {
 
     pub(super) fn tile_bytes(&self) -> usize {
         let steps = if self.kind.quantized() { self.columns / BLOCK } else { self.columns };
-        steps * self.kind.step()
+        match self.kind {
+            Kind::FourShared => steps / SHARING * SHARED + steps * self.kind.step(),
+            kind => steps * kind.step(),
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -96,8 +114,16 @@ impl Form {
         for (tile, rows) in out.chunks_exact_mut(self.tile_bytes().max(1)).zip(rows) {
             for (r, bytes) in rows.chunks_exact(row_bytes).enumerate() {
                 if self.kind.quantized() {
-                    for (block, step) in tile.chunks_exact_mut(self.kind.step()).enumerate() {
-                        put_block(self.kind, r, &read_block(view.format, bytes, block), step);
+                    for block in 0..self.columns / BLOCK {
+                        let at = self.kind.block(block);
+                        let (before, step) = tile.split_at_mut(at);
+                        let read = read_block(view.format, bytes, block);
+                        put_block(self.kind, r, &read, step);
+                        if self.kind == Kind::FourShared && block.is_multiple_of(SHARING) {
+                            let shared = &mut before[at - SHARED..];
+                            shared[r * 2..][..2].copy_from_slice(&read.shared[..2]);
+                            shared[SHARED / 2 + r * 2..][..2].copy_from_slice(&read.shared[2..]);
+                        }
                     }
                 } else {
                     view.format.dequantize(bytes, &mut numbers);
@@ -202,8 +228,13 @@ fn put_block(kind: Kind, r: usize, b: &Block, out: &mut [u8]) {
             out[32 + r * 2..][..2].copy_from_slice(&f16::from_f32(b.min).to_le_bytes());
             64
         }
-        Kind::Eight => {
+        Kind::Eight | Kind::FourCentered => {
             out[r * 2..][..2].copy_from_slice(&f16::from_f32(b.scale).to_le_bytes());
+            32
+        }
+        Kind::FourShared => {
+            out[r] = b.own.0;
+            out[16 + r] = b.own.1;
             32
         }
         _ => {
@@ -214,7 +245,7 @@ fn put_block(kind: Kind, r: usize, b: &Block, out: &mut [u8]) {
     };
     for (j, q) in b.quants.iter().enumerate() {
         let (group, column) = (j / 4, j % 4);
-        if matches!(kind, Kind::Four | Kind::FourWide) {
+        if matches!(kind, Kind::FourCentered | Kind::Four | Kind::FourShared) {
             // Columns 8g..8g+4 in the low halves, 8g+4..8g+8 in the high halves.
             out[quants + group / 2 * 64 + r * 4 + column] |= q << (group % 2 * 4);
         } else {
@@ -230,11 +261,16 @@ pub(super) fn dense(numbers: &[f32], rows: usize, columns: usize) -> (Form, Vec<
     (form, numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 
-/// 32 numbers: `scale * quant + min`, or `scale * (quant - 128)` for [`Kind::Eight`].
+/// 32 numbers: `scale * quant + min`, or `scale * (quant - 8)` and `scale * (quant - 128)` for [`Kind::FourCentered`] and
+/// [`Kind::Eight`].
 struct Block {
     scale: f32,
     min: f32,
     quants: [u8; BLOCK],
+    /// Of [`Kind::FourShared`]: its scale and minimum as bytes, and the two `f16` that they are times of; the minimum's
+    /// is to be taken off.
+    own: (u8, u8),
+    shared: [u8; 4],
 }
 
 /// Block number `block` (of 32) of a quantized row.
@@ -257,6 +293,7 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
         }
     };
     let d = half_at(0);
+    let (mut own, mut shared) = ((0, 0), [0; 4]);
     let (scale, min) = match format {
         BlockFormat::Q4_0 => {
             nibbles(&mut quants, &b[2..]);
@@ -278,6 +315,8 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
         }
         BlockFormat::Q4K | BlockFormat::Q5K => {
             let (s, m) = k_scale(&b[4..16], group);
+            own = (s, m);
+            shared.copy_from_slice(&b[..4]);
             let quants_at = if format == BlockFormat::Q4K { 16 } else { 48 };
             for (j, q) in b[quants_at + group / 2 * 32..][..32].iter().enumerate() {
                 quants[j] = q >> (group % 2 * 4) & 15;
@@ -295,5 +334,5 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
             (d, 0.0)
         }
     };
-    Block { scale, min, quants }
+    Block { scale, min, quants, own, shared }
 }

@@ -7,6 +7,8 @@
 // good for the sixteen numbers or 64 bytes it reads or writes. The kernels state why that holds.
 #![allow(clippy::missing_safety_doc)]
 
+use crate::EngineError;
+
 /// Which instruction set the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
@@ -40,8 +42,33 @@ impl Isa {
         Self::Portable
     }
 
+    /// The best, or the lesser one that the environment variable `KNOWLM_SIMD` names: for measuring, and for finding out
+    /// whether a kernel is at fault.
+    ///
+    /// # Errors
+    /// There is no such set, or this processor does not have it.
+    pub(crate) fn choose() -> Result<Self, EngineError> {
+        let Some(wanted) = std::env::var_os("KNOWLM_SIMD").filter(|v| !v.is_empty()) else { return Ok(Self::detect()) };
+        let sets = Self::all();
+        let chosen = sets.iter().find(|isa| isa.code() == wanted);
+        chosen.copied().ok_or_else(|| EngineError::InstructionSet {
+            wanted: wanted.to_string_lossy().into_owned(),
+            sets: sets.iter().map(|isa| isa.code()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// What `KNOWLM_SIMD` calls it.
+    fn code(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
     /// Those that this processor has.
-    #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         match Self::detect() {
             #[cfg(target_arch = "x86_64")]
@@ -72,8 +99,14 @@ pub(super) trait Simd: Copy {
     type I: Copy;
     /// 64 unsigned bytes.
     type B: Copy;
+    /// Sums of [`Simd::dot_small`].
+    type Small: Copy;
+    /// Whether [`Simd::dot`] takes 128 off each of its bytes.
+    const CENTERED: bool;
     /// Rows of activations that a matrix tile is multiplied with at once; bounded by the registers.
     const ROWS: usize;
+    /// How many vectors of sixteen floats the registers hold.
+    const REGISTERS: usize;
     /// Attention queries that keys and values are multiplied with at once; bounded likewise.
     const QUERIES: usize;
 
@@ -81,6 +114,8 @@ pub(super) trait Simd: Copy {
     unsafe fn load(p: *const f32) -> Self::F;
     unsafe fn load_f16(p: *const u16) -> Self::F;
     unsafe fn load_bf16(p: *const u16) -> Self::F;
+    /// Sixteen unsigned bytes as floats.
+    unsafe fn load_bytes(p: *const u8) -> Self::F;
     unsafe fn store(p: *mut f32, v: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
@@ -92,8 +127,8 @@ pub(super) trait Simd: Copy {
     unsafe fn exp(v: Self::F) -> Self::F;
 
     unsafe fn abs(v: Self::F) -> Self::F;
-    /// Stores sixteen whole numbers from -128 to 127 as bytes; gives their sum.
-    unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32;
+    /// Stores 32 whole numbers from -128 to 127 as bytes; gives their sum.
+    unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> i32;
 
     unsafe fn integers(x: i32) -> Self::I;
     unsafe fn add_integers(a: Self::I, b: Self::I) -> Self::I;
@@ -101,10 +136,18 @@ pub(super) trait Simd: Copy {
     unsafe fn bytes(p: *const u8) -> Self::B;
     unsafe fn low_nibbles(b: Self::B) -> Self::B;
     unsafe fn high_nibbles(b: Self::B) -> Self::B;
-    /// Adds to each integer the product of its four bytes (each at most 15) with the four signed bytes of `x`.
-    unsafe fn dot_small(acc: Self::I, w: Self::B, x: i32) -> Self::I;
-    /// The same for bytes up to 255.
+    /// No sums yet.
+    unsafe fn small() -> Self::Small;
+    /// Adds to each sum the product of its four bytes (each at most 15) with the four signed bytes of `x` (each from
+    /// -127 on); at most eight times.
+    unsafe fn dot_small(acc: Self::Small, w: Self::B, x: i32) -> Self::Small;
+    /// The sums as integers.
+    unsafe fn small_integers(acc: Self::Small) -> Self::I;
+    /// Adds to each integer the product of its four bytes (less 128, where [`Simd::CENTERED`]) with the four signed
+    /// bytes of `x`.
     unsafe fn dot(acc: Self::I, w: Self::B, x: i32) -> Self::I;
+    /// The same for bytes up to 127, never centered.
+    unsafe fn dot_half(acc: Self::I, w: Self::B, x: i32) -> Self::I;
 
     /// Sum of the sixteen, always added in the same order.
     #[inline(always)]
@@ -149,7 +192,10 @@ impl Simd for Portable {
     type F = [f32; 16];
     type I = [i32; 16];
     type B = [u8; 64];
+    type Small = [i32; 16];
+    const CENTERED: bool = false;
     const ROWS: usize = 1;
+    const REGISTERS: usize = 8;
     const QUERIES: usize = 1;
 
     #[inline(always)]
@@ -167,6 +213,10 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> Self::F {
         unsafe { p.cast::<[u16; 16]>().read_unaligned() }.map(|h| f32::from_bits(u32::from(h) << 16))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> Self::F {
+        unsafe { p.cast::<[u8; 16]>().read().map(f32::from) }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: Self::F) {
@@ -201,10 +251,10 @@ impl Simd for Portable {
         v.map(f32::abs)
     }
     #[inline(always)]
-    unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32 {
-        let v = v.map(|x| x as i32);
-        unsafe { p.cast::<[i8; 16]>().write_unaligned(v.map(|x| x as i8)) };
-        v.into_iter().sum()
+    unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> i32 {
+        let v = v.map(|half| half.map(|x| x as i32));
+        unsafe { p.cast::<[[i8; 16]; 2]>().write_unaligned(v.map(|half| half.map(|x| x as i8))) };
+        v.into_iter().flatten().sum()
     }
     #[inline(always)]
     unsafe fn integers(x: i32) -> Self::I {
@@ -235,7 +285,19 @@ impl Simd for Portable {
         b.map(|b| b >> 4)
     }
     #[inline(always)]
-    unsafe fn dot_small(acc: Self::I, w: Self::B, x: i32) -> Self::I {
+    unsafe fn small() -> Self::Small {
+        [0; 16]
+    }
+    #[inline(always)]
+    unsafe fn dot_small(acc: Self::Small, w: Self::B, x: i32) -> Self::Small {
+        unsafe { Self::dot(acc, w, x) }
+    }
+    #[inline(always)]
+    unsafe fn small_integers(acc: Self::Small) -> Self::I {
+        acc
+    }
+    #[inline(always)]
+    unsafe fn dot_half(acc: Self::I, w: Self::B, x: i32) -> Self::I {
         unsafe { Self::dot(acc, w, x) }
     }
     #[inline(always)]
@@ -276,7 +338,10 @@ mod x86 {
         type F = __m512;
         type I = __m512i;
         type B = __m512i;
+        type Small = __m512i;
+        const CENTERED: bool = false;
         const ROWS: usize = 8;
+        const REGISTERS: usize = 32;
         const QUERIES: usize = 4;
 
         #[inline(always)]
@@ -294,6 +359,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load_bf16(p: *const u16) -> Self::F {
             unsafe { _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())), 16)) }
+        }
+        #[inline(always)]
+        unsafe fn load_bytes(p: *const u8) -> Self::F {
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: Self::F) {
@@ -339,11 +408,12 @@ mod x86 {
             unsafe { _mm512_abs_ps(v) }
         }
         #[inline(always)]
-        unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32 {
+        unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> i32 {
             unsafe {
-                let v = _mm512_cvttps_epi32(v);
-                _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v));
-                _mm512_reduce_add_epi32(v)
+                let (a, b) = (_mm512_cvttps_epi32(v[0]), _mm512_cvttps_epi32(v[1]));
+                _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(a));
+                _mm_storeu_si128(p.add(16).cast(), _mm512_cvtepi32_epi8(b));
+                _mm512_reduce_add_epi32(_mm512_add_epi32(a, b))
             }
         }
         #[inline(always)]
@@ -379,7 +449,19 @@ mod x86 {
             unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(b), _mm512_set1_epi8(15)) }
         }
         #[inline(always)]
-        unsafe fn dot_small(acc: Self::I, w: Self::B, x: i32) -> Self::I {
+        unsafe fn small() -> Self::Small {
+            unsafe { _mm512_setzero_si512() }
+        }
+        #[inline(always)]
+        unsafe fn dot_small(acc: Self::Small, w: Self::B, x: i32) -> Self::Small {
+            unsafe { _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x)) }
+        }
+        #[inline(always)]
+        unsafe fn small_integers(acc: Self::Small) -> Self::I {
+            acc
+        }
+        #[inline(always)]
+        unsafe fn dot_half(acc: Self::I, w: Self::B, x: i32) -> Self::I {
             unsafe { _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x)) }
         }
         #[inline(always)]
@@ -425,7 +507,7 @@ mod x86 {
     }
 
     #[inline(always)]
-    unsafe fn dot_half(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
+    unsafe fn dot_lane(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
         unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1))) }
     }
 
@@ -435,7 +517,10 @@ mod x86 {
         type F = [__m256; 2];
         type I = [__m256i; 2];
         type B = [__m256i; 2];
+        type Small = [__m256i; 2];
+        const CENTERED: bool = true;
         const ROWS: usize = 2;
+        const REGISTERS: usize = 8;
         const QUERIES: usize = 2;
 
         #[inline(always)]
@@ -457,6 +542,10 @@ mod x86 {
                     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
                 })
             }
+        }
+        #[inline(always)]
+        unsafe fn load_bytes(p: *const u8) -> Self::F {
+            unsafe { [p, p.add(8)].map(|p| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())))) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: Self::F) {
@@ -494,14 +583,17 @@ mod x86 {
             unsafe { v.map(|v| _mm256_andnot_ps(_mm256_set1_ps(-0.0), v)) }
         }
         #[inline(always)]
-        unsafe fn store_bytes(p: *mut i8, v: Self::F) -> i32 {
+        unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> i32 {
             unsafe {
-                let [a, b] = v.map(|v| _mm256_cvttps_epi32(v));
-                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
-                let halves = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-                _mm_storeu_si128(p.cast(), _mm_packs_epi16(halves.0, halves.1));
-                let ones = _mm_set1_epi16(1);
-                let sums = _mm_add_epi32(_mm_madd_epi16(halves.0, ones), _mm_madd_epi16(halves.1, ones));
+                let mut sums = _mm256_setzero_si256();
+                for (half, v) in v.into_iter().enumerate() {
+                    let [a, b] = [_mm256_cvttps_epi32(v[0]), _mm256_cvttps_epi32(v[1])];
+                    sums = _mm256_add_epi32(sums, _mm256_add_epi32(a, b));
+                    let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+                    let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                    _mm_storeu_si128(p.add(half * 16).cast(), bytes);
+                }
+                let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
                 let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
                 _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums)))
             }
@@ -534,22 +626,46 @@ mod x86 {
         unsafe fn high_nibbles(b: Self::B) -> Self::B {
             unsafe { b.map(|b| _mm256_and_si256(_mm256_srli_epi16::<4>(b), _mm256_set1_epi8(15))) }
         }
+        // A product of a nibble and a byte is at most 15 * 127; sixteen bits hold the sum of two of them eight times.
         #[inline(always)]
-        unsafe fn dot_small(acc: Self::I, w: Self::B, x: i32) -> Self::I {
+        unsafe fn small() -> Self::Small {
+            unsafe { [_mm256_setzero_si256(); 2] }
+        }
+        #[inline(always)]
+        unsafe fn dot_small(acc: Self::Small, w: Self::B, x: i32) -> Self::Small {
             unsafe {
                 let x = _mm256_set1_epi32(x);
-                [dot_half(acc[0], w[0], x), dot_half(acc[1], w[1], x)]
+                [
+                    _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], x)),
+                    _mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], x)),
+                ]
+            }
+        }
+        #[inline(always)]
+        unsafe fn small_integers(acc: Self::Small) -> Self::I {
+            unsafe {
+                let ones = _mm256_set1_epi16(1);
+                [_mm256_madd_epi16(acc[0], ones), _mm256_madd_epi16(acc[1], ones)]
             }
         }
         // Two products of a byte up to 255 with a signed byte can exceed sixteen bits, where the instruction
-        // saturates; two of a nibble cannot. So the nibbles are multiplied apart.
+        // saturates; two of a byte up to 128 cannot. So the bytes are centered, and their signs given to `x`.
         #[inline(always)]
         unsafe fn dot(acc: Self::I, w: Self::B, x: i32) -> Self::I {
             unsafe {
-                let zero = [_mm256_setzero_si256(); 2];
-                let high = Self::dot_small(zero, Self::high_nibbles(w), x);
-                let low = Self::dot_small(acc, Self::low_nibbles(w), x);
-                Self::add_integers(low, [_mm256_slli_epi32::<4>(high[0]), _mm256_slli_epi32::<4>(high[1])])
+                let x = _mm256_set1_epi32(x);
+                let w = w.map(|w| _mm256_xor_si256(w, _mm256_set1_epi8(-128)));
+                [
+                    dot_lane(acc[0], _mm256_abs_epi8(w[0]), _mm256_sign_epi8(x, w[0])),
+                    dot_lane(acc[1], _mm256_abs_epi8(w[1]), _mm256_sign_epi8(x, w[1])),
+                ]
+            }
+        }
+        #[inline(always)]
+        unsafe fn dot_half(acc: Self::I, w: Self::B, x: i32) -> Self::I {
+            unsafe {
+                let x = _mm256_set1_epi32(x);
+                [dot_lane(acc[0], w[0], x), dot_lane(acc[1], w[1], x)]
             }
         }
     }

@@ -170,9 +170,13 @@ fn low_rank_factors_add_b_times_a() {
 #[test]
 fn attention_is_that_of_the_textbook_alone_and_beside_others() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    for (d, lengths) in [(64, vec![1]), (64, vec![16, 15, 17]), (80, vec![37; 7]), (128, vec![300, 298, 299, 1, 129])] {
+    let cases = [(64, vec![1]), (64, vec![16, 15, 17]), (80, vec![37; 7]), (128, vec![300, 298, 299, 1, 129])];
+    for ((d, lengths), half) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
+        let d = *d;
         let longest = lengths.iter().copied().max().unwrap();
-        let (keys, values) = (random(&mut rng, d * longest), random(&mut rng, d * longest));
+        // Numbers that half precision keeps as they are.
+        let mut random = |n| random(&mut rng, n).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect::<Vec<f32>>();
+        let (keys, values) = (random(d * longest), random(d * longest));
         // What lies behind the last position may be anything.
         let mut k = vec![vec![f32::NAN; PIECE * d]; longest.div_ceil(PIECE)];
         let mut v = k.clone();
@@ -182,9 +186,16 @@ fn attention_is_that_of_the_textbook_alone_and_beside_others() {
                 v[p / PIECE][p % PIECE * d + i] = values[p * d + i];
             }
         }
+        let stored = |pieces: &[Vec<f32>]| -> Vec<Vec<u8>> {
+            let bytes = |x: &f32| {
+                if half { half::f16::from_f32(*x).to_le_bytes().to_vec() } else { x.to_le_bytes().to_vec() }
+            };
+            pieces.iter().map(|piece| piece.iter().flat_map(bytes).collect()).collect()
+        };
+        let (k, v) = (stored(&k), stored(&v));
         let pieces: Vec<_> = k.iter().zip(&v).map(|(k, v)| (k.as_ptr().cast_mut(), v.as_ptr().cast_mut())).collect();
-        let history = History { pieces: &pieces, from: 0, head_size: d };
-        let numbers: Vec<Vec<f32>> = lengths.iter().map(|_| random(&mut rng, d)).collect();
+        let history = History { pieces: &pieces, half, from: 0, head_size: d };
+        let numbers: Vec<Vec<f32>> = lengths.iter().map(|_| random(d)).collect();
         for isa in Isa::all() {
             let attend = |which: std::ops::Range<usize>| {
                 let mut out = vec![vec![0.0; d]; which.len()];

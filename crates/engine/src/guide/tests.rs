@@ -177,7 +177,7 @@ fn taught_answers_are_possible() {
             types: taught.types.clone(),
             roles: taught.roles.clone(),
         };
-        let grammar = Grammar::Lark(extract::guide::lark(Some(&manifest), &choice, &row.input).unwrap());
+        let grammar = Grammar::Records(extract::guide::lark(Some(&manifest), &choice, &row.input).unwrap());
         let start = Instant::now();
         let mut guide = guides.compile(&grammar, None).unwrap();
         compiling += start.elapsed();
@@ -214,7 +214,7 @@ fn a_text_that_fills_the_context_can_be_guided() {
         ("阳光城集团收购协信地产。".repeat(700), "(收购协信, organization) (团收, person)"),
     ] {
         let start = Instant::now();
-        let grammar = Grammar::Lark(extract::guide::lark(Some(&manifest), &choice, &text).unwrap());
+        let grammar = Grammar::Records(extract::guide::lark(Some(&manifest), &choice, &text).unwrap());
         let mut guide = guides.compile(&grammar, None).unwrap();
         println!("{} characters: {:?}", text.chars().count(), start.elapsed());
         let followed = follow(guides, &mut guide, answer);

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, channel},
     },
     time::{Duration, Instant},
@@ -17,10 +17,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
+    adapters::Lease,
     backend::{Page, Segment},
     request::{CancelHandle, Outcome},
     tiny,
     weights::Source,
+    worker::Worker,
 };
 
 const VOCABULARY: usize = 259;
@@ -78,11 +80,24 @@ impl FakeCache {
 struct Fake {
     count: Arc<Count>,
     steps: Arc<AtomicUsize>,
+    adapters: Vec<Option<Arc<u64>>>,
+    faults: Arc<Faults>,
+}
+
+/// What goes wrong with the device itself.
+#[derive(Default)]
+struct Faults {
+    /// Every step panics, until the model is loaded again.
+    broken: AtomicBool,
+    /// Making a cache panics, once.
+    slip: AtomicBool,
+    /// So many attempts to load it again fail.
+    loads: AtomicUsize,
 }
 
 const POSITIONS: usize = 4;
 
-fn scores(tokens: &[u32], adapter: Option<usize>) -> Vec<f32> {
+fn scores(tokens: &[u32], adapter: Option<u64>) -> Vec<f32> {
     let of = |tokens: &[u32]| BuildHasherDefault::<DefaultHasher>::default().hash_one((tokens, adapter));
     let mut scores = vec![-9.0; VOCABULARY];
     let near = of(&tokens[tokens.len().saturating_sub(2)..]);
@@ -100,8 +115,15 @@ fn scores(tokens: &[u32], adapter: Option<usize>) -> Vec<f32> {
 
 impl Backend for Fake {
     type Cache = FakeCache;
+    type Adapter = u64;
+
+    fn set_adapter(&mut self, index: usize, adapter: Option<Arc<u64>>) {
+        self.adapters.resize(self.adapters.len().max(index + 1), None);
+        self.adapters[index] = adapter;
+    }
 
     fn cache(&self) -> FakeCache {
+        assert!(!self.faults.slip.swap(false, Ordering::SeqCst), "a slip");
         FakeCache::default()
     }
 
@@ -123,6 +145,7 @@ impl Backend for Fake {
     }
 
     fn forward(&mut self, segments: &mut [Segment<'_, FakeCache>], rows: &mut Vec<f32>) -> Result<(), String> {
+        assert!(!self.faults.broken.load(Ordering::SeqCst), "the device is gone");
         self.steps.fetch_add(1, Ordering::SeqCst);
         rows.clear();
         for segment in segments {
@@ -142,7 +165,11 @@ impl Backend for Fake {
                     return Err("told to".into());
                 }
                 if i + segment.scores >= segment.tokens.len() {
-                    rows.extend(scores(&cache.tokens(), segment.adapter));
+                    let weights = |i: usize| self.adapters.get(i).and_then(Option::as_deref);
+                    rows.extend(scores(
+                        &cache.tokens(),
+                        segment.adapter.map(|i| weights(i).copied().unwrap_or(i as u64)),
+                    ));
                 }
             }
         }
@@ -161,18 +188,30 @@ struct Engine {
     queue: Arc<Queue>,
     count: Arc<Count>,
     steps: Arc<AtomicUsize>,
+    adapters: Arc<Slots<u64>>,
+    faults: Arc<Faults>,
     worker: Option<std::thread::JoinHandle<()>>,
 }
 
 fn engine(active: usize, prefixes: usize, pages: u64) -> Engine {
     let queue = Arc::new(Queue::new(100_000));
     let fake = Fake::default();
-    let (count, steps) = (fake.count.clone(), fake.steps.clone());
+    let (count, steps, faults) = (fake.count.clone(), fake.steps.clone(), fake.faults.clone());
     let memory = Memory::new(fake.page(), pages);
     let limits = Limits { active, prefixes, context: memory.context(), memory };
-    let (tokenizer, of) = (tokenizer(), queue.clone());
-    let worker = std::thread::spawn(move || Scheduler::new(fake, tokenizer, limits).work(&of));
-    Engine { queue, count, steps, worker: Some(worker) }
+    let adapters = Arc::new(Slots::default());
+    let (of, asked) = ((count.clone(), steps.clone()), faults.clone());
+    let again = Box::new(move || {
+        if asked.loads.load(Ordering::SeqCst) > 0 {
+            asked.loads.fetch_sub(1, Ordering::SeqCst);
+            return Err("the file is gone".to_owned());
+        }
+        asked.broken.store(false, Ordering::SeqCst);
+        Ok(Fake { count: of.0.clone(), steps: of.1.clone(), faults: asked.clone(), adapters: vec![] })
+    });
+    let worker = Worker { tokenizer: tokenizer(), limits, queue: queue.clone(), adapters: adapters.clone(), again };
+    let worker = std::thread::spawn(move || worker.work(fake));
+    Engine { queue, count, steps, adapters, faults, worker: Some(worker) }
 }
 
 /// A job without those who wait for it.
@@ -200,6 +239,19 @@ impl Engine {
     }
 
     fn submit_to(&self, asked: &Asked, sink: crate::request::Sink) -> CancelHandle {
+        self.submit_with(asked, None, sink)
+    }
+
+    fn load(&self, adapter: u64) -> Arc<Lease> {
+        let index = self.adapters.put(adapter);
+        let (adapters, queue) = (self.adapters.clone(), self.queue.clone());
+        Arc::new(Lease::new(index, move |index| {
+            adapters.retire(index);
+            queue.wake();
+        }))
+    }
+
+    fn submit_with(&self, asked: &Asked, lease: Option<Arc<Lease>>, sink: crate::request::Sink) -> CancelHandle {
         let cancel = CancelHandle::default();
         let parameters = Parameters {
             beams: asked.beams,
@@ -209,7 +261,8 @@ impl Engine {
         };
         let job = Job {
             prompt: asked.prompt.clone(),
-            adapter: asked.adapter,
+            adapter: lease.as_ref().map(|lease| lease.index()).or(asked.adapter),
+            lease,
             parameters,
             seed: 5,
             end_token: None,
@@ -427,4 +480,123 @@ fn beams_that_never_fit_the_memory_are_told_so_and_keep_their_text() {
         assert!(error.starts_with("The memory for keys and values is full."), "{error}");
     }
     assert_eq!(engine.answer(&asked(&[1, 2, 3, 4, 5, 6], 30)).error, None);
+}
+
+#[test]
+fn adapters_come_and_go_while_runs_go_on() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let engine = engine(6, 6, 400);
+    let alone = self::engine(1, 0, 10_000);
+    let prompt: Vec<u32> = (1..30).collect();
+    let mut loaded = vec![engine.load(1000)];
+    for round in 0..60 {
+        let mut running = Vec::new();
+        for i in 0..6 {
+            let lease = loaded[rng.random_range(0..loaded.len())].clone();
+            let weights = *engine.adapters.get(lease.index());
+            // They begin alike, so that what is remembered of another adapter would show.
+            let asked = Asked { lookup: true, ..asked(&[&prompt[..], &[i % 3, 7]].concat(), 20) };
+            let (sender, events) = channel();
+            let sink = Box::new(move |event| sender.send(event).unwrap_or(()));
+            engine.submit_with(&asked, Some(lease), sink);
+            running.push((asked, weights, events));
+        }
+        // The runs go on with those that are unloaded now.
+        if loaded.len() > 2 {
+            loaded.remove(rng.random_range(0..loaded.len()));
+        }
+        loaded.push(engine.load(1001 + round));
+        for (asked, weights, events) in running {
+            let outcome = end(&events);
+            let want = alone.answer(&Asked { adapter: Some(weights as usize), lookup: false, ..asked });
+            assert_eq!((outcome.error, outcome.text), (None, want.text), "round {round}");
+        }
+    }
+    let last = engine.load(7);
+    assert!(last.index() < 12, "numbers are used again; this one is {}", last.index());
+    let weights = engine.adapters.get(last.index());
+    drop(last);
+    for _ in 0..1000 {
+        if Arc::strong_count(&weights) == 1 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the memory of an unloaded adapter is not given back");
+}
+
+#[test]
+fn a_device_that_broke_is_set_up_again_and_those_who_wait_never_notice() {
+    let alone = engine(1, 0, 1000);
+    for (round, slip) in [false, true].into_iter().enumerate() {
+        let engine = engine(2, 4, 1000);
+        let lease = engine.load(99);
+        engine.faults.loads.store(round, Ordering::SeqCst);
+        let (gate, closed) = channel::<()>();
+        let faults = engine.faults.clone();
+        let mut wait = Some(closed);
+        // It has said something already when the device breaks.
+        let (sender, first) = channel();
+        let breaks = asked(&[1, 2, 3], 30);
+        engine.submit_to(
+            &breaks,
+            Box::new(move |event| {
+                if matches!(event, EngineEvent::Text { .. })
+                    && let Some(wait) = wait.take()
+                {
+                    wait.recv().unwrap_or(());
+                    faults.broken.store(!slip, Ordering::SeqCst);
+                    faults.slip.store(slip, Ordering::SeqCst);
+                }
+                sender.send(event).unwrap_or(());
+            }),
+        );
+        let second = engine.submit(&asked(&[4, 5, 6], 30)).1;
+        let waiting: Vec<_> = (0..5)
+            .map(|i| {
+                let asked = asked(&[7, 8, i], 25);
+                let (sender, events) = channel();
+                let lease = (i == 1).then(|| lease.clone());
+                engine.submit_with(&asked, lease, Box::new(move |event| sender.send(event).unwrap_or(())));
+                (asked, events)
+            })
+            .collect();
+        drop(gate);
+        for (i, (asked, events)) in waiting.iter().enumerate() {
+            let want = alone.answer(&Asked { adapter: (i == 1).then_some(99), ..asked.clone() });
+            let outcome = end(events);
+            assert_eq!((outcome.error, outcome.text), (None, want.text));
+        }
+        for events in [first, second] {
+            let outcome = end(&events);
+            if !slip {
+                let told = outcome.error.unwrap_or_default();
+                assert!(
+                    told.starts_with("The model broke down while this was computed (the device is gone)"),
+                    "{told}"
+                );
+            }
+        }
+        assert_eq!((engine.queue.restarts(), engine.queue.is_ready()), (1, true));
+    }
+}
+
+#[test]
+fn while_a_device_is_set_up_again_the_engine_says_so_and_can_be_stopped() {
+    let engine = engine(1, 0, 1000);
+    engine.faults.loads.store(usize::MAX, Ordering::SeqCst);
+    engine.faults.broken.store(true, Ordering::SeqCst);
+    let failed = engine.submit(&asked(&[1, 2], 5)).1;
+    let waits = engine.submit(&asked(&[3, 4], 5)).1;
+    assert!(end(&failed).error.is_some_and(|told| told.contains("it is being loaded again")));
+    while engine.queue.is_ready() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (queue, drained) = (engine.queue.clone(), channel());
+    std::thread::spawn(move || {
+        queue.drain(Duration::from_secs(60));
+        drained.0.send(()).unwrap_or(());
+    });
+    assert_eq!(end(&waits).finish_reason, FinishReason::Interrupted);
+    assert!(drained.1.recv_timeout(Duration::from_secs(60)).is_ok());
 }

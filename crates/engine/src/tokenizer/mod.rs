@@ -102,6 +102,11 @@ impl Tokenizer {
         Ok(tokens)
     }
 
+    /// The begin token, if these tokens of a prompt begin with it.
+    pub(crate) fn begins_with(&self, tokens: &[u32]) -> Option<u32> {
+        self.bos.filter(|bos| self.add_bos && tokens.first() == Some(bos))
+    }
+
     /// The tokens of a text, and nothing else.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         match &self.inner {
