@@ -62,7 +62,7 @@ test('records stand under both, only base or only tuned; judging one moves the h
     the(page, 'headline').locator('tr').evaluateAll((rows) => rows.map((r) => [...r.children].map((c) => c.textContent)));
   const [head, , tuned] = await headline();
   assert.match(head[0], /judged 0\/1/);
-  assert.deepEqual(head.slice(1), ['usable', 'found', 'right', 'missed']);
+  assert.deepEqual(head.slice(1), ['usable', 'found', 'right', 'wrong', 'missed', 'precision', 'recall', 'F1']);
   assert.equal(tuned[1], '1/1');
   assert.ok(Number(tuned[2]) >= 2);
   assert.equal(tuned[3], '0');
@@ -72,6 +72,26 @@ test('records stand under both, only base or only tuned; judging one moves the h
   const [headAfter, , tunedAfter] = await headline();
   assert.match(headAfter[0], /judged 1\/1/);
   assert.equal(tunedAfter[3], '1');
+  assert.deepEqual(tunedAfter.slice(6), ['100.0 %', '100.0 %', '100.0 %'], 'precision, recall and F1 over what is judged');
+});
+
+test('one against the other is scored, and what they agree on can be left out', async () => {
+  const page = await house.visitor();
+  await compared(page);
+  await ended(page);
+  const agreement = await the(page, 'agreement').textContent();
+  const [, both, base, tuned] = agreement.match(/both (\d+), only base (\d+), only tuned (\d+)/).map(Number);
+  const f1 = (200 * both) / (2 * both + base + tuned);
+  assert.ok(agreement.includes(`${f1.toFixed(1)} %`), agreement);
+  assert.ok(tuned + both >= 2);
+
+  const groups = () => page.locator('table.records tr.group').allTextContents();
+  await the(page, 'only-changed').check();
+  assert.ok(!(await groups()).includes('Found by both'));
+  if (base + tuned > 0) assert.equal(await the(page, 'comparison').isVisible(), true);
+  else assert.equal(await the(page, 'comparison').isVisible(), false, 'a text without differences is not shown');
+  await the(page, 'only-changed').uncheck();
+  assert.equal((await groups()).includes('Found by both'), both > 0);
 });
 
 test('a switch gives the base the text alone, and the page says so', async () => {

@@ -79,12 +79,14 @@ for (const [how, stop] of [
     await stop(page);
     const [end] = await ended(page, { timeout: 10_000 });
     assert.deepEqual(end, { status: 'cancelled', finish: 'cancelled' });
-    const text = await the(page, 'output').textContent();
+    // A page as the server sends it has every line end as one character.
+    const output = async () => (await the(page, 'output').textContent()).replaceAll('\r\n', '\n');
+    const text = await output();
     assert.ok(text.length > 60);
     assert.match(await the(page, 'run-line').textContent(), /Stopped by you; the text so far is kept/);
 
     await reload(page);
-    assert.equal(await the(page, 'output').textContent(), text);
+    assert.equal(await output(), text);
     assert.equal(await the(page, 'prompt').inputValue(), PROMPT, 'and the prompt is there to run again');
   });
 }

@@ -61,11 +61,11 @@ test('records are judged by mouse and by key, counted, and kept', async () => {
   await records(page).nth(0).locator('[data-testid="mark-right"]').click();
   assert.deepEqual(await counts(page), { found, right: 1, wrong: 0, missed: 0 });
   await records(page).nth(1).focus();
-  await page.keyboard.press('n');
+  await page.keyboard.press('2');
   assert.deepEqual(await counts(page), { found, right: 1, wrong: 1, missed: 0 });
-  await page.keyboard.press('y');
+  await page.keyboard.press('1');
   assert.deepEqual(await counts(page), { found, right: 2, wrong: 0, missed: 0 });
-  await page.keyboard.press('u');
+  await page.keyboard.press('0');
   assert.deepEqual(await counts(page), { found, right: 1, wrong: 0, missed: 0 });
   await page.keyboard.press('ArrowUp');
   assert.ok(await records(page).nth(0).evaluate((row) => row === document.activeElement), 'arrows move');
@@ -151,4 +151,96 @@ test('a free instruction needs no text', async () => {
   const [end] = await ended(page);
   assert.equal(end.status, 'finished');
   assert.doesNotMatch(await the(page, 'exact-prompt').first().textContent(), /### Input/);
+});
+
+const DEAL = 'In May 2019 Acme Corp bought Beta Ltd from Jane Miller for $3.5 billion. Jane Miller had founded Beta Ltd in Oslo.';
+
+/** Opens the page, asks for a whole schema, and types a text. */
+async function whole(page, schema, text) {
+  await open(page, '/lora');
+  await the(page, 'task-all').check();
+  await the(page, 'schema').selectOption(schema);
+  await the(page, 'input').fill(text);
+}
+
+test('one button asks a whole schema: entities, relations and events stand in one card', async () => {
+  const page = await house.visitor();
+  await whole(page, 'finance-en', DEAL);
+  assert.match(await the(page, 'instructions').textContent(), /\(3\).*List every entity.*List the relations.*List the events/s);
+  await the(page, 'run').click();
+  assert.deepEqual(await ended(page), [{ status: 'finished', finish: 'stop' }]);
+
+  const card = the(page, 'output').locator('.card');
+  assert.equal(await card.count(), 1);
+  const answers = await card.locator('[data-testid="raw"]').allTextContents();
+  assert.equal(answers.length, 3, 'every answer is there');
+  const prompts = await card.locator('[data-testid="exact-prompt"]').allTextContents();
+  assert.equal(new Set(prompts).size, 3);
+  assert.ok(prompts.every((prompt) => prompt.includes(DEAL)));
+  assert.match(await card.locator('.asked').textContent(), /Finance/);
+  const marked = await card.locator('[data-testid="entity"]').allTextContents();
+  assert.ok(marked.join(' ').includes('Acme Corp'), `not marked; these are: ${marked}`);
+  const { found } = await counts(page);
+  assert.equal(found, await records(page).count());
+});
+
+test('a long text is read part by part, and every record stands at its place', async () => {
+  const names = ['Ada Lovelace', 'Alan Turing', 'Grace Hopper', 'Marie Curie', 'Niels Bohr', 'Emmy Noether'];
+  const text = Array.from({ length: 12 }, (_, n) => `${names[n % 6]} travelled to Vienna in ${1901 + n}, where the weather was fine and the trains were late.`).join(' ');
+  const page = await house.visitor();
+  await whole(page, 'people-places-organizations-en', text);
+  await the(page, 'run').click();
+  assert.deepEqual(await ended(page), [{ status: 'finished', finish: 'stop' }]);
+  const answers = await the(page, 'output').locator('[data-testid="raw"]').count();
+  assert.ok(answers >= 6, `it was read in ${answers} parts`);
+  assert.equal((await the(page, 'output').locator('.marked').allTextContents()).join(''), text, 'the text is whole');
+  const rows = await records(page).allTextContents();
+  for (const name of names) assert.ok(rows.some((row) => row.includes(name)), `${name}: ${rows}`);
+  assert.equal(new Set(rows).size, rows.length, `once each: ${rows}`);
+  const session = page.url();
+
+  await reload(page);
+  assert.equal(page.url(), session);
+  assert.deepEqual(await records(page).allTextContents(), rows, 'it is all on disk');
+  assert.ok(await the(page, 'task-all').isChecked(), 'and asked again it would be the same schema');
+  assert.equal(await the(page, 'schema').inputValue(), 'people-places-organizations-en');
+});
+
+test('chips can be left out and added, and kept as a schema of one\'s own', async () => {
+  const page = await house.visitor();
+  await whole(page, 'finance-en', DEAL);
+  const add = page.getByPlaceholder('+ event: role, role');
+  await add.fill('lawsuit: plaintiff, defendant');
+  await add.press('Enter');
+  assert.match(await page.locator('label.chip.untaught', { hasText: 'lawsuit' }).textContent(), /plaintiff, defendant.*not taught/);
+  await page.locator('.whole label.chip').first().click();
+  const dropped = await page.locator('.whole label.chip').first().locator('input').isChecked();
+  assert.equal(dropped, false);
+  assert.equal(await the(page, 'save-as-schema').count(), 1);
+  await the(page, 'save-as-schema').click();
+  await the(page, 'schema-name').fill('My deals');
+  await the(page, 'schema-save').click();
+  await page.waitForFunction(() => document.querySelector('#schema')?.selectedOptions[0]?.textContent === 'My deals v1');
+  assert.equal(await page.locator('.whole label.chip input:not(:checked)').count(), 0, 'what was left out is not in it');
+  await the(page, 'run').click();
+  await ended(page);
+  assert.match(await the(page, 'output').locator('.asked').first().textContent(), /My deals v1/);
+});
+
+test('without scripts a whole schema is chosen from the list', async () => {
+  const page = await house.visitor({ javaScriptEnabled: false });
+  await page.goto('/lora');
+  await page.locator('input[name="task"][value="all"]').check();
+  await the(page, 'schema').selectOption('finance-en');
+  await the(page, 'input').fill(DEAL);
+  await the(page, 'run').click();
+  await page.waitForURL('**/sessions/*');
+  const refresh = page.locator('meta[http-equiv="refresh"]');
+  const deadline = Date.now() + 60_000;
+  while ((await refresh.count()) > 0) {
+    assert.ok(Date.now() < deadline, 'the runs do not end');
+    await page.waitForTimeout(300);
+  }
+  assert.equal(await the(page, 'run-line').count(), 1, 'one extraction, one line');
+  assert.ok((await the(page, 'entity').count()) > 0);
 });

@@ -117,7 +117,7 @@ test('the switches change language and theme, and are remembered', async () => {
 
   await page.reload();
   assert.equal(await background(), dark);
-  assert.match(await page.locator('nav').textContent(), /抽取会话/);
+  assert.match(await page.locator('header nav').textContent(), /抽取会话/);
 });
 
 /** Runs in the page: texts whose colour is too near to the background's, by WCAG's formula. */

@@ -88,7 +88,7 @@ test('language and theme can be switched', async () => {
   await page.goto('/lora');
   await the(page, 'language').click();
   await page.waitForLoadState();
-  assert.match(await page.locator('nav').textContent(), /抽取/);
+  assert.match(await page.locator('header nav').textContent(), /抽取/);
   assert.match(page.url(), /\/lora$/, 'on the page one was on');
   await the(page, 'theme').click();
   await page.waitForLoadState();

@@ -1,14 +1,15 @@
 //! Server functions: what the pages call once they run in the browser, and while they are rendered.
 
+use extract::graph::Edits;
 use leptos::{prelude::*, server_fn::codec::Json};
 use protocol::{
-    Bench, Judgement, SessionSummary, SessionView, StartRuns, Started,
-    view::{NewShare, ShareView, Snapshot},
+    AdminView, Bench, Judgement, SessionSummary, SessionView, StartRuns, Started,
+    view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot},
 };
 
-use crate::services::ServiceError;
 #[cfg(feature = "ssr")]
 use crate::services::{owner, services};
+use crate::{scores::SessionScores, services::ServiceError};
 
 type Answer<T> = Result<T, ServiceError>;
 
@@ -23,8 +24,7 @@ fn told<T>(answer: Answer<T>) -> Answer<T> {
 
 #[server(prefix = "/_fn", endpoint = "bench", input = Json)]
 pub async fn get_bench() -> Answer<Bench> {
-    owner()?;
-    told(services()?.bench().await)
+    told(services()?.bench(owner()?).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "start", input = Json)]
@@ -57,6 +57,37 @@ pub async fn set_deleted(id: String, deleted: bool) -> Answer<()> {
     told(services()?.set_deleted(owner()?, &id, deleted).await)
 }
 
+#[server(prefix = "/_fn", endpoint = "schemas", input = Json)]
+pub async fn schemas() -> Answer<Vec<SchemaView>> {
+    told(services()?.schemas(owner()?).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "schema", input = Json)]
+pub async fn schema(id: String) -> Answer<(SchemaView, Vec<SchemaVersion>)> {
+    told(services()?.schema(owner()?, &id).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "read_schema", input = Json)]
+pub async fn read_schema(text: String) -> Answer<String> {
+    owner()?;
+    told(services()?.read_schema(&text).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "keep_schema", input = Json)]
+pub async fn keep_schema(request: SaveSchema) -> Answer<SchemaView> {
+    told(services()?.save_schema(owner()?, request).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "rename_schema", input = Json)]
+pub async fn rename_schema(id: String, name: String) -> Answer<()> {
+    told(services()?.rename_schema(owner()?, &id, &name).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "delete_schema", input = Json)]
+pub async fn set_schema_deleted(id: String, deleted: bool) -> Answer<()> {
+    told(services()?.set_schema_deleted(owner()?, &id, deleted).await)
+}
+
 #[server(prefix = "/_fn", endpoint = "judge", input = Json)]
 pub async fn judge(document: String, judgement: Judgement) -> Answer<()> {
     told(services()?.judge(owner()?, &document, judgement).await)
@@ -65,6 +96,36 @@ pub async fn judge(document: String, judgement: Judgement) -> Answer<()> {
 #[server(prefix = "/_fn", endpoint = "unjudge", input = Json)]
 pub async fn unjudge(document: String, key: String) -> Answer<()> {
     told(services()?.unjudge(owner()?, &document, &key).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "reviewed", input = Json)]
+pub async fn reviewed(session: String) -> Answer<Vec<String>> {
+    told(services()?.reviewed(owner()?, &session).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "accept", input = Json)]
+pub async fn accept(document: String, judgements: Vec<Judgement>) -> Answer<()> {
+    told(services()?.accept(owner()?, &document, judgements).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "reopen", input = Json)]
+pub async fn reopen(document: String) -> Answer<()> {
+    told(services()?.reopen(owner()?, &document).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "scores", input = Json)]
+pub async fn scores(session: String) -> Answer<SessionScores> {
+    told(services()?.scores(owner()?, &session).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "graph_edits", input = Json)]
+pub async fn graph_edits(session: String) -> Answer<Edits> {
+    told(services()?.graph_edits(owner()?, &session).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "set_graph_edits", input = Json)]
+pub async fn set_graph_edits(session: String, edits: Edits) -> Answer<()> {
+    told(services()?.set_graph_edits(owner()?, &session, edits).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "share", input = Json)]
@@ -80,6 +141,21 @@ pub async fn annotate(share: String, note: String) -> Answer<ShareView> {
 #[server(prefix = "/_fn", endpoint = "revoke", input = Json)]
 pub async fn revoke(share: String) -> Answer<()> {
     told(services()?.revoke(owner()?, &share).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "admin", input = Json)]
+pub async fn admin() -> Answer<AdminView> {
+    told(services()?.admin(owner()?).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "load_adapter", input = Json)]
+pub async fn load_adapter(name: String) -> Answer<()> {
+    told(services()?.load_adapter(owner()?, &name).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "unload_adapter", input = Json)]
+pub async fn unload_adapter(name: String) -> Answer<()> {
+    told(services()?.unload_adapter(owner()?, &name).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "snapshot", input = Json)]

@@ -5,6 +5,7 @@ use leptos_meta::provide_meta_context;
 use protocol::{Language, view::Snapshot};
 
 use crate::{
+    components::Standalone,
     i18n::{I18nSubContextProvider, Locale},
     pages::SnapshotBody,
 };
@@ -19,6 +20,7 @@ pub fn snapshot_html(snapshot: &Snapshot, css: &str, language: Language) -> Stri
     let snapshot = snapshot.clone();
     let body = Owner::new().with(|| {
         provide_meta_context();
+        provide_context(Standalone);
         let locale = Signal::stored(locale);
         view! {
             <I18nSubContextProvider initial_locale=locale>

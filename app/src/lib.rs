@@ -5,12 +5,15 @@
 #![allow(missing_docs)] // components are documented where they are not plain from their name
 
 pub mod api;
+pub mod batches;
 mod components;
 #[cfg(feature = "ssr")]
 pub mod export;
+pub mod found;
 mod live;
 mod pages;
 mod prefs;
+pub mod scores;
 mod shell;
 
 pub mod services;

@@ -6,18 +6,26 @@ use std::sync::Arc;
 #[cfg(feature = "ssr")]
 use async_trait::async_trait;
 #[cfg(feature = "ssr")]
+use extract::graph::Edits;
+#[cfg(feature = "ssr")]
 use leptos::prelude::use_context;
 #[cfg(feature = "ssr")]
 use protocol::{
-    Bench, Judgement, RunView, SessionSummary, SessionView, StartRuns, Started,
-    view::{NewShare, ShareView, Snapshot},
+    AdminView, Bench, Judgement, RunView, SessionSummary, SessionView, StartRuns, Started,
+    view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot},
 };
 use protocol::{Language, Sentence};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "ssr")]
+use crate::scores::SessionScores;
+
 /// The person who asks, as far as the request tells. `None` in place of it: nobody is logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(pub i64);
+
+/// The person who set the server up. The model is theirs to change.
+pub const FIRST_OWNER: Owner = Owner(1);
 
 /// Whether people log in, and so can log out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +87,8 @@ impl ServiceError {
 /// The services behind the pages. Every call is on behalf of an owner, who sees only what is theirs.
 #[async_trait]
 pub trait Services: Send + Sync {
-    /// Model, adapter, defaults, examples: what the work pages are drawn from.
-    async fn bench(&self) -> Result<Bench, ServiceError>;
+    /// Model, adapter, defaults, examples, schemas: what the work pages are drawn from.
+    async fn bench(&self, owner: Owner) -> Result<Bench, ServiceError>;
 
     /// Validates, stores and queues runs. All are on disk when it returns.
     async fn start(&self, owner: Owner, request: StartRuns) -> Result<Started, ServiceError>;
@@ -103,11 +111,47 @@ pub trait Services: Send + Sync {
     /// Deletes a session, or brings it back.
     async fn set_deleted(&self, owner: Owner, session: &str, deleted: bool) -> Result<(), ServiceError>;
 
+    /// Schemas to choose from: the owner's own, newest first, then the ready ones.
+    async fn schemas(&self, owner: Owner) -> Result<Vec<SchemaView>, ServiceError>;
+
+    /// A saved or ready schema with its versions, newest first; a ready one has none.
+    async fn schema(&self, owner: Owner, id: &str) -> Result<(SchemaView, Vec<SchemaVersion>), ServiceError>;
+
+    /// Reads a schema written in JSON or YAML, and gives it back as JSON.
+    async fn read_schema(&self, text: &str) -> Result<String, ServiceError>;
+
+    /// Saves a schema, or a new version of one.
+    async fn save_schema(&self, owner: Owner, request: SaveSchema) -> Result<SchemaView, ServiceError>;
+
+    /// Gives a saved schema a new name.
+    async fn rename_schema(&self, owner: Owner, id: &str, name: &str) -> Result<(), ServiceError>;
+
+    /// Deletes a saved schema, or brings it back.
+    async fn set_schema_deleted(&self, owner: Owner, id: &str, deleted: bool) -> Result<(), ServiceError>;
+
     /// Files a judgement of a document's record, in place of an earlier one with the same key.
     async fn judge(&self, owner: Owner, document: &str, judgement: Judgement) -> Result<(), ServiceError>;
 
     /// Takes the judgement of a record back.
     async fn unjudge(&self, owner: Owner, document: &str, key: &str) -> Result<(), ServiceError>;
+
+    /// The texts of a session that its owner has gone through.
+    async fn reviewed(&self, owner: Owner, session: &str) -> Result<Vec<String>, ServiceError>;
+
+    /// Files judgements of a text where there are none yet, and notes that it has been gone through.
+    async fn accept(&self, owner: Owner, document: &str, judgements: Vec<Judgement>) -> Result<(), ServiceError>;
+
+    /// Takes back that a text has been gone through.
+    async fn reopen(&self, owner: Owner, document: &str) -> Result<(), ServiceError>;
+
+    /// A session's columns against what its owner said.
+    async fn scores(&self, owner: Owner, session: &str) -> Result<SessionScores, ServiceError>;
+
+    /// What the owner changed of a session's graph.
+    async fn graph_edits(&self, owner: Owner, session: &str) -> Result<Edits, ServiceError>;
+
+    /// Keeps what the owner changed of a session's graph.
+    async fn set_graph_edits(&self, owner: Owner, session: &str, edits: Edits) -> Result<(), ServiceError>;
 
     /// Freezes a session as it is and makes a link to it. `origin` is the address the asker uses.
     async fn share(&self, owner: Owner, session: &str, note: &str, origin: &str) -> Result<NewShare, ServiceError>;
@@ -117,6 +161,15 @@ pub trait Services: Send + Sync {
 
     /// Closes a link.
     async fn revoke(&self, owner: Owner, share: &str) -> Result<(), ServiceError>;
+
+    /// The model, its adapters, and those that could be loaded; for the owner of the server.
+    async fn admin(&self, owner: Owner) -> Result<AdminView, ServiceError>;
+
+    /// Loads an adapter that lies where adapters are sought, by its folder's name.
+    async fn load_adapter(&self, owner: Owner, name: &str) -> Result<(), ServiceError>;
+
+    /// Takes an adapter out of use; what runs with it goes on.
+    async fn unload_adapter(&self, owner: Owner, name: &str) -> Result<(), ServiceError>;
 
     /// What a link shows; for anybody who has it.
     async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError>;

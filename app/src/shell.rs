@@ -14,7 +14,7 @@ use crate::{
     live::Connection,
     pages,
     prefs::{self, LanguageSwitch, ThemeSwitch},
-    services::Logins,
+    services::{FIRST_OWNER, Logins, Owner},
 };
 
 /// The document: head, stylesheet and the script that starts the browser half.
@@ -27,9 +27,10 @@ pub fn shell(_options: LeptosOptions) -> impl IntoView {
     #[cfg(not(feature = "ssr"))]
     let nonce: Option<String> = None;
     let logins = use_context::<Logins>().filter(|l| l.0).map(|_| "");
+    let owner = use_context::<Owner>().filter(|owner| *owner == FIRST_OWNER).map(|_| "");
     view! {
         <!DOCTYPE html>
-        <html data-theme=prefs::theme_of_request() data-logins=logins>
+        <html data-theme=prefs::theme_of_request() data-logins=logins data-owner=owner>
             <head>
                 <meta charset="utf-8"/>
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>
@@ -68,9 +69,16 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/") view=pages::Extract ssr=SsrMode::Async/>
                         <Route path=path!("/lora") view=pages::Extract ssr=SsrMode::Async/>
                         <Route path=path!("/compare") view=pages::Compare ssr=SsrMode::Async/>
+                        <Route path=path!("/batch") view=pages::Batch ssr=SsrMode::Async/>
                         <Route path=path!("/pretrain") view=pages::Complete ssr=SsrMode::Async/>
+                        <Route path=path!("/schemas") view=pages::Schemas ssr=SsrMode::Async/>
+                        <Route path=path!("/schemas/:id") view=pages::EditSchema ssr=SsrMode::Async/>
                         <Route path=path!("/sessions") view=pages::Sessions ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id") view=pages::Session ssr=SsrMode::Async/>
+                        <Route path=path!("/admin") view=pages::Admin ssr=SsrMode::Async/>
+                        <Route path=path!("/sessions/:id/review") view=pages::Review ssr=SsrMode::Async/>
+                        <Route path=path!("/sessions/:id/scores") view=pages::Scores ssr=SsrMode::Async/>
+                        <Route path=path!("/sessions/:id/graph") view=pages::Corpus ssr=SsrMode::Async/>
                         <Route path=path!("/s/:token") view=pages::Shared ssr=SsrMode::Async/>
                     </Routes>
                 </main>
@@ -90,8 +98,12 @@ fn Header() -> impl IntoView {
             <nav aria-label=move || t_string!(i18n, nav_label)>
                 <A href="/lora">{t!(i18n, nav_extract)}</A>
                 <A href="/compare">{t!(i18n, nav_compare)}</A>
+                <A href="/batch">{t!(i18n, nav_batch)}</A>
                 <A href="/pretrain">{t!(i18n, nav_complete)}</A>
+                <A href="/schemas">{t!(i18n, nav_schemas)}</A>
                 <A href="/sessions">{t!(i18n, nav_sessions)}</A>
+                // Always there, as below; shown to the owner.
+                <A href="/admin" attr:class="for-owner">{t!(i18n, nav_admin)}</A>
             </nav>
             <div class="switches">
                 <LanguageSwitch/>

@@ -4,18 +4,30 @@
 //! - [`http`]: routes, guards, the page's forms without scripts, the public API.
 //! - [`auth`]: who asks.
 //! - [`services`]: what the pages ask for, answered from the next three.
+//! - [`schemas`]: schemas as people write them, read with sentences for what is wrong.
+//! - [`adapters`]: those that can be loaded, and loading them while the server runs.
 //! - [`pool`]: the way of a run, from request to stored answer.
+//! - [`questions`]: what a schema comes to, for the pool and for `knowlm extract`.
+//! - [`batch`]: files of texts through a schema.
+//! - [`files`]: files of texts that people give.
+//! - [`review`]: scores of a session against what people said.
 //! - [`hub`]: runs going on and their event streams.
 //! - [`store`]: the SQLite file; the only place with SQL.
 
+pub mod adapters;
 pub mod assets;
 pub mod auth;
+pub mod batch;
 pub mod cases;
 pub mod cli;
 pub mod defaults;
+pub mod files;
 pub mod http;
 pub mod hub;
 pub mod pool;
+pub mod questions;
+pub mod review;
+pub mod schemas;
 pub mod services;
 pub mod store;
 pub mod warmup;

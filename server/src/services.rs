@@ -8,19 +8,25 @@ use std::{
     },
 };
 
-use app::services::{Owner, ServiceError, Services};
+use app::{
+    scores::SessionScores,
+    services::{Owner, ServiceError, Services},
+};
 use async_trait::async_trait;
+use extract::graph::Edits;
 use protocol::{
-    Bench, Judgement, RunView, Sentence, SessionSummary, SessionView, StartRuns, Started,
-    view::{NewShare, ShareView, Snapshot, WarmUp},
+    AdminView, Bench, Judgement, ModelEntry, RunView, Sentence, SessionSummary, SessionView, StartRuns, Started,
+    view::{AdapterInfo, NewShare, OtherAdapter, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot, WarmUp},
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
+    adapters::{self, AdapterFolders},
     assets,
     defaults::Defaults,
     hub::Hub,
     pool::{Pool, refused_by_store},
+    review, schemas,
     store::{Store, StoreError, new_id, now_ms},
 };
 
@@ -36,8 +42,10 @@ pub struct Studio {
     pub store: Store,
     /// What goes on.
     pub hub: Arc<Hub>,
-    /// Sampling parameters that a person starts from.
-    pub defaults: Defaults,
+    /// What is known of the model by name.
+    pub entry: Option<&'static ModelEntry>,
+    /// Where adapters are sought.
+    pub adapter_folders: AdapterFolders,
     /// The address in links, when one was configured.
     pub public_url: Option<String>,
     /// The address the server listens on, for links of askers whose own address is not known.
@@ -50,15 +58,21 @@ pub struct Studio {
 
 #[async_trait]
 impl Services for Studio {
-    async fn bench(&self) -> Result<Bench, ServiceError> {
+    async fn bench(&self, owner: Owner) -> Result<Bench, ServiceError> {
         // Read first: once it is false, an answer that was made is there.
         let warming = self.warming.load(Ordering::Acquire);
+        let mut adapters = self.pool.generator().adapters().into_iter();
+        let adapter = adapters.next();
+        let defaults = self.defaults(adapter.as_ref());
+        let others = adapters.map(|info| OtherAdapter { lora: self.defaults(Some(&info)).lora, info }).collect();
         Ok(Bench {
             model: self.pool.generator().model(),
-            adapter: self.pool.adapter(),
-            pretrain: self.defaults.pretrain.clone(),
-            lora: self.defaults.lora.clone(),
+            adapter,
+            others,
+            pretrain: defaults.pretrain,
+            lora: defaults.lora,
             examples: assets::examples().to_vec(),
+            schemas: self.schemas(owner).await?,
             gallery: assets::gallery().to_vec(),
             warmup: self.warmup.get().cloned(),
             warming,
@@ -111,12 +125,85 @@ impl Services for Studio {
         self.store.set_deleted(owner.0, session, deleted).await.map_err(refused_by_store)
     }
 
+    async fn schemas(&self, owner: Owner) -> Result<Vec<SchemaView>, ServiceError> {
+        let mut schemas = self.store.schemas(owner.0).await.map_err(refused_by_store)?;
+        schemas.extend_from_slice(assets::schemas());
+        Ok(schemas)
+    }
+
+    async fn schema(&self, owner: Owner, id: &str) -> Result<(SchemaView, Vec<SchemaVersion>), ServiceError> {
+        if let Some(ready) = assets::schemas().iter().find(|schema| schema.id == id) {
+            return Ok((ready.clone(), Vec::new()));
+        }
+        let schema = self.store.schema(owner.0, id).await.map_err(refused_by_store)?;
+        let versions = self.store.schema_versions(owner.0, id).await.map_err(refused_by_store)?;
+        Ok((schema, versions))
+    }
+
+    async fn read_schema(&self, text: &str) -> Result<String, ServiceError> {
+        Ok(schemas::read(text)?.to_json())
+    }
+
+    async fn save_schema(&self, owner: Owner, request: SaveSchema) -> Result<SchemaView, ServiceError> {
+        let name = schemas::name(&request.name)?;
+        let schema = schemas::read(&request.text)?;
+        let id =
+            self.store.save_schema(owner.0, request.id.as_deref(), &name, schema.language, &schema.to_json()).await;
+        self.store.schema(owner.0, &id.map_err(refused_by_store)?).await.map_err(refused_by_store)
+    }
+
+    async fn rename_schema(&self, owner: Owner, id: &str, name: &str) -> Result<(), ServiceError> {
+        self.store.rename_schema(owner.0, id, &schemas::name(name)?).await.map_err(refused_by_store)
+    }
+
+    async fn set_schema_deleted(&self, owner: Owner, id: &str, deleted: bool) -> Result<(), ServiceError> {
+        self.store.set_schema_deleted(owner.0, id, deleted).await.map_err(refused_by_store)
+    }
+
     async fn judge(&self, owner: Owner, document: &str, judgement: Judgement) -> Result<(), ServiceError> {
         self.store.judge(owner.0, document, &judgement).await.map_err(refused_by_store)
     }
 
     async fn unjudge(&self, owner: Owner, document: &str, key: &str) -> Result<(), ServiceError> {
         self.store.unjudge(owner.0, document, key).await.map_err(refused_by_store)
+    }
+
+    async fn reviewed(&self, owner: Owner, session: &str) -> Result<Vec<String>, ServiceError> {
+        self.store.reviewed(owner.0, session).await.map_err(refused_by_store)
+    }
+
+    async fn accept(&self, owner: Owner, document: &str, judgements: Vec<Judgement>) -> Result<(), ServiceError> {
+        self.store.accept(owner.0, document, &judgements).await.map_err(refused_by_store)
+    }
+
+    async fn reopen(&self, owner: Owner, document: &str) -> Result<(), ServiceError> {
+        self.store.reopen(owner.0, document).await.map_err(refused_by_store)
+    }
+
+    async fn scores(&self, owner: Owner, session: &str) -> Result<SessionScores, ServiceError> {
+        let reviewed = self.reviewed(owner, session).await?;
+        let session = self.session(owner, session).await?;
+        // Parsing and scoring a large session takes a while.
+        let scored = tokio::task::spawn_blocking(move || review::scores(session, &reviewed)).await;
+        scored.map_err(|e| {
+            ServiceError::Internal(Sentence::new(
+                format!("The scores could not be computed: {e}. Try again."),
+                format!("无法计算评分：{e}。请重试。"),
+            ))
+        })
+    }
+
+    async fn graph_edits(&self, owner: Owner, session: &str) -> Result<Edits, ServiceError> {
+        let edits = self.store.graph_edits(owner.0, session).await.map_err(refused_by_store)?;
+        match edits {
+            Some(json) => serde_json::from_str(&json).map_err(|e| refused_by_store(e.into())),
+            None => Ok(Edits::default()),
+        }
+    }
+
+    async fn set_graph_edits(&self, owner: Owner, session: &str, edits: Edits) -> Result<(), ServiceError> {
+        let json = serde_json::to_string(&edits).map_err(|e| refused_by_store(e.into()))?;
+        self.store.set_graph_edits(owner.0, session, &json).await.map_err(refused_by_store)
     }
 
     async fn share(&self, owner: Owner, session: &str, note: &str, origin: &str) -> Result<NewShare, ServiceError> {
@@ -141,6 +228,18 @@ impl Services for Studio {
         self.store.revoke(owner.0, share).await.map_err(refused_by_store)
     }
 
+    async fn admin(&self, owner: Owner) -> Result<AdminView, ServiceError> {
+        adapters::view(self, owner).await
+    }
+
+    async fn load_adapter(&self, owner: Owner, name: &str) -> Result<(), ServiceError> {
+        adapters::load(self, owner, name).await
+    }
+
+    async fn unload_adapter(&self, owner: Owner, name: &str) -> Result<(), ServiceError> {
+        adapters::unload(self, owner, name).await
+    }
+
     async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError> {
         self.store.snapshot(&hash(token)).await.map_err(|error| match error {
             StoreError::Missing(_) => ServiceError::NotFound(Sentence::new(
@@ -153,6 +252,11 @@ impl Services for Studio {
 }
 
 impl Studio {
+    /// Sampling parameters that a person starts from, with an adapter.
+    pub fn defaults(&self, adapter: Option<&AdapterInfo>) -> Defaults {
+        Defaults::of(self.entry, adapter.map(|a| &a.manifest))
+    }
+
     /// A session as it would be shared, without storing anything: for the file that is downloaded. The note is that
     /// of its newest open link, if there is one.
     ///

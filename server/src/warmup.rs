@@ -26,7 +26,7 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         .iter()
         .enumerate()
         .find_map(|(index, example)| Some((index, example, adapter.manifest.schema(&example.schema)?)))?;
-    let mut parameters = studio.defaults.lora.clone();
+    let mut parameters = studio.defaults(Some(&adapter)).lora;
     parameters.seed.get_or_insert(0);
     let prompt = extract::prompt::alpaca(&taught.instruction, Some(&example.text));
     let schema = SchemaChoice {
@@ -47,6 +47,8 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         model: studio.pool.generator().model().name,
         adapter: Some(adapter.name.clone()),
         schema: Some(schema),
+        extraction: None,
+        part: None,
         instruction: taught.instruction.clone(),
         prompt: prompt.clone(),
         parameters: parameters.clone(),

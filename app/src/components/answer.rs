@@ -1,13 +1,16 @@
-//! An answer of LoRA mode: the text with its records marked, the records, and what the model said.
+//! An answer of LoRA mode: the text with its records in one of its views, and what the model said.
 
 use extract::{Issue, IssueKind, Parsed, judge};
 use leptos::prelude::*;
 use protocol::{Column, Language, Record};
 
 use super::{
-    marked::MarkedText,
-    records::{RecordTable, Row},
-    run_line::{Details, RunLine},
+    export_menu::{ExportMenu, export_base},
+    judge_keys::{Judging, Row},
+    marked::Origin,
+    schema_runs::{RunsDetails, RunsLine},
+    score_line::ScoreLine,
+    views::Views,
 };
 use crate::{
     i18n::{t_string, use_i18n},
@@ -50,6 +53,11 @@ fn grouped(issues: &[Issue]) -> Vec<Issue> {
     grouped
 }
 
+/// The records that stand in the text: what is shown as found, counted and scored.
+pub fn grounded(records: &[Record]) -> Vec<Record> {
+    records.iter().filter(|r| r.grounded()).cloned().collect()
+}
+
 /// One extraction. A free answer that holds no records is shown as text.
 #[component]
 pub fn ExtractionCard(item: Item, read_only: bool, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
@@ -62,71 +70,61 @@ pub fn ExtractionCard(item: Item, read_only: bool, error: RwSignal<Option<Servic
         return ().into_any();
     };
     let parsed = Memo::from(parsed);
-    let records = Memo::new(move |_| parsed.with(|p| p.records.clone()));
-    let (schema, column, instruction) = run.with_untracked(|r| (r.schema.clone(), r.column, r.instruction.clone()));
+    let (column, session) = run.with_untracked(|r| (r.column, r.session.clone()));
+    let schema = item.schema();
+    let runs = item.runs_of(column);
+    let asked = item.asked();
     let asked_for_records = schema.is_some();
+    let names = schema.map(|s| s.names()).unwrap_or_default();
     let final_ = {
-        let run = run.clone();
-        Memo::new(move |_| run.with(|r| r.status.is_final()))
+        let runs = runs.clone();
+        Memo::new(move |_| runs.iter().all(|run| run.with(|r| r.status.is_final())))
     };
-    let raw = {
-        let run = run.clone();
-        move || run.with(|r| r.text.clone())
-    };
-    let has_records = move || asked_for_records || records.with(|r| !r.is_empty());
+    let raw = move || run.with(|r| r.text.clone());
+    let rows = Memo::new(move |_| {
+        parsed.with(|p| p.records.iter().map(|r| Row::new(r.clone(), vec![Origin::from(column)])).collect::<Vec<_>>())
+    });
+    let has_records = Memo::new(move |_| asked_for_records || rows.with(|r| !r.is_empty()));
+    let has_document = item.document.is_some();
     let body = item.document.clone().map(|document| {
-        let source = { let document = document.clone(); Signal::derive(move || document.with(|d| d.text.clone())) };
-        let counts = { let document = document.clone(); Memo::new(move |_| records.with(|r| document.with(|d| judge::score(r, &d.judgements)))) };
-        let rows = Memo::new(move |_| {
-            let rows = records.with(|r| r.iter().cloned().map(|record| Row { record, origins: vec![column.into()] }).collect::<Vec<_>>());
-            vec![(String::new(), rows)]
-        });
-        let empty = move || final_.get() && records.with(Vec::is_empty);
+        let judging = Judging::new(document, names, rows, Signal::stored(false), read_only, error);
+        let score = Memo::new(move |_| parsed.with(|p| judge::score(&grounded(&p.records), &judging.judgements())));
+        let empty = move || final_.get() && rows.with(Vec::is_empty);
         let nothing = move || parsed.with(|p| p.nothing_found);
-        let schema = StoredValue::new(schema);
-        let document = StoredValue::new(document);
-        view! {
-            <div class="pair">
-                <MarkedText source records schema=schema.get_value() origin=column.into()/>
-                <Show when=has_records>
-                    <div>
-                        <p class="counts" data-testid="counts">
-                            {move || { let s = counts.get(); fill(t_string!(i18n, counts), &[("found", &s.found), ("right", &s.right), ("wrong", &s.wrong), ("missed", &s.missed)]) }}
-                            {move || { let n = counts.get().unjudged; (n > 0).then(|| view! { <span class="muted">" " {move || fill(t_string!(i18n, counts_unjudged), &[("count", &n)])}</span> }) }}
-                        </p>
-                        <Show when=empty>
-                            <p class="muted">{move || if nothing() { t_string!(i18n, nothing_found) } else { t_string!(i18n, no_records) }}</p>
-                        </Show>
-                        <RecordTable groups=rows document=document.get_value() schema=schema.get_value() read_only error/>
-                        {issue_list(parsed, language)}
-                    </div>
-                </Show>
-            </div>
-        }
+        let heading = move || view! {
+            <p class="counts" data-testid="counts">
+                {move || { let s = score.get(); fill(t_string!(i18n, counts), &[("found", &s.found), ("right", &s.right), ("wrong", &s.wrong), ("missed", &s.missed)]) }}
+                {move || { let n = score.get().unjudged; (n > 0).then(|| view! { <span class="muted">" " {fill(t_string!(i18n, counts_unjudged), &[("count", &n)])}</span> }) }}
+            </p>
+            <ScoreLine score/>
+            <Show when=empty>
+                <p class="muted" data-testid="nothing-found">{move || if nothing() { t_string!(i18n, nothing_found) } else { t_string!(i18n, no_records) }}</p>
+            </Show>
+        };
+        let groups = Signal::derive(move || vec![(String::new(), rows.get())]);
+        view! { <Views judging groups records=has_records heading notes=move || issue_list(parsed, language)/> }
     });
     let show_text = {
         let raw = raw.clone();
-        move || !has_records() || (item.document.is_none() && !raw().is_empty())
+        move || !has_records.get() || (!has_document && !raw().is_empty())
     };
+    let export = item.document.as_ref().and_then(|document| {
+        let base = export_base(read_only, &session)?;
+        Some((base, document.with_untracked(|d| d.id.clone())))
+    });
     view! {
         <article class="card">
-            <p class="asked">{instruction}</p>
+            <p class="asked">{asked}</p>
             {body}
             <Show when=show_text>
                 <pre class="answer">{raw.clone()}</pre>
             </Show>
-            <RunLine run=run.clone()/>
-            <Details run/>
+            <div class="foot">
+                <RunsLine runs=runs.clone()/>
+                {export.map(|(base, text)| view! { <Show when=move || final_.get() && has_records.get()><ExportMenu base=base.clone() text=Some(text.clone())/></Show> })}
+            </div>
+            <RunsDetails runs/>
         </article>
     }
     .into_any()
-}
-
-/// Records of a column as rows of one group.
-pub fn rows_of(records: &[Record], indexes: &[usize], column: Column) -> Vec<Row> {
-    indexes
-        .iter()
-        .filter_map(|&i| records.get(i))
-        .map(|r| Row { record: r.clone(), origins: vec![column.into()] })
-        .collect()
 }

@@ -4,31 +4,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use leptos::prelude::*;
 use protocol::{
-    Record, SchemaChoice, Task,
+    Record, Task,
     record::{Argument, Mention},
 };
 
+use super::{judge_dom::is_typing, marked::Names};
 use crate::i18n::{t, t_string, use_i18n};
 
 fn mention(words: &str) -> Mention {
-    Mention { text: words.trim().into(), span: None }
-}
-
-/// An empty record of the kind a schema asks for, its words prefilled.
-pub fn blank(schema: Option<&SchemaChoice>, words: &str) -> Record {
-    let label = schema.and_then(|s| s.types.first().cloned()).unwrap_or_default();
-    match schema.map_or(Task::Entities, |s| s.task) {
-        Task::Entities => Record::Entity { label, mention: mention(words) },
-        Task::Relations => Record::Relation { relation: label, head: mention(words), tail: mention("") },
-        Task::Events => Record::Event { label, trigger: mention(words), arguments: Vec::new() },
-    }
+    Mention::new(words.trim())
 }
 
 /// Fields for one record. `save` gets a record whose words are not empty; places in the text are not set.
 #[component]
 pub fn RecordEditor(
     record: Record,
-    schema: Option<SchemaChoice>,
+    /// What was asked for, list by list.
+    names: Names,
+    /// Whether the kind of record can be chosen.
+    new: bool,
     save: Callback<Record>,
     cancel: Callback<()>,
 ) -> impl IntoView {
@@ -46,17 +40,21 @@ pub fn RecordEditor(
     };
     let (first, second) = (RwSignal::new(first), RwSignal::new(second));
     let incomplete = RwSignal::new(false);
-    let kind = StoredValue::new(record);
+    let kind = RwSignal::new(match &record {
+        Record::Entity { .. } => Task::Entities,
+        Record::Relation { .. } => Task::Relations,
+        Record::Event { .. } => Task::Events,
+    });
 
     let submit = move || {
         let (label, first, second) = (label.get_untracked(), first.get_untracked(), second.get_untracked());
         let label = label.trim().to_owned();
-        let done = match kind.get_value() {
-            Record::Entity { .. } => Record::Entity { label: label.clone(), mention: mention(&first) },
-            Record::Relation { .. } => {
+        let done = match kind.get_untracked() {
+            Task::Entities => Record::Entity { label: label.clone(), mention: mention(&first) },
+            Task::Relations => {
                 Record::Relation { relation: label.clone(), head: mention(&first), tail: mention(&second) }
             }
-            Record::Event { .. } => {
+            Task::Events => {
                 Record::Event { label: label.clone(), trigger: mention(&first), arguments: arguments(&second) }
             }
         };
@@ -72,7 +70,8 @@ pub fn RecordEditor(
             return;
         }
         match ev.key().as_str() {
-            "Enter" if !ev.shift_key() => {
+            // Shift with Enter begins a line of arguments.
+            "Enter" if !ev.shift_key() && is_typing(&ev) => {
                 ev.prevent_default();
                 submit();
             }
@@ -80,15 +79,21 @@ pub fn RecordEditor(
             _ => {}
         }
     };
-    let types = schema.map(|s| s.types).unwrap_or_default();
-    let list = types.into_iter().map(|t| view! { <option value=t></option> }).collect_view();
-    let (first_label, second_label) = kind.with_value(|r| match r {
-        Record::Entity { .. } => (t_string!(i18n, words), ""),
-        Record::Relation { .. } => (t_string!(i18n, head), t_string!(i18n, tail)),
-        Record::Event { .. } => (t_string!(i18n, trigger), t_string!(i18n, arguments)),
-    });
-    let is_event = kind.with_value(|r| matches!(r, Record::Event { .. }));
-    let is_entity = kind.with_value(|r| matches!(r, Record::Entity { .. }));
+    let list = move || {
+        let list = Task::ALL.iter().position(|t| *t == kind.get()).unwrap_or(0);
+        let types = names.get(list).cloned().unwrap_or_default();
+        types.into_iter().map(|t| view! { <option value=t></option> }).collect_view()
+    };
+    let first_label = move || match kind.get() {
+        Task::Entities => t_string!(i18n, words),
+        Task::Relations => t_string!(i18n, head),
+        Task::Events => t_string!(i18n, trigger),
+    };
+    let kind_name = move |task: Task| match task {
+        Task::Entities => t_string!(i18n, entity),
+        Task::Relations => t_string!(i18n, relation),
+        Task::Events => t_string!(i18n, event),
+    };
     let focus = NodeRef::<leptos::html::Input>::new();
     Effect::new(move |_| {
         if let Some(input) = focus.get() {
@@ -108,18 +113,28 @@ pub fn RecordEditor(
                     on:input=move |ev| label.set(event_target_value(&ev))/>
                 <datalist id=list_id>{list}</datalist>
             </label>
-            {(!is_entity && !is_event).then(|| view! {
+            <Show when=move || kind.get() == Task::Relations>
                 <label>
-                    {second_label}
+                    {t!(i18n, tail)}
                     <input type="text" data-testid="edit-tail" prop:value=move || second.get()
                         on:input=move |ev| second.set(event_target_value(&ev))/>
                 </label>
-            })}
-            {is_event.then(|| view! {
+            </Show>
+            <Show when=move || kind.get() == Task::Events>
                 <label class="wide">
-                    {second_label}
+                    {t!(i18n, arguments)}
                     <textarea rows="3" data-testid="edit-arguments" prop:value=move || second.get()
                         on:input=move |ev| second.set(event_target_value(&ev))></textarea>
+                </label>
+            </Show>
+            {new.then(|| view! {
+                <label>
+                    {t!(i18n, kind)}
+                    <select data-testid="edit-kind" on:change=move |ev| kind.set(Task::from_code(&event_target_value(&ev)).unwrap_or(Task::Entities))>
+                        {Task::ALL.into_iter().map(|task| view! {
+                            <option value=task.code() selected=kind.get_untracked() == task>{move || kind_name(task)}</option>
+                        }).collect_view()}
+                    </select>
                 </label>
             })}
             <div class="buttons">

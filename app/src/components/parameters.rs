@@ -38,6 +38,15 @@ impl ParameterForm {
         result.map(|()| parameters)
     }
 
+    /// Other defaults; what a person has changed stays.
+    pub fn set_defaults(self, defaults: Parameters) {
+        let changed = untrack(|| self.changed());
+        self.defaults.set_value(defaults);
+        if !changed {
+            self.reset();
+        }
+    }
+
     fn reset(self) {
         self.texts.set(texts(&self.defaults.get_value()));
         self.error.set(None);

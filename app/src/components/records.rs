@@ -1,275 +1,163 @@
-//! Records as a table in which every one can be judged, by mouse and by key.
+//! Records as a list beside the text, in which every one can be judged.
 
-use leptos::{ev::KeyboardEvent, prelude::*, task::spawn_local};
-use protocol::{Judgement, Record, SchemaChoice, Verdict};
+use leptos::prelude::*;
+use protocol::{Record, Verdict, record::Found};
 
 use super::{
-    editor::{RecordEditor, blank},
-    marked::{Origin, color_class},
+    editor::RecordEditor,
+    judge_keys::{Editing, JudgeButtons, Judging, Row, tick, verdict_class},
+    marked::{Names, Origin, color_class, origin_class},
 };
-use crate::{
-    api,
-    i18n::{t, t_string, use_i18n},
-    live::Document,
-    services::ServiceError,
-};
+use crate::i18n::{t, t_string, use_i18n};
 
-/// A record and who says so.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    pub record: Record,
-    /// In a comparison one record can have both.
-    pub origins: Vec<Origin>,
-}
-
-/// Files a judgement at once on the page and then on the server; takes it back on the page if that fails.
-fn file(document: &Document, judgement: Judgement, error: RwSignal<Option<ServiceError>>) {
-    let key = judgement.record.key();
-    let before = document.with_untracked(|d| d.judgements.clone());
-    let id = document.with_untracked(|d| d.id.clone());
-    document.update(|d| {
-        d.judgements.retain(|j| j.record.key() != key);
-        d.judgements.push(judgement.clone());
-    });
-    let document = document.clone();
-    spawn_local(async move {
-        if let Err(e) = api::judge(id, judgement).await {
-            document.update(|d| d.judgements = before);
-            error.set(Some(e));
-        }
-    });
-}
-
-fn take_back(document: &Document, key: String, error: RwSignal<Option<ServiceError>>) {
-    let before = document.with_untracked(|d| d.judgements.clone());
-    let id = document.with_untracked(|d| d.id.clone());
-    document.update(|d| d.judgements.retain(|j| j.record.key() != key));
-    let document = document.clone();
-    spawn_local(async move {
-        if let Err(e) = api::unjudge(id, key).await {
-            document.update(|d| d.judgements = before);
-            error.set(Some(e));
-        }
-    });
-}
-
-/// The table. Rows come grouped by `groups`: a title and its rows; an empty title shows none.
+/// The list. Records come grouped: a title and its rows; an empty title shows none. What does not stand in the text is
+/// listed apart, whatever its group: it is not shown as found.
 #[component]
-pub fn RecordTable(
-    #[prop(into)] groups: Signal<Vec<(String, Vec<Row>)>>,
-    document: Document,
-    schema: Option<SchemaChoice>,
-    read_only: bool,
-    #[prop(into)] error: RwSignal<Option<ServiceError>>,
-) -> impl IntoView {
+pub fn RecordList(#[prop(into)] groups: Signal<Vec<(String, Vec<Row>)>>, judging: Judging) -> impl IntoView {
     let i18n = use_i18n();
-    // Key of the record whose editor is open; an empty key is a new record.
-    let editing = RwSignal::new(None::<String>);
-    let prefill = RwSignal::new(String::new());
-    let schema = StoredValue::new(schema);
-    let document = StoredValue::new(document);
-
-    let open_new = move || {
-        prefill.set(selected_words());
-        editing.set(Some(String::new()));
-    };
-    let save = move |original: Option<Record>, mut edited: Record| {
-        let source = document.with_value(|d| d.with_untracked(|d| d.text.clone()));
-        extract::ground::records(&source, std::slice::from_mut(&mut edited));
-        let judgement = match original {
-            Some(record) if record.key() == edited.key() => {
-                Judgement { record, verdict: Verdict::Right, correction: None }
-            }
-            Some(record) => Judgement { record, verdict: Verdict::Corrected, correction: Some(edited) },
-            None => Judgement { record: edited, verdict: Verdict::Added, correction: None },
-        };
-        document.with_value(|d| file(d, judgement, error));
-        editing.set(None);
-    };
-    let yours = Memo::new(move |_| {
-        document.with_value(|d| {
-            d.with(|d| {
-                let added = d.judgements.iter().filter(|j| j.verdict == Verdict::Added);
-                added.map(|j| Row { record: j.record.clone(), origins: vec![Origin::You] }).collect::<Vec<_>>()
-            })
-        })
+    let shown = Memo::new(move |_| {
+        let mut shown = Vec::new();
+        let mut elsewhere = Vec::new();
+        for (title, rows) in groups.get() {
+            let (grounded, not): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|r| r.record.grounded());
+            shown.push((title, grounded));
+            elsewhere.extend(not);
+        }
+        let yours = judging.layers.with(|layers| layers.iter().filter(|r| r.yours()).cloned().collect());
+        shown.push((t_string!(i18n, added_by_you).to_owned(), yours));
+        shown.push((t_string!(i18n, not_in_text_group).to_owned(), elsewhere));
+        shown
     });
-    let row = move |row: Row| {
-        view! { <RecordRow row document=document.get_value() schema=schema.get_value() read_only editing error save open_new/> }
-    };
-    // Keyed rows: one that is being edited stays as it is while others are added.
-    let body = move |rows: Memo<Vec<Row>>, title: Signal<String>| {
-        let heading = move || (!title.with(String::is_empty) && !rows.with(Vec::is_empty)).then(|| title.get());
+    let body = move |index: usize| {
+        let rows = Memo::new(move |_| shown.with(|g| g.get(index).map(|(_, rows)| rows.clone()).unwrap_or_default()));
+        let title = move || shown.with(|g| g.get(index).map(|(title, _)| title.clone()).unwrap_or_default());
+        let heading = move || Some(title()).filter(|title| !title.is_empty() && !rows.with(Vec::is_empty));
         view! {
             <tbody>
                 {move || heading().map(|title| view! { <tr class="group"><th colspan="3" scope="rowgroup">{title}</th></tr> })}
-                <For each=move || rows.get().into_iter().enumerate() key=|(index, row)| (*index, row.record.key()) children=move |(_, r)| row(r)/>
+                <For each=move || rows.get() key=|row| row.tag.clone() children=move |row| view! { <RecordRow row judging/> }/>
             </tbody>
         }
     };
-    let group = move |index: usize| {
-        let rows = Memo::new(move |_| groups.with(|g| g.get(index).map(|(_, rows)| rows.clone()).unwrap_or_default()));
-        let title =
-            Signal::derive(move || groups.with(|g| g.get(index).map(|(title, _)| title.clone()).unwrap_or_default()));
-        body(rows, title)
-    };
+    let count = shown.with_untracked(Vec::len);
     view! {
-        <table class="records" data-testid="records">
-            {(0..groups.with_untracked(Vec::len)).map(group).collect_view()}
-            {body(yours, Signal::derive(move || t_string!(i18n, added_by_you).to_owned()))}
+        <table class="records" data-testid="records" data-view="list">
+            {(0..count).map(body).collect_view()}
         </table>
-        {(!read_only).then(|| view! {
-            <Show when=move || editing.with(|e| e.as_deref() == Some("")) fallback=move || view! {
-                <p class="record-help">
-                    <button type="button" class="quiet" data-testid="add-record" on:click=move |_| open_new()>
-                        {t!(i18n, add_record)} <kbd>"A"</kbd>
-                    </button>
-                    <span class="keys">{t!(i18n, judge_keys)}</span>
-                </p>
-            }>
-                <RecordEditor
-                    record=schema.with_value(|s| blank(s.as_ref(), &prefill.get_untracked()))
-                    schema=schema.get_value()
-                    save=Callback::new(move |record| save(None, record))
-                    cancel=Callback::new(move |()| editing.set(None))
-                />
-            </Show>
-        })}
+    }
+}
+
+/// The editor for a missed record, or the button that opens it.
+#[component]
+pub fn AddRecord(judging: Judging) -> impl IntoView {
+    let i18n = use_i18n();
+    let words = Memo::new(move |_| match judging.editing.get() {
+        Some(Editing::New(words)) => Some(words),
+        _ => None,
+    });
+    view! {
+        <Show when=move || words.with(Option::is_some) fallback=move || view! {
+            <button type="button" class="quiet add" data-testid="add-record" on:click=move |_| judging.add()>
+                {t!(i18n, add_record)}
+            </button>
+        }>
+            <RecordEditor
+                record=judging.blank(&words.get_untracked().unwrap_or_default())
+                names=judging.names() new=true
+                save=Callback::new(move |record| judging.save(None, record))
+                cancel=Callback::new(move |()| judging.close_editor())
+            />
+        </Show>
+    }
+}
+
+/// The editor of a record, when it is open.
+#[component]
+pub fn EditRecord(judging: Judging, row: Row) -> impl IntoView {
+    let row = StoredValue::new(row);
+    view! {
+        <Show when=move || row.with_value(|r| judging.is_edited(&r.tag))>
+            <RecordEditor
+                record=row.with_value(|r| untrack(|| judging.filed(&r.key)).and_then(|j| j.correction).unwrap_or_else(|| r.record.clone()))
+                names=judging.names() new=false
+                save=Callback::new(move |edited| row.with_value(|r| judging.save(Some(r), edited)))
+                cancel=Callback::new(move |()| judging.close_editor())
+            />
+        </Show>
+    }
+}
+
+/// What a record was corrected to.
+#[component]
+pub fn Correction(judging: Judging, key: String) -> impl IntoView {
+    move || {
+        judging.filed(&key).and_then(|j| j.correction).map(|record| {
+            let words = describe(&record, &judging.names(), &[Origin::You]);
+            view! { <div class="correction" data-testid="correction">"→ " {words}</div> }
+        })
     }
 }
 
 #[component]
-fn RecordRow<S, O>(
-    row: Row,
-    document: Document,
-    schema: Option<SchemaChoice>,
-    read_only: bool,
-    editing: RwSignal<Option<String>>,
-    error: RwSignal<Option<ServiceError>>,
-    save: S,
-    open_new: O,
-) -> impl IntoView
-where
-    S: Fn(Option<Record>, Record) + Copy + Send + Sync + 'static,
-    O: Fn() + Copy + Send + Sync + 'static,
-{
+fn RecordRow(row: Row, judging: Judging) -> impl IntoView {
     let i18n = use_i18n();
-    let record = StoredValue::new(row.record);
-    let key = StoredValue::new(record.with_value(Record::key));
-    let yours = row.origins == [Origin::You];
-    let filed = {
-        let document = document.clone();
-        Memo::new(move |_| {
-            document.with(|d| key.with_value(|k| d.judgements.iter().find(|j| j.record.key() == *k).cloned()))
-        })
-    };
-    let verdict = move || filed.get().map(|j| j.verdict);
-    let document = StoredValue::new(document);
-    let set = move |verdict: Verdict| {
-        if filed.get_untracked().is_some_and(|j| j.verdict == verdict) {
-            document.with_value(|d| take_back(d, key.get_value(), error));
-        } else {
-            let judgement = Judgement { record: record.get_value(), verdict, correction: None };
-            document.with_value(|d| file(d, judgement, error));
-        }
-    };
-    let edit = move || editing.set(Some(key.get_value()));
-    let keys = move |ev: KeyboardEvent| {
-        if read_only || ev.ctrl_key() || ev.meta_key() || ev.alt_key() || ev.is_composing() {
-            return;
-        }
-        match ev.key().to_lowercase().as_str() {
-            "y" if !yours => set(Verdict::Right),
-            "n" if !yours => set(Verdict::Wrong),
-            "e" if !yours => edit(),
-            "a" => open_new(),
-            "u" | "delete" | "backspace" => document.with_value(|d| take_back(d, key.get_value(), error)),
-            "arrowdown" | "j" => focus_row(&ev, true),
-            "arrowup" | "k" => focus_row(&ev, false),
-            _ => return,
-        }
-        ev.prevent_default();
-    };
-    let origins = row.origins.iter().map(|o| o.class()).collect::<Vec<_>>().join(" ");
-    let verdict_name = move || {
-        verdict().map(|verdict| match verdict {
-            Verdict::Right => t_string!(i18n, right),
-            Verdict::Wrong => t_string!(i18n, wrong),
-            Verdict::Corrected => t_string!(i18n, corrected),
-            Verdict::Added => t_string!(i18n, added_by_you),
-        })
-    };
-    let class = move || {
-        let judged = match verdict() {
-            Some(Verdict::Right) => "right",
-            Some(Verdict::Wrong) => "wrong",
-            Some(Verdict::Corrected) => "corrected",
-            Some(Verdict::Added) => "added",
-            None => "unjudged",
-        };
-        format!("record {judged}")
-    };
-    let what = record.with_value(|r| describe(r, schema.as_ref(), &origins));
-    let grounded = record.with_value(Record::grounded);
-    let schema = StoredValue::new(schema);
-    let is_open = move || editing.with(|e| e.as_deref().is_some_and(|e| !e.is_empty() && key.with_value(|k| k == e)));
+    let (tag, key) = (StoredValue::new(row.tag.clone()), StoredValue::new(row.key.clone()));
+    let verdict = move || key.with_value(|k| judging.verdict(k));
+    let what = describe(&row.record, &judging.names(), &row.origins);
+    let grounded = row.record.grounded();
+    let unsure = is_unsure(&row.record);
     view! {
-        <tr class=class data-testid="record" tabindex=(!read_only).then_some("0") on:keydown=keys>
-            <td class="tick" aria-label=verdict_name>{move || tick(verdict())}</td>
+        <tr
+            class=move || row_class("record", verdict(), tag.with_value(|t| judging.is_lit(t)))
+            data-testid="record" data-record=tag.get_value()
+            tabindex=move || tag.with_value(|t| judging.tab_index(t))
+        >
+            <td class="tick"><Tick judging key=row.key.clone()/></td>
             <td>
                 {what}
                 {(!grounded).then(|| view! { <span class="tag warn" data-testid="ungrounded">{t!(i18n, not_in_text)}</span> })}
-                {move || filed.get().and_then(|j| j.correction).map(|c| view! {
-                    <div class="correction">"→ " {describe(&c, schema.get_value().as_ref(), Origin::You.class())}</div>
-                })}
-                <Show when=is_open>
-                    <RecordEditor
-                        record=filed.get_untracked().and_then(|j| j.correction).unwrap_or_else(|| record.get_value())
-                        schema=schema.get_value()
-                        save=Callback::new(move |edited| save(Some(record.get_value()), edited))
-                        cancel=Callback::new(move |()| editing.set(None))
-                    />
-                </Show>
+                {unsure.then(|| view! { <span class="tag warn" data-testid="unsure" title=move || t_string!(i18n, unsure_help)>{t!(i18n, unsure)}</span> })}
+                <Correction judging key=row.key.clone()/>
+                <EditRecord judging row=row.clone()/>
             </td>
-            {(!read_only).then(|| view! {
-                <td class="judge">
-                    {if yours {
-                        view! {
-                            <button type="button" class="icon" title=move || t_string!(i18n, remove) aria-label=move || t_string!(i18n, remove)
-                                on:click=move |_| document.with_value(|d| take_back(d, key.get_value(), error))>"✕"</button>
-                        }.into_any()
-                    } else {
-                        view! {
-                            <button type="button" class="icon yes" data-testid="mark-right" aria-pressed=move || (verdict() == Some(Verdict::Right)).to_string()
-                                title=move || t_string!(i18n, mark_right) aria-label=move || t_string!(i18n, mark_right)
-                                on:click=move |_| set(Verdict::Right)>"✓"</button>
-                            <button type="button" class="icon no" data-testid="mark-wrong" aria-pressed=move || (verdict() == Some(Verdict::Wrong)).to_string()
-                                title=move || t_string!(i18n, mark_wrong) aria-label=move || t_string!(i18n, mark_wrong)
-                                on:click=move |_| set(Verdict::Wrong)>"✗"</button>
-                            <button type="button" class="icon" data-testid="correct" title=move || t_string!(i18n, correct) aria-label=move || t_string!(i18n, correct)
-                                on:click=move |_| edit()>"✎"</button>
-                        }.into_any()
-                    }}
-                </td>
-            })}
+            {(!judging.read_only).then(|| view! { <td class="judge"><JudgeButtons judging row/></td> })}
         </tr>
     }
 }
 
-fn tick(verdict: Option<Verdict>) -> &'static str {
-    match verdict {
-        Some(Verdict::Right) => "✓",
-        Some(Verdict::Wrong) => "✗",
-        Some(Verdict::Corrected) => "✎",
-        Some(Verdict::Added) => "+",
-        None => "",
+/// The classes of a record's element.
+pub fn row_class(name: &str, verdict: Option<Verdict>, lit: bool) -> String {
+    format!("{name} {}{}", verdict_class(verdict), if lit { " lit" } else { "" })
+}
+
+/// Whether the text has the words of a record only nearly so.
+pub fn is_unsure(record: &Record) -> bool {
+    record.mentions().iter().any(|(_, m)| m.span.is_some() && m.found == Found::Fuzzy)
+}
+
+/// The tick of a record, with a name for screen readers.
+#[component]
+pub fn Tick(judging: Judging, key: String) -> impl IntoView {
+    let i18n = use_i18n();
+    let verdict = move || judging.verdict(&key);
+    move || {
+        verdict().map(|v| {
+            let name = match v {
+                Verdict::Right => t_string!(i18n, right),
+                Verdict::Wrong => t_string!(i18n, wrong),
+                Verdict::Corrected => t_string!(i18n, corrected),
+                Verdict::Added => t_string!(i18n, added_by_you),
+            };
+            view! { <span role="img" aria-label=name title=name>{tick(Some(v))}</span> }
+        })
     }
 }
 
 /// A record in words: each mention in the colour of its type.
-fn describe(record: &Record, schema: Option<&SchemaChoice>, origins: &str) -> AnyView {
+pub fn describe(record: &Record, names: &Names, origins: &[Origin]) -> AnyView {
+    let origins = origin_class(origins);
     let word = |words: &str, label: &str| {
-        let class = format!("word {} {origins}", color_class(label, schema));
+        let class = format!("word {} {origins}", color_class(label, names));
         view! { <span class=class>{words.to_owned()}</span> }
     };
     match record {
@@ -291,40 +179,4 @@ fn describe(record: &Record, schema: Option<&SchemaChoice>, origins: &str) -> An
         }
         .into_any(),
     }
-}
-
-/// The words selected in the page, for a new record.
-fn selected_words() -> String {
-    #[cfg(feature = "hydrate")]
-    {
-        window()
-            .get_selection()
-            .ok()
-            .flatten()
-            .and_then(|s| s.to_string().as_string())
-            .map(|s| s.trim().to_owned())
-            .unwrap_or_default()
-    }
-    #[cfg(not(feature = "hydrate"))]
-    String::new()
-}
-
-/// Moves the focus to the next or previous record of the table.
-fn focus_row(ev: &KeyboardEvent, down: bool) {
-    #[cfg(feature = "hydrate")]
-    {
-        use wasm_bindgen::JsCast as _;
-        let row = ev.current_target().and_then(|t| t.dyn_into::<web_sys::Element>().ok());
-        let Some((row, table)) = row.and_then(|r| r.closest("table").ok().flatten().map(|t| (r, t))) else { return };
-        let Ok(rows) = table.query_selector_all("tr.record") else { return };
-        let rows: Vec<web_sys::HtmlElement> =
-            (0..rows.length()).filter_map(|i| rows.item(i)?.dyn_into().ok()).collect();
-        let here = rows.iter().position(|r| r.is_same_node(Some(&row)));
-        let next = here.and_then(|i| if down { i.checked_add(1) } else { i.checked_sub(1) });
-        if let Some(row) = next.and_then(|i| rows.get(i)) {
-            let _ = row.focus();
-        }
-    }
-    #[cfg(not(feature = "hydrate"))]
-    let _ = (ev, down);
 }

@@ -1,8 +1,12 @@
 //! Choosing what to extract: task, language and types as chips, and the instruction they make.
 
 use leptos::prelude::*;
-use protocol::{AdapterManifest, Language, SchemaChoice, Task, Taught, view::Bench};
+use protocol::{
+    AdapterManifest, Language, SchemaChoice, Task, Taught,
+    view::{Bench, NamedSchema},
+};
 
+use super::schema_whole::{SaveAsSchema, SchemaList, WholeChips, WholeForm};
 use crate::{
     i18n::{t, t_string, use_i18n},
     prefs::{area, language},
@@ -21,6 +25,8 @@ pub struct Chip {
 #[derive(Clone, Copy)]
 pub struct SchemaForm {
     manifest: StoredValue<Option<AdapterManifest>>,
+    /// A whole schema, in place of one task.
+    pub whole: WholeForm,
     /// `None`: a free instruction.
     pub task: RwSignal<Option<Task>>,
     pub language: RwSignal<Language>,
@@ -39,10 +45,11 @@ pub struct SchemaForm {
 
 impl SchemaForm {
     /// Starts with the adapter's first schema, or as a past run was asked.
-    pub fn new(bench: &Bench, past: Option<(Option<SchemaChoice>, String)>) -> Self {
+    pub fn new(bench: &Bench, past: Option<(Option<SchemaChoice>, String)>, whole: Option<&NamedSchema>) -> Self {
         let manifest = bench.adapter.as_ref().map(|a| a.manifest.clone());
         let form = Self {
             manifest: StoredValue::new(manifest),
+            whole: WholeForm::new(bench, whole),
             task: RwSignal::new(Some(Task::Entities)),
             language: RwSignal::new(Language::En),
             taught: RwSignal::new(String::new()),
@@ -63,6 +70,16 @@ impl SchemaForm {
             form.instruction.set(instruction);
         }
         form
+    }
+
+    /// Goes on with another adapter: the same choice, in the words that this one was taught.
+    pub fn set_adapter(self, manifest: AdapterManifest) {
+        self.whole.set_adapter(manifest.clone());
+        self.manifest.set_value(Some(manifest));
+        if let Some(choice) = untrack(|| self.choice()) {
+            self.load_choice(&choice);
+            self.refresh();
+        }
     }
 
     /// The choice, if there is a task; a free instruction has none.
@@ -170,6 +187,7 @@ impl SchemaForm {
     }
 
     fn choose_task(self, task: Option<Task>) {
+        self.whole.on.set(false);
         self.task.set(task);
         self.put_aside();
         match task {
@@ -199,10 +217,14 @@ impl SchemaForm {
     pub fn load_schema(self, name: &str) {
         self.choose_schema(name);
         self.touched.set(false);
+        self.whole.follow(self.language.get_untracked());
     }
 
     /// The text chooses the language as long as nobody has.
     pub fn text_changed(self, text: &str) {
+        if text.chars().any(char::is_alphabetic) {
+            self.whole.follow(Language::of_text(text));
+        }
         if !self.touched.get_untracked() && !self.edited.get_untracked() && text.chars().any(char::is_alphabetic) {
             self.choose_language(Language::of_text(text));
         }
@@ -232,11 +254,24 @@ impl SchemaForm {
     }
 }
 
-/// Task, language, topic, types, roles, and the instruction.
+/// Task, language, topic, types, roles, and the instruction; or a whole schema, where one can be asked.
 #[component]
-pub fn SchemaPicker(form: SchemaForm) -> impl IntoView {
+pub fn SchemaPicker(form: SchemaForm, #[prop(optional)] whole: bool) -> impl IntoView {
     let i18n = use_i18n();
     let language = language();
+    let one_task = move || !(whole && form.whole.on.get());
+    let all = whole.then(|| {
+        view! {
+            <label class="chip">
+                <input
+                    type="radio" name="task" value="all" data-testid="task-all"
+                    checked={form.whole.on.get_untracked()} prop:checked=move || form.whole.on.get()
+                    on:change=move |_| form.whole.on.set(true)
+                />
+                <span>{t!(i18n, task_all)}</span>
+            </label>
+        }
+    });
     let tasks = move || {
         [Some(Task::Entities), Some(Task::Relations), Some(Task::Events), None]
             .into_iter()
@@ -251,7 +286,8 @@ pub fn SchemaPicker(form: SchemaForm) -> impl IntoView {
                     <label class="chip">
                         <input
                             type="radio" name="task" value=task.map_or("", Task::code)
-                            checked={form.task.get_untracked() == task} prop:checked=move || form.task.get() == task
+                            checked={untrack(one_task) && form.task.get_untracked() == task}
+                            prop:checked=move || one_task() && form.task.get() == task
                             on:change=move |_| form.choose_task(task)
                         />
                         <span>{label}</span>
@@ -295,8 +331,12 @@ pub fn SchemaPicker(form: SchemaForm) -> impl IntoView {
     view! {
         <fieldset class="schema">
             <legend class="visually-hidden">{t!(i18n, what_to_extract)}</legend>
-            <div class="chips" role="radiogroup" aria-label=move || t_string!(i18n, what_to_extract)>{tasks}</div>
-            <Show when=move || form.task.get().is_some()>
+            <div class="chips" role="radiogroup" aria-label=move || t_string!(i18n, what_to_extract)>{all}{tasks}</div>
+            {whole.then(|| view! { <SchemaList form=form.whole/> })}
+            <Show when=move || !one_task()>
+                <WholeChips form=form.whole/>
+            </Show>
+            <Show when=move || one_task() && form.task.get().is_some()>
                 <div class="chips">
                     {languages}
                     <Show when=move || { form.offered().len() > 1 }>
@@ -317,10 +357,11 @@ pub fn SchemaPicker(form: SchemaForm) -> impl IntoView {
                 </Show>
             </Show>
         </fieldset>
-        <Show when=move || form.asks_for_more()>
+        {whole.then(|| view! { <SaveAsSchema form=form.whole choice=Signal::derive(move || form.choice())/> })}
+        <Show when=move || one_task() && form.asks_for_more()>
             <p class="help" data-testid="asked-together">{t!(i18n, asked_together)}</p>
         </Show>
-        <div class="field">
+        <div class="field" hidden=move || !one_task()>
             <div class="label-row">
                 <label for="instruction">{t!(i18n, instruction)}</label>
                 <Show when=move || form.edited.get() && form.task.get().is_some()>

@@ -3,6 +3,7 @@
 use leptos::{prelude::*, task::spawn_local};
 use protocol::view::{NewShare, ShareView};
 
+use super::export_menu::ExportMenu;
 use crate::{
     api,
     i18n::{t, t_string, use_i18n},
@@ -15,6 +16,9 @@ pub fn SharePanel(
     #[prop(into)] session: Signal<Option<String>>,
     open: Vec<ShareView>,
     error: RwSignal<Option<ServiceError>>,
+    /// Whether the session has records, which can be taken away in many formats.
+    #[prop(default = true)]
+    records: bool,
 ) -> impl IntoView {
     let i18n = use_i18n();
     let made = RwSignal::new(None::<NewShare>);
@@ -73,6 +77,7 @@ pub fn SharePanel(
         });
     };
     let action = move || format!("/sessions/{}/share", session.get().unwrap_or_default());
+    let base = move || format!("/sessions/{}", session.get().unwrap_or_default());
     let export = move || format!("/sessions/{}/export.html", session.get().unwrap_or_default());
     view! {
         <Show when=move || session.get().is_some()>
@@ -82,6 +87,7 @@ pub fn SharePanel(
                         <button type="submit" class="quiet" data-testid="share">{t!(i18n, share)}</button>
                     </form>
                     <a class="button quiet" href=export rel="external" data-testid="export">{t!(i18n, export_html)}</a>
+                    {records.then(|| view! { <ExportMenu base=Signal::derive(base) text=None/> })}
                 </div>
                 {move || made.get().map(|share| {
                     let url = share.url.clone();

@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     components::{
-        ComparisonCard, ErrorNotice, Headline, ParameterForm, ParameterPanel, RunButtons, SchemaForm, SchemaPicker,
-        SharePanel, Splitter,
+        AdapterChoice, ComparisonCard, ErrorNotice, Headline, OnlyChanged, ParameterForm, ParameterPanel, RunButtons,
+        SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::Item,
-    prefs::area,
+    prefs::{area, language},
 };
 
 #[component]
@@ -28,10 +28,14 @@ pub fn Compare() -> impl IntoView {
 fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let i18n = use_i18n();
     let shares = session.as_ref().map(|s| s.shares.clone()).unwrap_or_default();
+    OnlyChanged::provide();
     let work = Work::new(Page::Compare, session);
+    let (bench, of_last) = work.items.with_untracked(|items| of_last(bench, items));
+    work.adapter.set(of_last);
     let past = work.items.with_untracked(|items| Past::of(items));
     let last = work.items.with_untracked(|items| last_parameters(items));
-    let schema = SchemaForm::new(&bench, past.schema);
+    let schema = SchemaForm::new(&bench, past.schema, past.whole.as_ref());
+    let language = language();
     // Columns are never guided, which is no change of the defaults.
     let last = last.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
     let parameters = ParameterForm::new(bench.lora.clone(), last.as_ref().unwrap_or(&bench.lora));
@@ -52,6 +56,14 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
         let typed = text.get_untracked();
         if typed.trim().is_empty() {
             return work.refuse(t_string!(i18n, error_no_text));
+        }
+        if schema.whole.on.get_untracked() {
+            if untrack(|| schema.whole.is_empty()) {
+                return work.refuse(t_string!(i18n, error_no_types));
+            }
+            let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
+            let schema = untrack(|| schema.whole.asked(language()));
+            return work.start(Ask::Schema { schema, texts, compare: true }, parameters);
         }
         let schema_choice = untrack(|| schema.choice());
         if schema_choice.as_ref().is_some_and(|c| c.types.is_empty()) && !schema.edited.get_untracked() {
@@ -91,12 +103,13 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
                     >{area(text.get_untracked())}</textarea>
                 </div>
                 <Splitter count=Signal::derive(move || text.with(|t| split_texts(t).len())) split/>
-                <SchemaPicker form=schema/>
-                <label class="check">
+                <SchemaPicker form=schema whole=true/>
+                <label class="check" hidden=move || schema.whole.on.get()>
                     <input type="checkbox" name="raw_base" value="on" data-testid="raw-base" checked=raw_base.get_untracked()
                         prop:checked=move || raw_base.get() on:change=move |ev| raw_base.set(event_target_checked(&ev))/>
                     {t!(i18n, raw_base)}
                 </label>
+                <AdapterChoice bench=bench.clone() chosen=work.adapter schema parameters/>
                 <ErrorNotice error=work.error/>
                 <RunButtons
                     label running=Signal::derive(move || work.running()) sending=work.sending

@@ -91,7 +91,7 @@ fn CompleteBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             </section>
         </Show>
         <div class="results">
-            <SharePanel session=work.session open=shares error=work.error/>
+            <SharePanel session=work.session open=shares error=work.error records=false/>
             <Gallery cases=bench.gallery prompt/>
         </div>
         </div>

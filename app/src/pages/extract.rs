@@ -5,15 +5,15 @@ use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
 use protocol::{
     Ask, Bench, Example, SchemaChoice, SessionView,
-    view::{DocumentView, Page, WarmUp},
+    view::{DocumentView, NamedSchema, Page, WarmUp},
 };
 
 use super::work::{Work, asks_to_run, load};
 use crate::{
     api,
     components::{
-        ErrorNotice, ExtractionCard, ParameterForm, ParameterPanel, RunButtons, SchemaForm, SchemaPicker, SharePanel,
-        Splitter,
+        AdapterChoice, ErrorNotice, ExtractionCard, ParameterForm, ParameterPanel, RunButtons, SchemaForm,
+        SchemaPicker, SharePanel, Splitter, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::{self, Item},
@@ -30,6 +30,8 @@ pub struct Past {
     pub text: String,
     pub split: bool,
     pub schema: Option<(Option<SchemaChoice>, String)>,
+    /// The whole schema, where one was asked.
+    pub whole: Option<NamedSchema>,
 }
 
 impl Past {
@@ -37,8 +39,11 @@ impl Past {
     pub fn of(items: &[Item]) -> Self {
         let texts: Vec<String> =
             items.iter().filter_map(|i| i.document.as_ref().map(|d| d.with_untracked(|d| d.text.clone()))).collect();
-        let run = items.first().and_then(|i| i.runs.first().cloned());
+        let whole = items.first().and_then(|i| i.extraction().map(|e| e.schema.clone()));
+        // A part of a whole schema is no choice of a task.
+        let run = items.first().filter(|_| whole.is_none()).and_then(|i| i.runs.first().cloned());
         Self {
+            whole,
             split: texts.len() > 1,
             text: texts.join("\n"),
             schema: run.map(|r| r.with_untracked(|r| (r.schema.clone(), r.instruction.clone()))),
@@ -51,9 +56,12 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let i18n = use_i18n();
     let shares = session.as_ref().map(|s| s.shares.clone()).unwrap_or_default();
     let work = Work::new(Page::Extract, session);
+    let (bench, of_last) = work.items.with_untracked(|items| of_last(bench, items));
+    work.adapter.set(of_last);
     let past = work.items.with_untracked(|items| Past::of(items));
     let last_parameters = work.items.with_untracked(|items| last_parameters(items));
-    let schema = SchemaForm::new(&bench, past.schema);
+    let schema = SchemaForm::new(&bench, past.schema, past.whole.as_ref());
+    let language = language();
     // A run says whether it was guided; one with an instruction of its own never is, and the next may be without.
     let last_parameters = last_parameters.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
     let parameters = ParameterForm::new(bench.lora.clone(), last_parameters.as_ref().unwrap_or(&bench.lora));
@@ -68,6 +76,17 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
         };
         let instruction = schema.instruction.get_untracked();
         let typed = text.get_untracked();
+        if schema.whole.on.get_untracked() {
+            if typed.trim().is_empty() {
+                return work.refuse(t_string!(i18n, error_no_text));
+            }
+            if untrack(|| schema.whole.is_empty()) {
+                return work.refuse(t_string!(i18n, error_no_types));
+            }
+            let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
+            let schema = untrack(|| schema.whole.asked(language()));
+            return work.start(Ask::Schema { schema, texts, compare: false }, parameters);
+        }
         let choice = untrack(|| schema.choice());
         if choice.is_some() && typed.trim().is_empty() {
             return work.refuse(t_string!(i18n, error_no_text));
@@ -85,7 +104,7 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
         let fresh = work.items.with(Vec::is_empty);
         if !fresh {
             t_string!(i18n, run_again).to_owned()
-        } else if schema.task.get().is_some() {
+        } else if schema.whole.on.get() || schema.task.get().is_some() {
             t_string!(i18n, run_extract).to_owned()
         } else {
             t_string!(i18n, run_answer).to_owned()
@@ -114,7 +133,8 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
                     >{area(text.get_untracked())}</textarea>
                 </div>
                 <Splitter count=Signal::derive(move || text.with(|t| split_texts(t).len())) split/>
-                <SchemaPicker form=schema/>
+                <SchemaPicker form=schema whole=true/>
+                <AdapterChoice bench=bench.clone() chosen=work.adapter schema parameters/>
                 <ErrorNotice error=work.error/>
                 <RunButtons
                     label running=Signal::derive(move || work.running()) sending=work.sending
@@ -207,8 +227,9 @@ pub fn ModelLine(bench: Bench) -> impl IntoView {
     let i18n = use_i18n();
     let model = bench.model;
     let name = match &bench.adapter {
-        Some(adapter) => format!("{} {} + {}", model.name, model.format, adapter.name),
-        None => format!("{} {}", model.name, model.format),
+        Some(adapter) if bench.others.is_empty() => format!("{} {} + {}", model.name, model.format, adapter.name),
+        // Which one, the page's select says.
+        _ => format!("{} {}", model.name, model.format),
     };
     let missing = bench.adapter.is_none();
     view! {
@@ -249,7 +270,7 @@ fn WarmUpResult(example: Option<WarmUp>, warming: bool, examples: Vec<Example>) 
             let document =
                 DocumentView { id: warmup.run.document.clone().unwrap_or_default(), text, judgements: Vec::new() };
             let run = protocol::RunView { document: Some(document.id.clone()), ..warmup.run };
-            live::items(vec![run], vec![document])
+            live::items(vec![run], vec![document], Vec::new())
                 .into_iter()
                 .map(|item| {
                     view! {

@@ -1,8 +1,15 @@
 //! One file a page.
 
+mod admin;
+mod batch;
 mod compare;
 mod complete;
+mod corpus;
 mod extract;
+mod review;
+mod review_order;
+mod schemas;
+mod scores;
 mod session;
 mod sessions;
 mod shared;
@@ -12,11 +19,17 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use protocol::Sentence;
 
+pub use admin::Admin;
+pub use batch::Batch;
 pub use compare::Compare;
 pub use complete::Complete;
+pub use corpus::Corpus;
 pub use extract::Extract;
+pub use review::Review;
+pub use schemas::{EditSchema, Schemas};
+pub use scores::Scores;
 pub use session::Session;
-pub use sessions::Sessions;
+pub use sessions::{Moment, Sessions};
 pub use shared::Shared;
 #[cfg(feature = "ssr")]
 pub use shared::SnapshotBody;

@@ -2,27 +2,42 @@
 
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 use protocol::{SessionView, view::Page};
 
-use super::{error_page, sessions::Moment};
+use super::{batch::BatchSession, error_page, sessions::Moment};
 use crate::{
-    api,
-    components::{ComparisonCard, CompletionCard, ErrorNotice, ExtractionCard, Headline, SharePanel},
+    api, batches,
+    components::{
+        ComparisonCard, CompletionCard, ErrorNotice, ExtractionCard, Headline, OnlyChanged, SharePanel, Standalone,
+    },
     i18n::{t, t_string, use_i18n},
     live::{self, Connection, Item},
+    prefs::fill,
     services::ServiceError,
 };
+
+/// More items than this are behind a click: each is a text in all its views.
+const SHOWN: usize = 30;
 
 #[component]
 pub fn Session() -> impl IntoView {
     let params = use_params_map();
-    let session = Resource::new_blocking(move || params.with(|p| p.get("id").unwrap_or_default()), api::session);
+    let session = Resource::new_blocking(
+        move || params.with(|p| p.get("id").unwrap_or_default()),
+        |id| async move {
+            Ok::<_, ServiceError>(match batches::find_batch(id.clone()).await? {
+                Some((session, batch)) => (session, Some(batch)),
+                None => (api::session(id).await?, None),
+            })
+        },
+    );
     view! {
         <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
                 match session.await {
-                    Ok(session) => view! { <Open session/> }.into_any(),
+                    Ok((session, Some(batch))) => view! { <BatchSession session batch/> }.into_any(),
+                    Ok((session, None)) => view! { <Open session/> }.into_any(),
                     Err(error) => error_page(&error),
                 }
             })}
@@ -37,8 +52,9 @@ fn Open(session: SessionView) -> impl IntoView {
     let error = RwSignal::new(None::<ServiceError>);
     let id = session.id.clone();
     let page = session.page;
-    let items = live::items(session.runs, session.documents);
+    let items = live::items(session.runs, session.documents, session.extractions);
     let items = RwSignal::new(items);
+    OnlyChanged::provide();
     Effect::new(move |_| items.with_untracked(|items| live::follow(items, connection)));
     on_cleanup(live::leave);
     let going_on =
@@ -50,13 +66,25 @@ fn Open(session: SessionView) -> impl IntoView {
             <p class="muted">
                 <Moment at=session.created_at/> " · "
                 <a href=format!("{}?session={id}", page.path()) rel="external" data-testid="continue">{t!(i18n, session_continue)}</a>
+                {(page != Page::Complete).then(|| view! { <SessionLinks id=id.clone()/> })}
             </p>
             <ErrorNotice error/>
-            <SharePanel session=Some(id) open=session.shares error/>
+            <SharePanel session=Some(id) open=session.shares error records=page != Page::Complete/>
             // Without scripts the page loads itself again until nothing goes on any more.
             {refresh.then(|| view! { <noscript inner_html=r#"<meta http-equiv="refresh" content="1">"#></noscript> })}
             <SessionItems items page read_only=false error/>
         </section>
+    }
+}
+
+/// The other pages of a session that has records.
+#[component]
+pub fn SessionLinks(id: String) -> impl IntoView {
+    let i18n = use_i18n();
+    view! {
+        " · " <a href=format!("/sessions/{id}/review") data-testid="to-review">{t!(i18n, review_title)}</a>
+        " · " <a href=format!("/sessions/{id}/scores") data-testid="to-scores">{t!(i18n, scores_title)}</a>
+        " · " <a href=format!("/sessions/{id}/graph") data-testid="to-graph">{t!(i18n, corpus_title)}</a>
     }
 }
 
@@ -70,7 +98,7 @@ pub fn SessionItems(
 ) -> impl IntoView {
     let i18n = use_i18n();
     let card = move |item: Item| {
-        let card = if item.runs.len() > 1 {
+        let card = if item.is_comparison() {
             view! { <ComparisonCard item=item.clone() read_only error/> }.into_any()
         } else if page == Page::Complete {
             view! { <CompletionCard item=item.clone() current=false/> }.into_any()
@@ -82,17 +110,28 @@ pub fn SessionItems(
             {(!read_only).then(|| view! { <StopButton item error/> })}
         }
     };
+    let standalone = use_context::<Standalone>().is_some();
+    let all = RwSignal::new(standalone || use_query_map().with_untracked(|q| q.get("show").as_deref() == Some("all")));
+    let count = move || items.with(Vec::len);
     view! {
-        {(page == Page::Compare).then(|| view! { <Headline items/> })}
+        {move || items.with(|items| items.iter().any(Item::is_comparison)).then(|| view! { <Headline items/> })}
         <div class="results" data-testid="session-items">
             {move || {
                 let items = items.get();
                 if items.is_empty() {
                     view! { <p class="empty">{t!(i18n, session_empty)}</p> }.into_any()
                 } else {
-                    items.into_iter().rev().map(card).collect_view().into_any()
+                    let shown = if all.get() { items.len() } else { SHOWN };
+                    items.into_iter().rev().take(shown).map(card).collect_view().into_any()
                 }
             }}
+            <Show when=move || !all.get() && (count() > SHOWN)>
+                <p>
+                    <a class="button quiet" href="?show=all" rel="external" data-testid="show-all" on:click=move |ev| { ev.prevent_default(); all.set(true) }>
+                        {move || fill(t_string!(i18n, show_all_items), &[("count", &count())])}
+                    </a>
+                </p>
+            </Show>
         </div>
     }
 }
@@ -101,21 +140,28 @@ pub fn SessionItems(
 #[component]
 fn StopButton(item: Item, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
     let i18n = use_i18n();
-    item.runs
-        .into_iter()
-        .map(|run| {
-            let id = run.with_untracked(|r| r.id.clone());
-            let going_on = Memo::new(move |_| run.with(|r| !r.status.is_final()));
+    // One for a run, and one for all the runs of an extraction.
+    let columns = item.columns().into_iter();
+    columns
+        .map(|column| {
+            let runs = item.runs_of(column);
+            let action = runs.first().map(|run| {
+                run.with_untracked(|r| match &r.extraction {
+                    Some(extraction) => format!("/extractions/{extraction}/stop"),
+                    None => format!("/runs/{}/stop", r.id),
+                })
+            });
+            let ids: Vec<String> = runs.iter().map(|run| run.with_untracked(|r| r.id.clone())).collect();
+            let going_on = Memo::new(move |_| runs.iter().any(|run| run.with(|r| !r.status.is_final())));
             move || {
-                let id = id.clone();
+                let ids = ids.clone();
                 going_on.get().then(|| {
-                    let action = format!("/runs/{id}/stop");
                     view! {
-                        <form method="post" action=action on:submit=move |ev| {
+                        <form method="post" action=action.clone() on:submit=move |ev| {
                             ev.prevent_default();
-                            let id = id.clone();
+                            let ids = ids.clone();
                             spawn_local(async move {
-                                if let Err(e) = api::stop(vec![id]).await {
+                                if let Err(e) = api::stop(ids).await {
                                     error.set(Some(e));
                                 }
                             });
@@ -131,7 +177,7 @@ fn StopButton(item: Item, error: RwSignal<Option<ServiceError>>) -> impl IntoVie
 
 /// The title, edited where it stands: Enter or leaving it keeps it, Escape puts it back.
 #[component]
-fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
+pub fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
     let i18n = use_i18n();
     let saved = RwSignal::new(title.clone());
     let element = NodeRef::<leptos::html::H1>::new();

@@ -55,6 +55,8 @@ pub struct Work {
     pub error: RwSignal<Option<ServiceError>>,
     /// A request is on its way.
     pub sending: RwSignal<bool>,
+    /// The adapter to answer with, where it is not the default one.
+    pub adapter: RwSignal<Option<String>>,
     connection: Connection,
     language: StoredValue<Language>,
 }
@@ -64,7 +66,8 @@ impl Work {
     pub fn new(page: Page, session: Option<SessionView>) -> Self {
         let connection = expect_context::<Connection>();
         let id = session.as_ref().map(|s| s.id.clone());
-        let (items, earlier) = live::newest(session.map(|s| live::items(s.runs, s.documents)).unwrap_or_default());
+        let (items, earlier) =
+            live::newest(session.map(|s| live::items(s.runs, s.documents, s.extractions)).unwrap_or_default());
         let tracked = language();
         let work = Self {
             page,
@@ -73,6 +76,7 @@ impl Work {
             earlier: RwSignal::new(earlier),
             error: RwSignal::new(None),
             sending: RwSignal::new(false),
+            adapter: RwSignal::new(None),
             connection,
             language: StoredValue::new(untrack(tracked)),
         };
@@ -108,8 +112,13 @@ impl Work {
         }
         self.sending.set(true);
         self.error.set(None);
-        let request =
-            StartRuns { session: self.session.get_untracked(), ask, parameters, language: self.language.get_value() };
+        let request = StartRuns {
+            session: self.session.get_untracked(),
+            ask,
+            adapter: self.adapter.get_untracked(),
+            parameters,
+            language: self.language.get_value(),
+        };
         spawn_local(async move {
             let answer = api::start(request).await;
             let Some(session) = self.session.try_get_untracked() else {
@@ -117,7 +126,7 @@ impl Work {
             };
             match answer {
                 Ok(started) => {
-                    let items = live::items(started.runs, started.documents);
+                    let items = live::items(started.runs, started.documents, started.extractions);
                     self.earlier.update(|n| *n += self.items.with_untracked(Vec::len));
                     live::follow(&items, self.connection);
                     self.items.set(items);

@@ -68,16 +68,17 @@ fn split_into(
 ) {
     let whole = text.get(range.clone()).unwrap_or("");
     let own = size(whole);
-    let middle = middle(whole);
     if whole.trim().is_empty() {
-        // Spaces belong to what stands before them; a part of its own they are not.
-        if let Some((last, own)) = units.last_mut() {
+        // Spaces belong to what stands before them; a part of its own they are not. Sizes are added: to measure all of it
+        // again for each of many empty lines would take long.
+        if let Some((last, before)) = units.last_mut() {
             last.end = range.end;
-            *own = size(text.get(last.clone()).unwrap_or(""));
+            *before += own;
         }
         return;
     }
-    if own <= budget || middle == 0 {
+    let middle = if own <= budget { 0 } else { middle(whole) };
+    if middle == 0 {
         units.push((range, own));
         return;
     }
@@ -110,10 +111,12 @@ fn sentences(text: &str) -> Vec<Range<usize>> {
         let before = text.get(start..at).unwrap_or("");
         at += c.len_utf8();
         let behind = text.get(at..).unwrap_or("");
-        let closed = behind.trim_start_matches(['"', '\'', '”', '’', ')', '）', '」', '』', '】']);
+        // Looked at behind end marks only: runs of brackets are long in some texts.
+        let closed = || behind.trim_start_matches(['"', '\'', '”', '’', ')', '）', '」', '』', '】']);
         let ends = match c {
             '\n' | '。' | '！' | '？' | '；' => true,
             '.' | '!' | '?' => {
+                let closed = closed();
                 let next = closed.trim_start().chars().next();
                 closed.starts_with(char::is_whitespace)
                     && next.is_none_or(|n| !n.is_lowercase())
@@ -122,7 +125,7 @@ fn sentences(text: &str) -> Vec<Range<usize>> {
             _ => false,
         };
         if ends {
-            at += if c == '\n' { 0 } else { behind.len() - closed.len() };
+            at += if c == '\n' { 0 } else { behind.len() - closed().len() };
             found.push(start..at);
             start = at;
         }

@@ -16,6 +16,14 @@ pub fn label_color(label: &str, schema_types: &[String]) -> u8 {
     (color % colors) as u8
 }
 
+/// The colour of a name of any kind: by its place in the first of the schema's lists that has it (entity types, relations,
+/// event types, roles), else by its letters.
+pub fn color_of(name: &str, lists: &[Vec<String>]) -> u8 {
+    let wanted = name.trim().to_lowercase();
+    let has = |list: &&Vec<String>| list.iter().any(|n| n.trim().to_lowercase() == wanted);
+    label_color(name, lists.iter().find(has).map_or(&[], Vec::as_slice))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +36,12 @@ mod tests {
         assert_eq!(label_color("type 13", &types), 1);
         assert_eq!(label_color("brand", &types), label_color("Brand", &[]));
         assert!(label_color("品牌", &[]) < COLORS);
+    }
+
+    #[test]
+    fn a_relation_is_coloured_by_its_place_among_the_relations() {
+        let lists = [vec!["person".to_owned()], vec!["founder".to_owned(), "spouse".to_owned()]];
+        assert_eq!((color_of("Spouse", &lists), color_of("person", &lists)), (1, 0));
+        assert_eq!(color_of("other", &lists), label_color("other", &[]));
     }
 }

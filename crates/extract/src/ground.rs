@@ -1,19 +1,25 @@
 //! Finding the words of a record in the text.
 //!
-//! Exact wording first, then the same words in other case, spacing, width or quotation marks; words of scripts that put
-//! spaces between words are looked for as whole words before parts of words count. Answers are in the order of the
-//! text, so of several places the next one not yet used is taken.
+//! Exact wording first, then the same words in other case, spacing, width or quotation marks, then words with a letter
+//! or two that differ; each mention says how it was found. Words of scripts that put spaces between words are looked for
+//! as whole words before parts of words count. Answers are in the order of the text, so of several places the next one
+//! not yet used is taken.
 
-use std::collections::{HashMap, HashSet};
+mod fuzzy;
+
+use std::{
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
+};
 
 use protocol::{
     Record, Span,
-    record::Mention,
+    record::{Found, Mention},
     text::{is_han, slice_chars},
 };
 
-/// Looks for the words of every record that is not grounded yet (typed by a person, for example) and sets their spans;
-/// records that are grounded stay as they are. A mention's text becomes the text's own wording.
+/// Looks for the words of every mention that has no place yet (typed by a person, for example) and sets their spans;
+/// mentions that have one stay as they are. A mention's text becomes the text's own wording.
 pub fn records(source: &str, records: &mut [Record]) {
     let mut ground = Ground::new(source);
     for record in records {
@@ -24,21 +30,62 @@ pub fn records(source: &str, records: &mut [Record]) {
     }
 }
 
+/// Every place of a mention's words in the text, in its order: the place that the mention has is one of them.
+pub fn occurrences(source: &str, mention: &Mention) -> Vec<Span> {
+    Ground::new(source).places(&mention.text).to_vec()
+}
+
 /// More places than this of the same words are not looked at.
 const MAX_PLACES: usize = 1000;
 /// For the pairs of a relation's head and tail.
 const MAX_PAIRED: usize = 64;
+
+/// Over all misspelt words of an answer, so many code points of the text are looked at.
+const PATIENCE: usize = 4_000_000;
+
+/// A text without spaces, folded by [`fold`].
+struct Folded {
+    text: String,
+    /// For every code point of `text`: its byte offset there, and the code point of the original it stands for.
+    origin: Vec<(usize, usize)>,
+}
+
+impl Folded {
+    fn new(original: &str) -> Self {
+        let (mut text, mut origin) = (String::with_capacity(original.len()), Vec::with_capacity(original.len()));
+        for (index, c) in original.chars().enumerate() {
+            for f in fold(c) {
+                origin.push((text.len(), index));
+                text.push(f);
+            }
+        }
+        Self { text, origin }
+    }
+
+    /// The code point of the original that stands for the `index`th here.
+    fn point(&self, index: usize) -> usize {
+        self.origin.get(index).map_or(0, |(_, point)| *point)
+    }
+
+    /// The place in the original of bytes `at..at + length`; `length` is not 0.
+    fn unfold(&self, at: usize, length: usize) -> Span {
+        let index = |byte: usize| self.origin.partition_point(|(start, _)| *start <= byte).saturating_sub(1);
+        Span { start: self.point(index(at)), end: self.point(index(at + length - 1)) + 1 }
+    }
+}
 
 /// A text prepared for finding words in it, and the places taken so far.
 pub(crate) struct Ground<'a> {
     text: &'a str,
     /// Byte offset of every code point, and the length at the end.
     starts: Vec<usize>,
-    /// The text without spaces, folded by [`fold`].
-    folded: String,
-    /// For every code point of `folded`: its byte offset there, and the code point of the text it stands for.
-    origin: Vec<(usize, usize)>,
-    places: HashMap<String, Vec<Span>>,
+    /// Made when the first words do not stand in the text letter by letter.
+    folded: OnceCell<Folded>,
+    places: HashMap<String, (Vec<Span>, Found)>,
+    /// Words that stand nowhere, and what they may be a misspelling of.
+    likely: HashMap<String, Option<Span>>,
+    /// How many code points may still be searched for those.
+    patience: usize,
     used: HashSet<Span>,
     /// Start of the mention placed last.
     cursor: usize,
@@ -47,14 +94,16 @@ pub(crate) struct Ground<'a> {
 impl<'a> Ground<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-        let (mut folded, mut origin) = (String::with_capacity(text.len()), Vec::new());
-        for (index, c) in text.chars().enumerate() {
-            for f in fold(c) {
-                origin.push((folded.len(), index));
-                folded.push(f);
-            }
+        Self {
+            text,
+            starts,
+            folded: OnceCell::new(),
+            places: HashMap::new(),
+            likely: HashMap::new(),
+            patience: PATIENCE,
+            used: HashSet::new(),
+            cursor: 0,
         }
-        Self { text, starts, folded, origin, places: HashMap::new(), used: HashSet::new(), cursor: 0 }
     }
 
     /// Whether the words stand in the text.
@@ -62,25 +111,43 @@ impl<'a> Ground<'a> {
         !self.places(words).is_empty()
     }
 
-    /// Sets the spans of a record's mentions.
+    /// Sets the spans of a record's mentions that have none yet.
     pub(crate) fn place(&mut self, record: &mut Record) {
         match record {
             Record::Entity { mention, .. } => {
-                let span = self.next_free(&mention.text);
-                self.set(mention, span);
+                if mention.span.is_none() {
+                    let span = self.next_free(&mention.text);
+                    self.set(mention, span);
+                }
             }
-            Record::Relation { head, tail, .. } => {
-                let (from, to) = self.nearest_pair(&head.text, &tail.text);
-                self.set(head, from);
-                self.set(tail, to);
-            }
+            Record::Relation { head, tail, .. } => match (head.span, tail.span) {
+                (None, None) => {
+                    let (from, to) = self.nearest_pair(&head.text, &tail.text);
+                    self.set(head, from);
+                    self.set(tail, to);
+                }
+                (None, other) => {
+                    let span = self.nearest(&head.text, other);
+                    self.set(head, span);
+                }
+                (other, None) => {
+                    let span = self.nearest(&tail.text, other);
+                    self.set(tail, span);
+                }
+                (Some(_), Some(_)) => {}
+            },
             Record::Event { trigger, arguments, .. } => {
-                let span = self.next_free(&trigger.text);
-                self.set(trigger, span);
-                let mut anchor = span;
+                let mut anchor = trigger.span;
+                if anchor.is_none() {
+                    anchor = self.next_free(&trigger.text);
+                    self.set(trigger, anchor);
+                }
                 for argument in arguments {
-                    let span = self.nearest(&argument.mention.text, anchor);
-                    self.set(&mut argument.mention, span);
+                    let mut span = argument.mention.span;
+                    if span.is_none() {
+                        span = self.nearest(&argument.mention.text, anchor);
+                        self.set(&mut argument.mention, span);
+                    }
                     anchor = anchor.or(span);
                 }
             }
@@ -100,11 +167,35 @@ impl<'a> Ground<'a> {
         }
     }
 
-    fn set(&self, mention: &mut Mention, span: Option<Span>) {
-        mention.span = span;
-        if let Some(span) = span {
+    /// Gives a mention its place, or when it has none the place of words that are spelt much like its own.
+    fn set(&mut self, mention: &mut Mention, span: Option<Span>) {
+        (mention.span, mention.found) = match span {
+            Some(_) => (span, self.places.get(&mention.text).map_or(Found::Exact, |(_, found)| *found)),
+            None => match self.like(&mention.text) {
+                Some(span) => (Some(span), Found::Fuzzy),
+                None => (None, Found::Exact),
+            },
+        };
+        if let Some(span) = mention.span {
             mention.text = self.slice(span).to_owned();
         }
+    }
+
+    fn like(&mut self, words: &str) -> Option<Span> {
+        if let Some(known) = self.likely.get(words) {
+            return *known;
+        }
+        let wanted: Vec<char> = words.chars().flat_map(fold).collect();
+        let span = fuzzy::allowed(&wanted).and_then(|errors| {
+            let folded = self.folded.get_or_init(|| Folded::new(self.text));
+            self.patience = self.patience.checked_sub(folded.origin.len())?;
+            let text: Vec<char> = folded.text.chars().collect();
+            let span = |from: usize, to: usize| Span { start: folded.point(from), end: folded.point(to - 1) + 1 };
+            let found = fuzzy::find(&text, &wanted, errors, |from, to| self.is_whole(span(from, to)));
+            found.map(|(from, to)| span(from, to))
+        });
+        self.likely.insert(words.to_owned(), span);
+        span
     }
 
     fn slice(&self, span: Span) -> &str {
@@ -116,7 +207,7 @@ impl<'a> Ground<'a> {
 
     fn next_free(&mut self, words: &str) -> Option<Span> {
         self.find(words);
-        let places = self.places.get(words)?;
+        let (places, _) = self.places.get(words)?;
         let free = |s: &&Span| !self.used.contains(s);
         let ahead = places.partition_point(|s| s.start < self.cursor);
         places[ahead..].iter().find(free).or_else(|| places.iter().find(free)).or_else(|| places.first()).copied()
@@ -142,21 +233,21 @@ impl<'a> Ground<'a> {
 
     fn places(&mut self, words: &str) -> &[Span] {
         self.find(words);
-        self.places.get(words).map_or(&[], Vec::as_slice)
+        self.places.get(words).map_or(&[], |(places, _)| places.as_slice())
     }
 
     /// Fills `places` for these words.
     fn find(&mut self, words: &str) {
         if !self.places.contains_key(words) {
-            let spans = self.search(words.trim());
-            self.places.insert(words.to_owned(), spans);
+            let found = self.search(words.trim());
+            self.places.insert(words.to_owned(), found);
         }
     }
 
-    /// Every place of the words by the first way of looking that finds any.
-    fn search(&self, words: &str) -> Vec<Span> {
+    /// Every place of the words by the first way of looking that finds any, and that way.
+    fn search(&self, words: &str) -> (Vec<Span>, Found) {
         if words.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Found::Exact);
         }
         let mut parts = Vec::new();
         let mut whole = Vec::new();
@@ -164,26 +255,22 @@ impl<'a> Ground<'a> {
             let span = Span { start: self.code_point(at), end: self.code_point(at + words.len()) };
             if self.is_whole(span) { whole.push(span) } else { parts.push(span) }
         }
+        let mut found = Found::Exact;
         if whole.is_empty() {
+            found = Found::Normalised;
             let words: String = words.chars().flat_map(fold).collect();
             if !words.is_empty() {
-                let found =
-                    self.folded.match_indices(&words).take(MAX_PLACES).map(|(at, _)| self.unfold(at, words.len()));
-                whole.extend(found.filter(|span| self.is_whole(*span)));
+                let folded = self.folded.get_or_init(|| Folded::new(self.text));
+                let places =
+                    folded.text.match_indices(&words).take(MAX_PLACES).map(|(at, _)| folded.unfold(at, words.len()));
+                whole.extend(places.filter(|span| self.is_whole(*span)));
             }
         }
-        if whole.is_empty() { parts } else { whole }
+        if whole.is_empty() { (parts, Found::Exact) } else { (whole, found) }
     }
 
     fn code_point(&self, byte: usize) -> usize {
         self.starts.partition_point(|start| *start < byte)
-    }
-
-    /// The place in the text of bytes `at..at + length` of the folded text; `length` is not 0.
-    fn unfold(&self, at: usize, length: usize) -> Span {
-        let index = |byte: usize| self.origin.partition_point(|(start, _)| *start <= byte).saturating_sub(1);
-        let point = |byte: usize| self.origin.get(index(byte)).map_or(0, |(_, point)| *point);
-        Span { start: point(at), end: point(at + length - 1) + 1 }
     }
 
     /// Whether the place neither begins nor ends inside a word.
@@ -232,7 +319,7 @@ mod tests {
     use protocol::record::Argument;
 
     fn mention(text: &str) -> Mention {
-        Mention { text: text.into(), span: None }
+        Mention::new(text)
     }
 
     /// Places entities one after the other: `words@start`, or `words@-`.
@@ -268,6 +355,30 @@ mod tests {
     }
 
     #[test]
+    fn how_words_were_found_is_said() {
+        let source = "Ann took clarithromycin; Ａｄａ Lovelace did not. Ann slept.";
+        let mut found: Vec<Record> = ["Ann", "ada lovelace", "clavithromycin", "Ann", "erythromycin"]
+            .iter()
+            .map(|w| Record::Entity { label: "x".into(), mention: mention(w) })
+            .collect();
+        records(source, &mut found);
+        let shown: Vec<_> = found.iter().flat_map(|r| r.mentions()).map(|(_, m)| (m.text.as_str(), m.found)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("Ann", Found::Exact),
+                ("Ａｄａ Lovelace", Found::Normalised),
+                ("clarithromycin", Found::Fuzzy),
+                ("Ann", Found::Exact),
+                ("erythromycin", Found::Exact),
+            ]
+        );
+        let places: Vec<_> = occurrences(source, &mention("Ann")).iter().map(|s| s.start).collect();
+        assert_eq!(places, [0, 47]);
+        assert!(found[4].mentions()[0].1.span.is_none(), "not every word that ends alike");
+    }
+
+    #[test]
     fn head_and_tail_and_arguments_are_taken_near_each_other() {
         let source = "Paris is old and big. Ann lives in Paris. An aspirin is small. Her aspirin caused a rash.";
         let mut found = vec![
@@ -281,5 +392,26 @@ mod tests {
         records(source, &mut found);
         let starts: Vec<_> = found.iter().flat_map(|r| r.mentions()).map(|(_, m)| m.span.map(|s| s.start)).collect();
         assert_eq!(starts, [Some(22), Some(35), Some(75), Some(67)]);
+    }
+
+    #[test]
+    fn places_that_are_known_stay_and_the_others_are_taken_near_them() {
+        let source = "Paris is old and big. Ann lives in Paris. An aspirin is small. Her aspirin caused a rash.";
+        let at = |text: &str, start: usize| Mention::at(text, Span { start, end: start + text.len() });
+        let mut found = vec![
+            Record::Relation { relation: "is".into(), head: at("Paris", 0), tail: mention("big") },
+            Record::Relation { relation: "lives in".into(), head: mention("Ann"), tail: at("Paris", 0) },
+            Record::Event {
+                label: "adverse event".into(),
+                trigger: mention("caused"),
+                arguments: vec![
+                    Argument { role: "treatment".into(), mention: at("aspirin", 45) },
+                    Argument { role: "effect".into(), mention: mention("rash") },
+                ],
+            },
+        ];
+        records(source, &mut found);
+        let starts: Vec<_> = found.iter().flat_map(|r| r.mentions()).map(|(_, m)| m.span.map(|s| s.start)).collect();
+        assert_eq!(starts, [0, 17, 22, 0, 75, 45, 84].map(Some));
     }
 }

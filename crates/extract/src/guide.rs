@@ -1,9 +1,9 @@
 //! From what is asked of a text to a grammar of its answers.
 //!
-//! In the adapter's own format: types, relations and roles are those that the instruction names, words are those of the
-//! text. The format is read off the manifest's samples of it, `(entity, type) (entity, type)`; an adapter whose manifest
-//! has none, or one that is not made like these, is not guided. The grammar is in the Lark dialect of the library
-//! `llguidance`.
+//! In the adapter's own format: types, relations and roles are those that the instruction names (of a taught schema also
+//! others, which are left out of the records), words are those of the text. The format is read off the manifest's samples
+//! of it, `(entity, type) (entity, type)`; an adapter whose manifest has none, or one that is not made like these, is not
+//! guided. The grammar is in the Lark dialect of the library `llguidance`.
 //!
 //! The whole answer is one terminal. Words of the text may themselves hold commas and brackets, so that only what comes
 //! later decides where a mention ended; within a terminal every reading is followed, between terminals only one. Bytes
@@ -25,7 +25,10 @@ pub fn lark(manifest: Option<&AdapterManifest>, choice: &SchemaChoice, text: &st
     // Asked for some types of a taught schema, the adapter is asked for all of them.
     let taught = taught_with(Some(manifest), choice);
     let (types, roles) = taught.map_or((&choice.types, &choice.roles), |t| (&t.types, &t.roles));
-    let types = names(types)?;
+    // A model that would give some words a type that was not asked for, and may not, gives them an asked one, which is
+    // wrong. Where it was taught the names, it may say what it likes; `parse` leaves out what was not asked.
+    let free = taught.map_or(String::new(), |_| format!(" | {NAME}"));
+    let types = format!("{}{free}", names(types)?);
     let pieces = span_pieces(text.trim());
     if pieces.is_empty() {
         return None;
@@ -37,7 +40,7 @@ pub fn lark(manifest: Option<&AdapterManifest>, choice: &SchemaChoice, text: &st
         None => ("WORDS COMMA TYPE", String::new()),
         Some(List { open: list, between, close: end }) => {
             // Without roles in the instruction a model names them itself.
-            let roles = names(roles).unwrap_or_else(|| r"/[^()（）\[\],，\n]+/".into());
+            let roles = names(roles).map_or_else(|| NAME.to_owned(), |roles| format!("{roles}{free}"));
             let (list, between, end) = (quoted(&list), quoted(&between), quoted(&end));
             let rest = format!(
                 "LIST: {list} (ARGUMENT ({between} ARGUMENT)*)? {end}\nARGUMENT: {open} WORDS {comma} ROLE {close}\nROLE: {roles}\n"
@@ -52,6 +55,9 @@ pub fn lark(manifest: Option<&AdapterManifest>, choice: &SchemaChoice, text: &st
         json!({ "substring_chunks": pieces })
     ))
 }
+
+/// A name of the model's own.
+const NAME: &str = r"/[^()（）\[\],，\s][^()（）\[\],，\n]*/";
 
 /// Names as alternatives; `None` when there is none.
 fn names(names: &[String]) -> Option<String> {
@@ -187,6 +193,25 @@ WORDS: SPAN & /\S|\S(?s:.*)\S/
 SPAN: %regex {"substring_chunks":["Ada"," ","(","UK",")"]}
 "#
         );
+    }
+
+    #[test]
+    fn an_answer_may_name_what_was_not_asked_where_the_names_were_taught() {
+        let mut manifest = manifest();
+        manifest.taught = serde_json::from_value(json!([
+            {"name": "a", "title": {"en": "", "zh": ""}, "task": "ner", "language": "en", "types": ["brand", "a \"b\""],
+             "instruction": "x", "examples": 1, "dev_f1": 0.0},
+            {"name": "b", "title": {"en": "", "zh": ""}, "task": "ner", "language": "zh", "types": ["机构"],
+             "instruction": "x", "examples": 1, "dev_f1": 0.0}
+        ]))
+        .unwrap();
+        let types = |name: &str| {
+            let asked = SchemaChoice { types: vec![name.into()], ..people(Task::Entities) };
+            let grammar = lark(Some(&manifest), &asked, "Ada").unwrap();
+            grammar.lines().find_map(|line| line.strip_prefix("TYPE: ")).unwrap().to_owned()
+        };
+        assert_eq!(types("brand"), format!(r#""brand" | "a \"b\"" | {NAME}"#), "what is taught is asked together");
+        assert_eq!(types("robot"), "\"robot\"", "what is not taught would never be named");
     }
 
     #[test]

@@ -25,6 +25,31 @@ pub fn verdict(judgements: &[Judgement], record: &Record) -> Option<Verdict> {
         .or_else(|| judgements.iter().any(|j| j.gold().is_some_and(|g| g.key() == key)).then_some(Verdict::Right))
 }
 
+/// What the judgements of a text say, looked up by record: as [`verdict`], for many records.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    by_key: HashMap<String, Verdict>,
+}
+
+impl Verdicts {
+    /// Prepares the judgements of a text.
+    pub fn new(judgements: &[Judgement]) -> Self {
+        let mut by_key = HashMap::new();
+        for judgement in judgements {
+            by_key.entry(judgement.record.key()).or_insert(judgement.verdict);
+        }
+        for record in judgements.iter().filter_map(Judgement::gold) {
+            by_key.entry(record.key()).or_insert(Verdict::Right);
+        }
+        Self { by_key }
+    }
+
+    /// What they say of the record with this key.
+    pub fn of(&self, key: &str) -> Option<Verdict> {
+        self.by_key.get(key).copied()
+    }
+}
+
 /// A column's records against the judgements. `found` is `right + wrong + unjudged`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Score {
@@ -108,7 +133,7 @@ mod tests {
     use protocol::record::Mention;
 
     fn entity(text: &str) -> Record {
-        Record::Entity { label: "person".into(), mention: Mention { text: text.into(), span: None } }
+        Record::Entity { label: "person".into(), mention: Mention::new(text) }
     }
 
     fn judgement(text: &str, verdict: Verdict, correction: Option<&str>) -> Judgement {
@@ -131,6 +156,10 @@ mod tests {
         assert_eq!(verdict(&judgements, &entity("bob")), Some(Verdict::Corrected));
         assert_eq!(verdict(&judgements, &entity("Bob Hope")), Some(Verdict::Right));
         assert_eq!(verdict(&judgements, &entity("Zoe")), None);
+        let verdicts = Verdicts::new(&judgements);
+        for name in ["Ada", "Rome", "bob", "Bob Hope", "Eve", "Zoe"] {
+            assert_eq!(verdicts.of(&entity(name).key()), verdict(&judgements, &entity(name)), "{name}");
+        }
     }
 
     #[test]

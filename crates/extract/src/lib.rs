@@ -8,21 +8,28 @@
 
 pub mod chunk;
 pub mod color;
+#[cfg(feature = "export")]
+pub mod export;
+pub mod graph;
 pub mod ground;
 pub mod guide;
 pub mod hint;
 pub mod issue;
 pub mod judge;
+pub mod layout;
 pub mod marks;
 pub mod merge;
 pub mod node;
+pub mod offsets;
 pub mod output;
 pub mod parse;
 pub mod prompt;
 pub mod schema;
 #[cfg(feature = "scoring")]
 pub mod score;
+pub mod svg;
 pub mod text;
+pub mod together;
 
 mod object;
 mod scan;

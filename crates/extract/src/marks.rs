@@ -75,7 +75,7 @@ mod tests {
     use protocol::{Span, record::Mention};
 
     fn entity(label: &str, start: usize, end: usize) -> Record {
-        Record::Entity { label: label.into(), mention: Mention { text: "…".into(), span: Some(Span { start, end }) } }
+        Record::Entity { label: label.into(), mention: Mention::at("…", Span { start, end }) }
     }
 
     /// Segments as `text[label record,…]`.

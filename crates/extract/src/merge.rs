@@ -97,9 +97,8 @@ impl Merged<'_> {
     fn record(&mut self, task: Task, record: Record, known: bool) {
         match record {
             Record::Entity { label, mention } => {
-                let (start, end) = (mention.span.map(|s| s.start), mention.span.map(|s| s.end));
-                let entity = Entity { label, text: mention.text, start, end };
-                if start.is_none() {
+                let entity = Entity::new(label, mention);
+                if entity.start.is_none() {
                     let words = format!("{}, {}", entity.text, entity.label);
                     self.not_in_text(task, words, LeftOut::Entity(entity));
                 } else if !known {
@@ -109,7 +108,7 @@ impl Merged<'_> {
             }
             Record::Relation { relation, head, tail } => {
                 let grounded = head.span.is_some() && tail.span.is_some();
-                let relation = Relation { relation, head: head.text, tail: tail.text };
+                let relation = Relation::new(relation, head, tail);
                 if !grounded {
                     let words = format!("{}, {}, {}", relation.head, relation.relation, relation.tail);
                     self.not_in_text(task, words, LeftOut::Relation(relation));
@@ -131,22 +130,21 @@ impl Merged<'_> {
         known: bool,
     ) {
         let Some(place) = trigger.span else {
-            let arguments = arguments.into_iter().map(|a| Argument { role: a.role, text: a.mention.text }).collect();
             let words = format!("{}, {label}", trigger.text);
-            let event = Event { label, trigger: trigger.text, arguments };
+            let event = Event::new(label, trigger, arguments);
             return self.not_in_text(task, words, LeftOut::Event(event));
         };
         let mut kept: Vec<Argument> = Vec::new();
         for argument in arguments {
             let grounded = argument.mention.span.is_some();
-            let argument = Argument { role: argument.role, text: argument.mention.text };
+            let argument = Argument::from(argument);
             let words = format!("{}, {}", argument.text, argument.role);
             if !self.schema.has_role(&label, &argument.role) {
                 self.doubt(task, IssueKind::NotInSchema.name(), words, 1, None);
             } else if !grounded {
-                let event = Event { label: label.clone(), trigger: trigger.text.clone(), arguments: vec![argument] };
+                let event = Event { arguments: vec![argument], ..Event::new(label.clone(), trigger.clone(), vec![]) };
                 self.not_in_text(task, words, LeftOut::Event(event));
-            } else if !kept.contains(&argument) {
+            } else if !kept.iter().any(|known| known.says(&argument)) {
                 kept.push(argument);
             }
         }
@@ -154,7 +152,7 @@ impl Merged<'_> {
         match self.triggers.get(&at).and_then(|index| self.out.events.get_mut(*index)) {
             Some(event) => {
                 for argument in kept {
-                    if !event.arguments.contains(&argument) {
+                    if !event.arguments.iter().any(|known| known.says(&argument)) {
                         event.arguments.push(argument);
                     }
                 }
@@ -162,7 +160,7 @@ impl Merged<'_> {
             None if known => {}
             None => {
                 self.found(task, &format!("{}, {}", trigger.text, at.1));
-                self.out.events.push(Event { label: at.1, trigger: trigger.text, arguments: kept });
+                self.out.events.push(Event { arguments: kept, ..Event::new(at.1, trigger, vec![]) });
             }
         }
     }
@@ -264,7 +262,9 @@ mod tests {
             &schema(r#"{"relations": ["founder"]}"#),
             &[(all(text), "(Acme, founder, Ann) (Acme, founder, Bob)")],
         );
-        assert_eq!(found.relations, [Relation { relation: "founder".into(), head: "Acme".into(), tail: "Ann".into() }]);
+        let json = serde_json::to_string(&found.relations).unwrap();
+        let expected = r#"[{"relation":"founder","head":"Acme","tail":"Ann","head_start":12,"head_end":16,"tail_start":0,"tail_end":3}]"#;
+        assert_eq!(json, expected);
         assert_eq!((found.issues.len(), found.issues[0].words.as_str()), (1, "Acme, founder, Bob"));
     }
 
@@ -278,7 +278,7 @@ mod tests {
         ];
         let found = merged(text, &schema, &answers);
         let json = serde_json::to_string(&found.events).unwrap();
-        let expected = r#"[{"type":"merger","trigger":"bought","arguments":[{"role":"buyer","text":"Acme"},{"role":"target","text":"Beta"}]}]"#;
+        let expected = r#"[{"type":"merger","trigger":"bought","trigger_start":12,"trigger_end":18,"arguments":[{"role":"buyer","text":"Acme","start":7,"end":11},{"role":"target","text":"Beta","start":19,"end":23}]}]"#;
         assert_eq!(json, expected);
         let issues: Vec<_> = found.issues.iter().map(|d| (d.kind.as_str(), d.words.as_str())).collect();
         assert_eq!(issues, [("not_in_schema", "May, judge"), ("not_in_text", "Gamma, target")]);

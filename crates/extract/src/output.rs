@@ -1,6 +1,9 @@
 //! Records as they are written to files, one line a text; also what scores are made from.
 
-use protocol::Task;
+use protocol::{
+    Record, Span, Task,
+    record::{self, Found, Mention},
+};
 use serde::{Deserialize, Serialize};
 
 /// Everything that was found in a text.
@@ -21,6 +24,49 @@ pub struct Extraction {
 }
 
 impl Extraction {
+    /// What stands in the text, of records as pages show them.
+    pub fn of(records: &[Record]) -> Self {
+        let mut found = Self::default();
+        for record in records {
+            match record.clone() {
+                Record::Entity { label, mention } if mention.span.is_some() => {
+                    found.entities.push(Entity::new(label, mention));
+                }
+                Record::Relation { relation, head, tail } if head.span.is_some() && tail.span.is_some() => {
+                    found.relations.push(Relation::new(relation, head, tail));
+                }
+                Record::Event { label, trigger, mut arguments } if trigger.span.is_some() => {
+                    arguments.retain(|a| a.mention.span.is_some());
+                    found.events.push(Event::new(label, trigger, arguments));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The records, as pages show them: entities, then triples, then events.
+    pub fn records(&self) -> Vec<Record> {
+        let entity =
+            |e: &Entity| Record::Entity { label: e.label.clone(), mention: mention(&e.text, e.start, e.end, e.found) };
+        let relation = |r: &Relation| Record::Relation {
+            relation: r.relation.clone(),
+            head: mention(&r.head, r.head_start, r.head_end, r.found),
+            tail: mention(&r.tail, r.tail_start, r.tail_end, r.found),
+        };
+        let argument = |a: &Argument| record::Argument {
+            role: a.role.clone(),
+            mention: mention(&a.text, a.start, a.end, a.found),
+        };
+        let event = |e: &Event| Record::Event {
+            label: e.label.clone(),
+            trigger: mention(&e.trigger, e.trigger_start, e.trigger_end, e.found),
+            arguments: e.arguments.iter().map(argument).collect(),
+        };
+        let entities = self.entities.iter().map(entity);
+        entities.chain(self.relations.iter().map(relation)).chain(self.events.iter().map(event)).collect()
+    }
+
     /// Reads the records of a line; issues and every other field are left alone.
     ///
     /// # Errors
@@ -55,6 +101,9 @@ pub struct Entity {
     /// One past the last code point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<usize>,
+    /// How the words were found.
+    #[serde(default, skip_serializing_if = "Found::is_exact")]
+    pub found: Found,
 }
 
 /// A triple.
@@ -66,6 +115,21 @@ pub struct Relation {
     pub head: String,
     /// The words of its tail, as they stand in the text.
     pub tail: String,
+    /// The first code point of the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_start: Option<usize>,
+    /// One past the head's last code point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_end: Option<usize>,
+    /// The first code point of the tail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail_start: Option<usize>,
+    /// One past the tail's last code point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail_end: Option<usize>,
+    /// How head and tail were found; of two ways the less certain.
+    #[serde(default, skip_serializing_if = "Found::is_exact")]
+    pub found: Found,
 }
 
 /// An event.
@@ -76,6 +140,15 @@ pub struct Event {
     pub label: String,
     /// The words that name it, as they stand in the text.
     pub trigger: String,
+    /// The first code point of the trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_start: Option<usize>,
+    /// One past the trigger's last code point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_end: Option<usize>,
+    /// How the trigger was found.
+    #[serde(default, skip_serializing_if = "Found::is_exact")]
+    pub found: Found,
     /// Who and what took part.
     #[serde(default)]
     pub arguments: Vec<Argument>,
@@ -88,6 +161,76 @@ pub struct Argument {
     pub role: String,
     /// Its words, as they stand in the text.
     pub text: String,
+    /// The first code point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<usize>,
+    /// One past the last code point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<usize>,
+    /// How the words were found.
+    #[serde(default, skip_serializing_if = "Found::is_exact")]
+    pub found: Found,
+}
+
+impl Argument {
+    /// Whether both say the same, wherever it stands.
+    pub(crate) fn says(&self, other: &Self) -> bool {
+        self.role == other.role && self.text == other.text
+    }
+}
+
+impl From<Record> for LeftOut {
+    fn from(record: Record) -> Self {
+        match record {
+            Record::Entity { label, mention } => Self::Entity(Entity::new(label, mention)),
+            Record::Relation { relation, head, tail } => Self::Relation(Relation::new(relation, head, tail)),
+            Record::Event { label, trigger, arguments } => Self::Event(Event::new(label, trigger, arguments)),
+        }
+    }
+}
+
+impl Entity {
+    /// An entity of a mention.
+    pub fn new(label: String, mention: Mention) -> Self {
+        let (start, end) = ends(&mention);
+        Self { label, text: mention.text, start, end, found: mention.found }
+    }
+}
+
+impl Relation {
+    /// A triple of two mentions.
+    pub fn new(relation: String, head: Mention, tail: Mention) -> Self {
+        let ((head_start, head_end), (tail_start, tail_end)) = (ends(&head), ends(&tail));
+        let found = head.found.max(tail.found);
+        let (head, tail) = (head.text, tail.text);
+        Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found }
+    }
+}
+
+impl Event {
+    /// An event of mentions.
+    pub fn new(label: String, trigger: Mention, arguments: Vec<record::Argument>) -> Self {
+        let (trigger_start, trigger_end) = ends(&trigger);
+        let arguments = arguments.into_iter().map(Argument::from).collect();
+        Self { label, trigger: trigger.text, trigger_start, trigger_end, found: trigger.found, arguments }
+    }
+}
+
+impl From<record::Argument> for Argument {
+    fn from(argument: record::Argument) -> Self {
+        let (start, end) = ends(&argument.mention);
+        let Mention { text, found, .. } = argument.mention;
+        Self { role: argument.role, text, start, end, found }
+    }
+}
+
+fn ends(mention: &Mention) -> (Option<usize>, Option<usize>) {
+    (mention.span.map(|s| s.start), mention.span.map(|s| s.end))
+}
+
+fn mention(text: &str, start: Option<usize>, end: Option<usize>, found: Found) -> Mention {
+    let span = start.zip(end).filter(|(start, end)| start < end).map(|(start, end)| Span { start, end });
+    Mention { text: text.to_owned(), span, found }
 }
 
 /// One doubtful thing about the answers.

@@ -6,11 +6,11 @@
 //! `输入中包含的关系三元组是：…`. Without a schema the shape decides: two fields are an entity, three a relation, three with
 //! a list at the end an event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use protocol::{
     Record, SchemaChoice, Task,
-    record::{Argument, Mention},
+    record::{Argument, Found, Mention},
 };
 
 use crate::{
@@ -81,8 +81,8 @@ struct Reader<'a> {
     asked: Asked<'a>,
     ground: Ground<'a>,
     parsed: Parsed,
-    /// For every record, without its places: its index, and that of the issue about its copies.
-    seen: HashMap<Record, (usize, Option<usize>)>,
+    /// For every record, without its places: its index unless it was left out, and that of the issue about its copies.
+    seen: HashMap<Record, (Option<usize>, Option<usize>)>,
 }
 
 impl Reader<'_> {
@@ -207,19 +207,24 @@ impl Reader<'_> {
             return;
         }
         let index = self.parsed.records.len();
-        let key = without_places(&record);
-        if let Some((first, issue)) = self.seen.get_mut(&key) {
+        let seen = match self.seen.entry(without_places(&record)) {
+            Entry::Occupied(seen) => Some(seen.into_mut()),
+            Entry::Vacant(new) => {
+                new.insert((asked.then_some(index), None));
+                None
+            }
+        };
+        if let Some((first, issue)) = seen {
             match issue.and_then(|i| self.parsed.issues.get_mut(i)) {
                 Some(issue) => issue.count += 1,
                 None => {
                     *issue = Some(self.parsed.issues.len());
                     let words = words(&record);
-                    self.parsed.issues.push(Issue::new(IssueKind::Duplicate, &words, Some(*first)));
+                    self.parsed.issues.push(Issue::new(IssueKind::Duplicate, &words, *first));
                 }
             }
             return;
         }
-        self.seen.insert(key, (index, None));
         self.ground.take(&record);
         if !asked {
             self.issue(IssueKind::NotInSchema, &words(&record), None);
@@ -255,13 +260,13 @@ impl Reader<'_> {
 fn without_places(record: &Record) -> Record {
     let mut record = record.clone();
     for mention in record.mentions_mut() {
-        mention.span = None;
+        (mention.span, mention.found) = (None, Found::Exact);
     }
     record
 }
 
 fn mention(words: &str) -> Mention {
-    Mention { text: words.to_owned(), span: None }
+    Mention::new(words)
 }
 
 /// A record in words: `Ada, person`.

@@ -11,6 +11,9 @@ use protocol::{Language, SchemaChoice, Task, manifest::Title};
 
 use crate::node::Node;
 
+mod write;
+mod yaml;
+
 /// What to extract from a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
@@ -144,6 +147,18 @@ impl Schema {
             .collect()
     }
 
+    /// Its names, list by list, as [`color_of`](crate::color::color_of) takes them: entity types, relations, event types,
+    /// roles.
+    pub fn names(&self) -> Vec<Vec<String>> {
+        let own = |items: &mut dyn Iterator<Item = &Item>| items.map(|i| i.name.clone()).collect::<Vec<_>>();
+        vec![
+            own(&mut self.entities.iter()),
+            own(&mut self.relations.iter().map(|r| &r.item)),
+            own(&mut self.events.iter().map(|e| &e.item)),
+            own(&mut self.events.iter().flat_map(|e| &e.roles)),
+        ]
+    }
+
     /// Whether an event of this type can have an argument in this role.
     pub fn has_role(&self, event: &str, role: &str) -> bool {
         let of_type = self.events.iter().find(|e| e.item.name == event);
@@ -244,9 +259,13 @@ fn events(value: &Node, path: &str) -> Read<Vec<EventType>> {
         let one = |entry: &Node, path: &str| with_roles(entry, path, item(entry, path, &["roles"])?);
         return list(value, path, one, |event| &event.item.name);
     };
-    let mut read = Vec::new();
+    let mut read: Vec<EventType> = Vec::new();
     for (name, value) in entries {
         let path = format!("{path}.{name}");
+        // As they are written they differ, or the file would be none: without the spaces around them they may not.
+        if read.iter().any(|earlier| earlier.item.name == name.trim()) {
+            return Err(error(&path, format!("\"{}\" stands in this list twice", name.trim())));
+        }
         read.push(match value {
             Node::Map(_) => {
                 let mut item = described(value, &path, &["roles"])?;
@@ -396,6 +415,7 @@ mod tests {
                 "events: must be an object of event types with their roles, {\"merger\": [\"buyer\", …]}; it is the number 1",
             ),
             (r#"{"events": {"a": [], "a": []}}"#, "it is no JSON: \"a\" stands here twice at line 1 column 29"),
+            (r#"{"events": {"a": [], " a": []}}"#, "events. a: \"a\" stands in this list twice"),
             (
                 r#"{"language": "fr", "entities": ["a"]}"#,
                 "language: is \"fr\"; \"en\" and \"zh\" are possible, or leave it out",

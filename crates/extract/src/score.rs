@@ -11,12 +11,15 @@
 //! What counts as one record: an entity by type and words, a relation by head, name and tail, a trigger by event type
 //! and words, an argument by event type, role and words. Places do not count.
 
+mod confusion;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use protocol::Task;
 use serde::Serialize;
 
 use crate::output::Extraction;
+pub use confusion::{Confusion, confusion};
 
 /// What is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -101,6 +104,8 @@ pub struct Score {
     pub per_text: PerText,
     /// Micro scores of each type; of arguments, of each role. The most frequent in gold first.
     pub types: Vec<TypeScore>,
+    /// Which types were taken for which, the most frequent first.
+    pub confusion: Vec<Confusion>,
     /// Every record that is in only one of the two, in the order of the texts.
     pub mistakes: Vec<Mistake>,
 }
@@ -258,8 +263,18 @@ pub fn score(scored: Scored, pairs: &[Pair<'_>]) -> Score {
         micro: all.micro(),
         per_text: PerText { precision: mean(sums.precision), recall: mean(sums.recall), f1: mean(sums.f1) },
         types,
+        confusion: confusion(scored, pairs),
         mistakes,
     }
+}
+
+/// How far two systems agree: micro scores of the second with the first in the place of gold.
+pub fn agreement(scored: Scored, pairs: &[Pair<'_>], others: &[&Extraction]) -> Micro {
+    let mut all = Counts::default();
+    for (pair, other) in pairs.iter().zip(others) {
+        all.add(counts(scored, &Pair { gold: pair.pred, pred: other, ..*pair }));
+    }
+    all.micro()
 }
 
 fn per_text(scored: Scored, pair: &Pair<'_>) -> PerText {
@@ -394,6 +409,25 @@ mod tests {
         let score = score(Scored::Entities, &[Pair { id: "7", gold: &gold, pred: &pred }]);
         let shown: Vec<_> = score.mistakes.iter().map(|m| (m.id.as_str(), m.kind, m.record.as_str())).collect();
         assert_eq!(shown, [("7", MistakeKind::Missed, "Ada, person"), ("7", MistakeKind::Wrong, "Ada, city")]);
+    }
+
+    #[test]
+    fn a_type_in_the_place_of_another_is_a_confusion() {
+        let gold = [entities("Ada/person Rome/city Oslo/city"), entities("Bob/person")];
+        let pred = [entities("Ada/city Rome/city Oslo/person"), entities("Bob/city Eve/city")];
+        let pairs: Vec<Pair> = gold.iter().zip(&pred).map(|(gold, pred)| Pair { id: "t", gold, pred }).collect();
+        let shown: Vec<String> = confusion(Scored::Entities, &pairs)
+            .iter()
+            .map(|c| format!("{} as {} {}", c.gold, c.predicted, c.count))
+            .collect();
+        assert_eq!(shown, ["person as city 2", "city as person 1"]);
+    }
+
+    #[test]
+    fn two_systems_agree_in_what_both_say() {
+        let (gold, one, two) = (entities(""), entities("Ada/person Rome/city"), entities("Ada/person"));
+        let pairs = [Pair { id: "t", gold: &gold, pred: &one }];
+        near(agreement(Scored::Entities, &pairs, &[&two]).f1, 2.0 / 3.0);
     }
 
     #[test]

@@ -81,7 +81,12 @@ fn strip_end<'t>(text: &'t str, suffix: &str) -> Option<&'t str> {
     let mut rest = text.chars();
     for wanted in suffix.chars().rev() {
         let found = rest.next_back()?;
-        if found != wanted && !found.to_lowercase().eq(wanted.to_lowercase()) {
+        let same = if found.is_ascii() && wanted.is_ascii() {
+            found.eq_ignore_ascii_case(&wanted)
+        } else {
+            found == wanted || found.to_lowercase().eq(wanted.to_lowercase())
+        };
+        if !same {
             return None;
         }
     }
@@ -90,7 +95,12 @@ fn strip_end<'t>(text: &'t str, suffix: &str) -> Option<&'t str> {
 
 /// The name of `names` that a label is, in the schema's spelling.
 pub(crate) fn known<'n>(label: &str, names: &'n [String]) -> Option<&'n str> {
-    let label = label.trim().to_lowercase();
+    // Nearly always it is spelt as in the schema.
+    let label = label.trim();
+    if let Some(name) = names.iter().map(|n| n.trim()).find(|name| *name == label) {
+        return Some(name);
+    }
+    let label = label.to_lowercase();
     names.iter().map(|n| n.trim()).find(|name| name.to_lowercase() == label)
 }
 

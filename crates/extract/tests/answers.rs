@@ -54,6 +54,7 @@ fn entities() {
         ("Ada", "[{\"entity\": \"Ada\", \"type\": \"person\"}]", &["Ada@0:person"]),
         ("Ada and ada", "(ada lovelace, person)", &["ada lovelace@-:person", "! not_in_text ada lovelace"]),
         ("Ada", "(Ada, robot)", &["! not_in_schema Ada, robot"]),
+        ("Ada", "(Ada, robot) (Ada, robot)", &["! not_in_schema Ada, robot", "! duplicate Ada, robot"]),
         ("Ada Ada", "(Ada, person) (Ada, person) (Ada, person)", &["Ada@0:person", "! duplicate Ada, person"]),
         ("the Sun, a sun", "(Sun, person) (sun, person)", &["Sun@4:person", "sun@11:person"]),
         ("Ada", "(Ada, person) (Bob", &["Ada@0:person", "! broken_off (Bob"]),

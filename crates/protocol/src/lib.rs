@@ -2,6 +2,8 @@
 //!
 //! Pure data: no input or output, no clock, no model. Builds for the browser and for the server.
 
+pub mod admin;
+pub mod batch;
 pub mod events;
 pub mod logprob;
 pub mod manifest;
@@ -11,6 +13,7 @@ pub mod run;
 pub mod text;
 pub mod view;
 
+pub use admin::{AdapterUse, AdminView, EngineStatus, FoundAdapter};
 pub use events::{RunEvent, StateEvent, TextEvent};
 pub use logprob::{Alternative, TokenLogprob};
 pub use manifest::{AdapterManifest, Example, ModelEntry, SchemaChoice, Task, Taught};

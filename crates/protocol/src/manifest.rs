@@ -110,6 +110,10 @@ pub struct AdapterManifest {
     /// the model can read.
     #[serde(default)]
     pub taught_chars: BTreeMap<String, usize>,
+    /// For each task code: the most types to ask for at once; larger schemas are asked in groups. Any number where it is
+    /// not said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub group: BTreeMap<String, usize>,
     /// The schemas it was trained on.
     #[serde(default)]
     pub taught: Vec<Taught>,
@@ -131,6 +135,7 @@ impl AdapterManifest {
             formats: BTreeMap::new(),
             decoding: ParameterPatch::default(),
             taught_chars: BTreeMap::new(),
+            group: BTreeMap::new(),
             taught: Vec::new(),
         }
     }

@@ -11,14 +11,58 @@ pub struct Span {
     pub end: usize,
 }
 
+/// How words were found in the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Found {
+    /// Letter by letter.
+    #[default]
+    Exact,
+    /// In other case, width, spacing or punctuation.
+    Normalised,
+    /// With a few other letters: the model has misspelt them, or means something else.
+    Fuzzy,
+}
+
+impl Found {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Normalised => "normalised",
+            Self::Fuzzy => "fuzzy",
+        }
+    }
+
+    /// Whether it needs no mention; for serde.
+    pub fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
+}
+
 /// Words the model gave, and where they stand in the text. `span` is `None` when they do not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mention {
-    /// The words.
+    /// The words; the text's own wording when they stand in it.
     pub text: String,
     /// Where they are in the text ("grounded").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
+    /// How they were found there; [`Found::Exact`] also when they were not.
+    #[serde(default, skip_serializing_if = "Found::is_exact")]
+    pub found: Found,
+}
+
+impl Mention {
+    /// Words without a place.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Words at a place.
+    pub fn at(text: impl Into<String>, span: Span) -> Self {
+        Self { text: text.into(), span: Some(span), ..Self::default() }
+    }
 }
 
 /// An argument of an event.
@@ -187,15 +231,13 @@ mod tests {
     use super::*;
 
     fn mention(text: &str) -> Mention {
-        Mention { text: text.into(), span: None }
+        Mention::new(text)
     }
 
     #[test]
     fn a_key_ignores_case_spaces_place_and_order_of_arguments() {
-        let a = Record::Entity {
-            label: "Person".into(),
-            mention: Mention { text: "Ada  Lovelace".into(), span: Some(Span { start: 1, end: 2 }) },
-        };
+        let a =
+            Record::Entity { label: "Person".into(), mention: Mention::at("Ada  Lovelace", Span { start: 1, end: 2 }) };
         let b = Record::Entity { label: "person".into(), mention: mention("ada lovelace") };
         assert_eq!(a.key(), b.key());
         let event = |roles: [&str; 2]| Record::Event {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    manifest::{AdapterManifest, Example, SchemaChoice},
+    manifest::{AdapterManifest, Example, SchemaChoice, Title},
     params::Parameters,
-    record::Judgement,
+    record::{Judgement, Span},
     run::{Column, FinishReason, Mode, RunStatus, Timings},
     text::Language,
 };
@@ -43,18 +43,33 @@ pub struct Bench {
     pub model: ModelInfo,
     /// The adapter of LoRA mode, if there is one.
     pub adapter: Option<AdapterInfo>,
+    /// Further adapters that can be chosen for a run.
+    #[serde(default)]
+    pub others: Vec<OtherAdapter>,
     /// Defaults of pretrain mode, model entry applied.
     pub pretrain: Parameters,
     /// Defaults of LoRA mode, model entry and manifest applied.
     pub lora: Parameters,
     /// Texts to try.
     pub examples: Vec<Example>,
+    /// Schemas to choose from: the asker's own, newest first, then the ready ones.
+    #[serde(default)]
+    pub schemas: Vec<SchemaView>,
     /// Prompts to try on the completion page.
     pub gallery: Vec<GalleryCase>,
     /// The first example's run, made by the server when it started; `None` until it is done.
     pub warmup: Option<WarmUp>,
     /// Whether that run is still going on; false also where there is none to make.
     pub warming: bool,
+}
+
+/// An adapter that is not the default one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OtherAdapter {
+    /// What it is.
+    pub info: AdapterInfo,
+    /// Defaults of LoRA mode with it.
+    pub lora: Parameters,
 }
 
 /// A published case, shown in the gallery of the completion page.
@@ -96,6 +111,12 @@ pub struct RunView {
     pub adapter: Option<String>,
     /// What was asked for, when it was asked by schema.
     pub schema: Option<SchemaChoice>,
+    /// The extraction that it is a part of; one without is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extraction: Option<String>,
+    /// The part of the text that it is about, when that is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Span>,
     /// The instruction, in LoRA mode.
     pub instruction: String,
     /// The exact prompt.
@@ -131,6 +152,99 @@ pub struct DocumentView {
     pub text: String,
     /// Its judgements: the text's gold.
     pub judgements: Vec<Judgement>,
+}
+
+/// A whole schema, as it is asked: entities, relations and events together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedSchema {
+    /// Its name for people; empty for one that was never saved.
+    pub name: String,
+    /// The ready or saved schema that it is; `None` for one that is kept nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Which version of it; ready ones have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// What it asks for: JSON, in the format of schema files.
+    pub json: String,
+}
+
+impl NamedSchema {
+    /// Name and version, such as `Finance v3`; empty for one that was never saved.
+    pub fn title(&self) -> String {
+        match self.version {
+            Some(version) => format!("{} v{version}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// A schema that can be chosen: a ready one or one that was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaView {
+    /// Its id; of a ready one its name.
+    pub id: String,
+    /// Its name for people; a saved one has the same in both languages.
+    pub title: Title,
+    /// The language that it asks in; `None`: that of each text.
+    pub language: Option<Language>,
+    /// The newest version, from 1; `None`: it is a ready one, and cannot be changed.
+    pub version: Option<u32>,
+    /// What the newest version asks for: JSON, in the format of schema files.
+    pub json: String,
+    /// Last change, milliseconds since 1970; 0 for ready ones.
+    pub updated_at: i64,
+}
+
+impl SchemaView {
+    /// The schema as it is asked.
+    pub fn named(&self, language: Language) -> NamedSchema {
+        NamedSchema {
+            name: self.title.in_language(language).to_owned(),
+            id: Some(self.id.clone()),
+            version: self.version,
+            json: self.json.clone(),
+        }
+    }
+}
+
+/// A version of a saved schema.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaVersion {
+    /// From 1.
+    pub version: u32,
+    /// What it asks for: JSON.
+    pub json: String,
+    /// When it was saved, milliseconds since 1970.
+    pub created_at: i64,
+}
+
+/// A schema to be saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaveSchema {
+    /// The saved schema to give a new version; `None` makes a new schema.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What it asks for: JSON or YAML, in the format of schema files.
+    pub text: String,
+}
+
+/// One text asked for a whole schema with one variant. It owns the runs that name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtractionView {
+    /// Its id.
+    pub id: String,
+    /// The session it belongs to.
+    pub session: String,
+    /// The text it is about.
+    pub document: String,
+    /// Which model answered.
+    pub column: Column,
+    /// What was asked for.
+    pub schema: NamedSchema,
+    /// When it was accepted, milliseconds since 1970.
+    pub created_at: i64,
 }
 
 /// The page a session was opened on.
@@ -208,6 +322,9 @@ pub struct SessionView {
     pub documents: Vec<DocumentView>,
     /// Its runs, oldest first.
     pub runs: Vec<RunView>,
+    /// The extractions that own some of them, oldest first.
+    #[serde(default)]
+    pub extractions: Vec<ExtractionView>,
     /// Links to it that are still open.
     pub shares: Vec<ShareView>,
 }
@@ -274,6 +391,16 @@ pub enum Ask {
         /// Give the base the text alone, without template and instruction.
         raw_base: bool,
     },
+    /// Find everything that a schema names, in long texts part by part.
+    Schema {
+        /// What to find.
+        schema: NamedSchema,
+        /// The texts.
+        texts: Vec<String>,
+        /// Ask the base too, to compare.
+        #[serde(default)]
+        compare: bool,
+    },
 }
 
 /// A request to run something, and where to keep it.
@@ -283,6 +410,9 @@ pub struct StartRuns {
     pub session: Option<String>,
     /// What to run.
     pub ask: Ask,
+    /// The adapter to answer with; the default one where none is named.
+    #[serde(default)]
+    pub adapter: Option<String>,
     /// With which parameters.
     pub parameters: Parameters,
     /// Language of the person, for the new session's title.
@@ -296,6 +426,9 @@ pub struct Started {
     pub session: String,
     /// The runs, all on disk.
     pub runs: Vec<RunView>,
+    /// The extractions that own some of them.
+    #[serde(default)]
+    pub extractions: Vec<ExtractionView>,
     /// The texts they are about.
     pub documents: Vec<DocumentView>,
 }

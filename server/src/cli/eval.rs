@@ -9,18 +9,19 @@ use std::{
 use clap::{Args, ValueEnum};
 use extract::{
     output::Extraction,
-    score::{self, Comparison, MistakeKind, Pair, Score, Scored},
+    score::{self, Comparison, Micro, MistakeKind, Pair, Score, Scored},
 };
 use protocol::Task;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{CliError, out, out_json};
+use super::{CliError, export::refuse_input, out, out_json};
 
 /// Options of `eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  knowlm eval --task ner --gold gold.jsonl --pred found.jsonl\n  \
         knowlm eval --task ee --gold gold.jsonl --pred found.jsonl --errors 20\n  \
+        knowlm eval --task ner --gold gold.jsonl --pred found.jsonl --errors errors.jsonl\n  \
         knowlm eval --task ner --gold gold.jsonl --pred tuned.jsonl --against base.jsonl --json\n\n\
         Both files are in the form that `knowlm extract` writes; gold needs only \"id\" and its records:\n  \
         {\"id\": 1, \"entities\": [{\"type\": \"person\", \"text\": \"Ada\"}]}\n\n\
@@ -40,12 +41,29 @@ pub struct EvalArgs {
     /// What another system found: both are compared, with 95 % intervals from 1000 samples of the texts
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// List so many of the records that are missed or wrong
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    errors: usize,
+    /// List so many of the records that are missed or wrong; or write all of them to a file, a line of JSON for each text
+    #[arg(long, value_name = "NUMBER_OR_FILE", default_value = "0")]
+    errors: Errors,
     /// Print one JSON object; scores are shares from 0 to 1
     #[arg(long)]
     json: bool,
+}
+
+/// Where mistakes go.
+#[derive(Clone, Debug)]
+enum Errors {
+    /// So many into the report.
+    List(usize),
+    /// All of them into a file.
+    File(PathBuf),
+}
+
+impl std::str::FromStr for Errors {
+    type Err = std::convert::Infallible;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Ok(value.parse().map_or_else(|_| Self::File(PathBuf::from(value)), Self::List))
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,6 +90,9 @@ struct Report {
     texts: usize,
     /// Texts whose line in the predictions says that they failed; they count as nothing found.
     failed: usize,
+    /// The same for the other system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_against: Option<usize>,
     /// By what is scored: `entities`, `relations`, `triggers`, `arguments`.
     scores: BTreeMap<Scored, Scores>,
 }
@@ -90,50 +111,94 @@ struct Against {
     score: Score,
     /// Micro F1: the predictions first, the other system second.
     comparison: Comparison,
+    /// How far both say the same: the other system's scores with the predictions in the place of gold.
+    agreement: Micro,
 }
 
+/// So many confusions are listed for people; `--json` has all.
+const MOST_CONFUSIONS: usize = 10;
 /// How often the texts are drawn again.
 const RESAMPLES: usize = 1000;
 const SEED: u64 = 20_261_123;
 
 pub fn run(args: &EvalArgs) -> Result<(), CliError> {
+    if let Errors::File(path) = &args.errors {
+        let inputs = [Some(args.gold.as_path()), Some(&args.pred), args.against.as_deref()];
+        refuse_input("--errors", path, inputs.into_iter().flatten())?;
+    }
     let gold = Lines::read(&args.gold)?;
     let pred = Lines::read(&args.pred)?;
     let other = args.against.as_deref().map(Lines::read).transpose()?;
     if gold.all.is_empty() {
         return Err(CliError::Failed(format!("the gold {} has no texts", args.gold.display())));
     }
+    if gold.failed > 0 {
+        return Err(CliError::Failed(format!(
+            "the gold {} has {} texts that failed when they were extracted: gold is what people say. Take those lines out",
+            args.gold.display(),
+            gold.failed
+        )));
+    }
     let predictions = pred.for_each_of(&gold)?;
     let others = other.as_ref().map(|other| other.for_each_of(&gold)).transpose()?;
     let pairs: Vec<Pair<'_>> =
-        gold.all.iter().zip(&predictions).map(|((id, gold), pred)| Pair { id: shown_id(id), gold, pred }).collect();
+        gold.all.iter().zip(&predictions).map(|((id, gold), pred)| Pair { id, gold, pred }).collect();
     let task = args.task.task();
+    let listed = match &args.errors {
+        Errors::List(most) => *most,
+        Errors::File(path) => {
+            write_errors(path, task, &pairs, &[&pred, &gold])?;
+            0
+        }
+    };
     let scores = Scored::of(task).iter().map(|scored| {
         let mut score = score::score(*scored, &pairs);
         let against = others.as_ref().map(|others| {
             let theirs: Vec<Pair<'_>> =
                 pairs.iter().zip(others).map(|(pair, other)| Pair { pred: other, ..*pair }).collect();
             let mut score = score::score(*scored, &theirs);
-            score.mistakes.truncate(args.errors);
-            Against { score, comparison: score::compare(*scored, &pairs, others, RESAMPLES, SEED) }
+            score.mistakes.truncate(listed);
+            let agreement = score::agreement(*scored, &pairs, others);
+            Against { score, comparison: score::compare(*scored, &pairs, others, RESAMPLES, SEED), agreement }
         });
-        score.mistakes.truncate(args.errors);
+        score.mistakes.truncate(listed);
         (*scored, Scores { score, against })
     });
-    let report = Report { task, texts: pairs.len(), failed: pred.failed, scores: scores.collect() };
+    let failed_against = other.as_ref().map(|other| other.failed);
+    let report = Report { task, texts: pairs.len(), failed: pred.failed, failed_against, scores: scores.collect() };
     if args.json { out_json(&report) } else { out(&table(&report)) }
 }
 
-/// An id without the quotation marks of JSON.
-fn shown_id(id: &str) -> &str {
-    id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).unwrap_or(id)
+/// Writes the mistakes of each text that has any, with the text itself where one of the files has it.
+fn write_errors(path: &Path, task: Task, pairs: &[Pair<'_>], files: &[&Lines]) -> Result<(), CliError> {
+    let mut lines = String::new();
+    for pair in pairs {
+        let mut line = serde_json::Map::from_iter([("id".to_owned(), Value::from(pair.id))]);
+        if let Some(text) = files.iter().find_map(|file| file.texts.get(pair.id)) {
+            line.insert("text".into(), Value::from(text.clone()));
+        }
+        let mut any = false;
+        for scored in Scored::of(task) {
+            let mistakes = score::score(*scored, std::slice::from_ref(pair)).mistakes;
+            any |= !mistakes.is_empty();
+            let of = |kind| mistakes.iter().filter(|m| m.kind == kind).map(|m| m.record.as_str()).collect::<Vec<_>>();
+            let lists = serde_json::json!({"missed": of(MistakeKind::Missed), "wrong": of(MistakeKind::Wrong)});
+            line.insert(scored.name().into(), lists);
+        }
+        if any {
+            let _ = writeln!(lines, "{}", Value::Object(line));
+        }
+    }
+    std::fs::write(path, lines).map_err(|e| CliError::Failed(format!("{} cannot be written: {e}", path.display())))
 }
 
-/// A file of extractions: ids as JSON writes them, in the order of the file.
+/// A file of extractions in the order of the file: ids as plain text, so that `"7"` is `7`.
 struct Lines {
     name: String,
     all: Vec<(String, Extraction)>,
     at: HashMap<String, usize>,
+    /// The texts by their ids, where the file has them.
+    texts: HashMap<String, String>,
     failed: usize,
 }
 
@@ -142,7 +207,8 @@ impl Lines {
         let name = path.display().to_string();
         let failed = |reason: String| CliError::Failed(format!("{name} {reason}"));
         let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
-        let mut lines = Self { name: name.clone(), all: Vec::new(), at: HashMap::new(), failed: 0 };
+        let mut lines =
+            Self { name: name.clone(), all: Vec::new(), at: HashMap::new(), texts: HashMap::new(), failed: 0 };
         let mut numbers: Vec<usize> = Vec::new();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.trim().is_empty() {
@@ -152,14 +218,18 @@ impl Lines {
             let value: Value =
                 serde_json::from_str(line).map_err(|e| failed(format!("line {number} is no JSON: {e}")))?;
             let id = match value.get("id") {
-                Some(id @ (Value::String(_) | Value::Number(_))) => id.to_string(),
+                Some(Value::String(id)) => id.clone(),
+                Some(Value::Number(id)) => id.to_string(),
                 _ => return Err(failed(format!("line {number} has no \"id\""))),
             };
             lines.failed += usize::from(value.get("error").is_some());
+            if let Some(text) = value.get("text").and_then(Value::as_str) {
+                lines.texts.insert(id.clone(), text.to_owned());
+            }
             let found = Extraction::read_records(&value).map_err(|e| failed(format!("line {number}: {e}")))?;
             if let Some(first) = lines.at.insert(id.clone(), lines.all.len()) {
                 let first = numbers.get(first).copied().unwrap_or_default();
-                return Err(failed(format!("has the id {} twice, in lines {first} and {number}", shown_id(&id))));
+                return Err(failed(format!("has the id {id} twice, in lines {first} and {number}")));
             }
             numbers.push(number);
             lines.all.push((id, found));
@@ -204,7 +274,10 @@ fn percent(share: f64) -> String {
 /// The scores for people, in percent.
 fn table(report: &Report) -> String {
     let mut text = String::new();
-    let failed = if report.failed > 0 { format!(", {} of them failed", report.failed) } else { String::new() };
+    let mut failed = if report.failed > 0 { format!(", {} of them failed", report.failed) } else { String::new() };
+    if let Some(theirs) = report.failed_against.filter(|n| *n > 0) {
+        let _ = write!(failed, ", {theirs} failed in the other");
+    }
     let _ = writeln!(text, "{} texts{failed}", report.texts);
     for (scored, Scores { score, against }) in &report.scores {
         let m = &score.micro;
@@ -224,11 +297,13 @@ fn table(report: &Report) -> String {
             let m = &one.micro;
             line(&format!("  {}", one.label), [m.precision, m.recall, m.f1], Some([m.right, m.predicted, m.gold]));
         }
-        if let Some(Against { score, comparison }) = against {
+        if let Some(Against { score, comparison, agreement }) = against {
             let m = &score.micro;
             line("the other, micro", [m.precision, m.recall, m.f1], Some([m.right, m.predicted, m.gold]));
             let t = &score.per_text;
             line("the other, mean per text", [t.precision, t.recall, t.f1], None);
+            let a = agreement;
+            line("the other against these", [a.precision, a.recall, a.f1], Some([a.right, a.predicted, a.gold]));
             let range =
                 |i: &score::Interval| format!("{} ({} to {})", percent(i.value), percent(i.low), percent(i.high));
             let (first, second, difference) =
@@ -236,6 +311,9 @@ fn table(report: &Report) -> String {
             let same = comparison.difference.low <= 0.0 && comparison.difference.high >= 0.0;
             let meaning = if same { "; they cannot be told apart on these texts" } else { "" };
             let _ = writeln!(text, "micro F1 {first}, the other {second}, difference {difference}{meaning}");
+        }
+        for one in score.confusion.iter().take(MOST_CONFUSIONS) {
+            let _ = writeln!(text, "{} taken for {}: {}", one.gold, one.predicted, one.count);
         }
         for mistake in &score.mistakes {
             let kind = match mistake.kind {
@@ -263,16 +341,32 @@ mod tests {
     #[test]
     fn both_files_must_be_about_the_same_texts() {
         let gold = lines("gold", "{\"id\": 1, \"entities\": []}\n{\"id\": \"b\"}\n{\"id\": \"c\"}\n").unwrap();
-        let same = lines("pred", "{\"id\": \"c\", \"entities\": [{\"type\": \"x\", \"text\": \"y\"}]}\n{\"id\": 1}\n{\"id\": \"b\", \"error\": \"no\"}").unwrap();
+        let same = lines("pred", "{\"id\": \"c\", \"entities\": [{\"type\": \"x\", \"text\": \"y\"}]}\n{\"id\": \"1\"}\n{\"id\": \"b\", \"error\": \"no\"}").unwrap();
         let found: Vec<usize> = same.for_each_of(&gold).unwrap().iter().map(|e| e.entities.len()).collect();
         assert_eq!((found, same.failed), (vec![0, 0, 1], 1), "in the order of the gold");
         let fewer = lines("pred", "{\"id\": 1}").unwrap();
         let said = fewer.for_each_of(&gold).unwrap_err().to_string();
-        assert!(
-            said.contains("has no line for 2 of the 3 ids of") && said.contains(": \"b\", \"c\". Both files"),
-            "{said}"
-        );
+        assert!(said.contains("has no line for 2 of the 3 ids of") && said.contains(": b, c. Both files"), "{said}");
         assert!(gold.for_each_of(&fewer).unwrap_err().to_string().contains("2 of the 3 ids"));
+    }
+
+    #[test]
+    fn mistakes_go_to_a_file_with_their_texts() {
+        let gold = lines("gold", "{\"id\": 1, \"entities\": [{\"type\": \"x\", \"text\": \"One\"}]}\n{\"id\": \"b\"}")
+            .unwrap();
+        let pred = lines("pred", "{\"id\": 1, \"text\": \"One two\"}\n{\"id\": \"b\", \"text\": \"-\"}").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("errors.jsonl");
+        let found = pred.for_each_of(&gold).unwrap();
+        let pairs: Vec<Pair<'_>> =
+            gold.all.iter().zip(&found).map(|((id, gold), pred)| Pair { id, gold, pred }).collect();
+        write_errors(&path, Task::Entities, &pairs, &[&pred, &gold]).unwrap();
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let expected =
+            serde_json::json!({"id": "1", "text": "One two", "entities": {"missed": ["One, x"], "wrong": []}});
+        assert_eq!(written, expected);
+        assert!(matches!("20".parse::<Errors>(), Ok(Errors::List(20))));
+        assert!(matches!("e.jsonl".parse::<Errors>(), Ok(Errors::File(_))));
     }
 
     #[test]

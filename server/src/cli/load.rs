@@ -119,10 +119,10 @@ pub fn data_folder(args: &ModelArgs) -> Result<PathBuf, CliError> {
 }
 
 /// Progress: a spinner on a terminal, lines otherwise; on standard error, so that output stays clean.
-struct Shown(Option<ProgressBar>);
+pub struct Shown(Option<ProgressBar>);
 
 impl Shown {
-    fn start() -> Self {
+    pub fn start() -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }
@@ -131,14 +131,14 @@ impl Shown {
         Self(Some(bar))
     }
 
-    fn step(&self, step: &str) {
+    pub fn step(&self, step: &str) {
         match &self.0 {
             Some(bar) => bar.set_message(step.to_owned()),
             None => eprintln!("{step}"),
         }
     }
 
-    fn finish(self) {
+    pub fn finish(self) {
         if let Some(bar) = self.0 {
             bar.finish_and_clear();
         }

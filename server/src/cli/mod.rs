@@ -4,14 +4,18 @@
 //! and 1 for one that failed.
 
 mod bench;
+mod bytes;
 mod cases;
 mod config;
+mod download;
 mod eval;
+mod export;
 mod extract;
 mod generate;
 mod load;
 mod sampling;
 mod serve;
+mod weights;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -45,8 +49,22 @@ enum Command {
     Extract(extract::ExtractArgs),
     /// Score predictions against gold
     Eval(eval::EvalArgs),
+    /// Write records for tables, annotation tools, graph databases and people
+    Export(export::ExportArgs),
+    /// Fetch a model by its name, resumed and checked
+    Download(download::DownloadArgs),
+    /// Verify, inspect, convert, recover, merge and quantize model files
+    Weights(weights::WeightsArgs),
     /// Measure how fast this machine generates
     Bench(bench::BenchArgs),
+    /// Read one document and print what is in it, as the other commands have it done
+    #[command(hide = true, after_help = "Example:\n  knowlm read-document pdf report.pdf")]
+    ReadDocument {
+        /// Ending of its name
+        ending: String,
+        /// The file
+        path: std::path::PathBuf,
+    },
 }
 
 /// Why a command did not succeed.
@@ -87,7 +105,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Command::Cases(args) => cases::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Download(args) => download::run(args),
+        Command::Weights(args) => weights::run(args),
         Command::Bench(args) => bench::run(&args),
+        Command::ReadDocument { ending, path } => crate::files::say(&path, &ending).map_err(CliError::failed),
     }
 }
 

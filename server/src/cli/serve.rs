@@ -19,8 +19,9 @@ use super::{
     out,
 };
 use crate::{
+    adapters::AdapterFolders,
     auth::{Auth, Login},
-    defaults::Defaults,
+    batch::Batches,
     http::{AppState, guard::Guard, router, site},
     hub::Hub,
     pool::Pool,
@@ -124,7 +125,7 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
     }
 
     let engine = load_engine(&args)?;
-    let defaults = Defaults::of(engine.entry(), engine.adapters().first().map(|a| &a.manifest));
+    let entry = engine.entry();
     let generator: Arc<dyn Generator> = Arc::new(engine);
     let hub = Arc::new(Hub::default());
     let pool = Pool::start(Arc::clone(&generator), store.clone(), Arc::clone(&hub), args.queue + ACTIVE);
@@ -135,7 +136,8 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
         pool: pool.clone(),
         store: store.clone(),
         hub,
-        defaults,
+        entry,
+        adapter_folders: AdapterFolders::of(&folder),
         public_url,
         own_url: own_url.clone(),
         warmup: OnceLock::new(),
@@ -149,9 +151,11 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
         Auth::Login(login) => login.setup_path().await.map_err(CliError::failed)?,
         Auth::None => None,
     };
+    let batches = Batches::new(store.clone(), pool.clone(), &folder);
     let (close, closing) = watch::channel(false);
     let state = AppState {
         studio: Arc::clone(&studio),
+        batches: Arc::clone(&batches),
         leptos: leptos_options(listen),
         guard: Arc::new(Guard { listen, public_host, local_only: mode == AuthMode::None }),
         auth: Arc::new(auth),
@@ -159,6 +163,10 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
     };
     let router = router(state);
     warmup::start(studio);
+    match batches.resume().await.map_err(CliError::failed)? {
+        0 => {}
+        unfinished => eprintln!("{unfinished} unfinished batches of the last start go on."),
+    }
 
     if let Some(path) = setup {
         out(&format!("Set your name and password once, at {link_base}{path}\n"))?;
@@ -167,6 +175,8 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
     let stopped = serve_until_stopped(listener, router, close, async move {
         let limit = Duration::from_secs(args.shutdown_limit);
         eprintln!("Stopping; what is being generated has {} s to finish. Again to stop at once.", limit.as_secs());
+        // Rows that are not done are asked again at the next start.
+        batches.close(STORE_LIMIT).await;
         let drain = tokio::task::spawn_blocking(move || generator.drain(limit));
         if let Err(error) = drain.await {
             tracing::error!(%error, "the engine did not stop cleanly");

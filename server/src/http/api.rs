@@ -83,13 +83,20 @@ pub async fn generate(State(state): State<AppState>, body: Bytes) -> Response {
 
 /// `GET /is_ready`: whether requests are taken.
 pub async fn is_ready(State(state): State<AppState>) -> Json<bool> {
-    // The server listens only once the model is loaded; it is not ready while it stops.
-    Json(!*state.closing.borrow())
+    // The server listens only once the model is loaded; it is not ready while it stops, nor while a broken model is
+    // loaded again.
+    Json(!*state.closing.borrow() && state.studio.pool.generator().is_ready())
 }
 
-/// `GET /health`.
-pub async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// `GET /health`: 200 while runs are computed, 503 while a broken model is loaded again.
+pub async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
+    let ready = state.studio.pool.generator().is_ready();
+    let (code, status) = if ready {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded again")
+    };
+    (code, Json(json!({ "status": status, "version": env!("CARGO_PKG_VERSION") })))
 }
 
 /// Stops a run whose caller has gone; one that has ended does not mind.

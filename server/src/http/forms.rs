@@ -10,23 +10,23 @@ use axum::{
 };
 use protocol::{
     AdapterManifest, Ask, Language, PARAMETERS, SchemaChoice, StartRuns, Task,
-    view::{Page, Snapshot},
+    view::{NamedSchema, Page, Snapshot},
 };
 
 use super::{AppState, Asker, plain, site};
-use crate::pool::refused_parameter;
+use crate::pool::{refused_by_store, refused_parameter};
 
 /// The fields of a form; a name may come several times.
-struct Fields(Vec<(String, String)>);
+pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// Line breaks are what they were before the browser sent them.
-    fn read(body: &[u8]) -> Self {
+    pub(super) fn read(body: &[u8]) -> Self {
         let fields = form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.replace("\r\n", "\n")));
         Self(fields.collect())
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
@@ -45,7 +45,7 @@ impl Fields {
         typed.into_iter().filter(|(_, text)| !text.is_empty()).collect()
     }
 
-    fn ask(&self, page: Page, manifest: Option<&AdapterManifest>) -> Ask {
+    fn ask(&self, page: Page, manifest: Option<&AdapterManifest>, whole: Option<NamedSchema>) -> Ask {
         let input = self.get("input");
         let texts = || match self.get("split") {
             "on" => extract::text::split_texts(input),
@@ -57,6 +57,10 @@ impl Fields {
         let instruction = || if drawn { String::new() } else { self.get("instruction").to_owned() };
         match page {
             Page::Complete => Ask::Complete { prompt: self.get("prompt").to_owned() },
+            Page::Extract | Page::Compare if whole.is_some() => {
+                let compare = page == Page::Compare;
+                Ask::Schema { schema: whole.unwrap_or_default(), texts: texts(), compare }
+            }
             Page::Extract => Ask::Extract { instruction: instruction(), texts: texts(), schema: self.schema(manifest) },
             Page::Compare => Ask::Compare {
                 instruction: instruction(),
@@ -95,9 +99,12 @@ pub async fn run(
 ) -> Response {
     let fields = Fields::read(&body);
     let page = Page::from_name(fields.get("page")).unwrap_or(Page::Extract);
+    let chosen = Some(fields.get("adapter").to_owned()).filter(|name| !name.is_empty());
     let mut parameters = match page {
-        Page::Complete => state.studio.defaults.pretrain.clone(),
-        Page::Extract | Page::Compare => state.studio.defaults.lora.clone(),
+        Page::Complete => state.studio.defaults(None).pretrain,
+        Page::Extract | Page::Compare => {
+            state.studio.defaults(state.studio.pool.adapter_named(chosen.as_deref()).as_ref()).lora
+        }
     };
     let mut refused = None;
     for spec in PARAMETERS {
@@ -110,9 +117,16 @@ pub async fn run(
     }
     let session = Some(fields.get("session").to_owned()).filter(|s| !s.is_empty());
     let pool = &state.studio.pool;
-    let adapter = pool.adapter();
-    let ask = fields.ask(page, adapter.as_ref().map(|a| &a.manifest));
-    let mut request = StartRuns { session, ask, parameters, language: asker.language };
+    let adapter = pool.adapter_named(chosen.as_deref());
+    let whole = match fields.get("task") {
+        "all" => match state.studio.schema(owner, fields.get("schema")).await {
+            Ok((schema, _)) => Some(schema.named(asker.language)),
+            Err(error) => return failed(asker, &error, page.path()),
+        },
+        _ => None,
+    };
+    let ask = fields.ask(page, adapter.as_ref().map(|a| &a.manifest), whole);
+    let mut request = StartRuns { session, ask, adapter: chosen, parameters, language: asker.language };
 
     let mut started = match refused {
         Some(error) => Err(error),
@@ -149,6 +163,22 @@ pub async fn stop(
             Redirect::to(&format!("/sessions/{}", run.session)).into_response()
         }
         Err(error) => failed(asker, &error, "/sessions"),
+    }
+}
+
+/// `POST /extractions/{id}/stop`: stops the runs of an extraction and shows its session.
+pub async fn stop_extraction(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> Response {
+    match state.studio.store.unfinished(owner.0, &id).await {
+        Ok((session, runs)) => {
+            runs.iter().for_each(|run| state.studio.pool.stop(owner, run));
+            Redirect::to(&format!("/sessions/{session}")).into_response()
+        }
+        Err(error) => failed(asker, &refused_by_store(error), "/sessions"),
     }
 }
 
@@ -201,20 +231,19 @@ pub async fn export(
     };
     let css = site::stylesheet(&state.leptos.site_root);
     let html = app::export::snapshot_html(&snapshot, &css, asker.language);
-    // The title in full for browsers that read RFC 8187, a plain name for others.
-    let name: String = form_urlencoded::byte_serialize(snapshot.session.title.as_bytes()).collect();
-    let disposition = format!(
-        "attachment; filename=\"knowlm-session.html\"; filename*=UTF-8''{}.html",
-        name.replace('+', "%20").replace('*', "%2A")
-    );
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (
-            header::CONTENT_DISPOSITION,
-            HeaderValue::from_str(&disposition).unwrap_or(HeaderValue::from_static("attachment")),
-        ),
+        (header::CONTENT_DISPOSITION, attachment(&snapshot.session.title, "html")),
     ];
     (headers, html).into_response()
+}
+
+/// The header of a download: its title in full for browsers that read RFC 8187, a plain name for others.
+pub(super) fn attachment(title: &str, ending: &str) -> HeaderValue {
+    let name: String = form_urlencoded::byte_serialize(title.as_bytes()).collect();
+    let name = name.replace('+', "%20").replace('*', "%2A");
+    let disposition = format!("attachment; filename=\"knowlm-session.{ending}\"; filename*=UTF-8''{name}.{ending}");
+    HeaderValue::from_str(&disposition).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
 /// `POST /prefs`: language and theme, remembered in cookies; back to where the form was.
@@ -248,11 +277,12 @@ pub fn is_own_path(path: &str) -> bool {
     path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control())
 }
 
-fn failed(asker: Asker, error: &ServiceError, back: &str) -> Response {
+pub(super) fn failed(asker: Asker, error: &ServiceError, back: &str) -> Response {
     plain::refusal(status_of(error), asker.language, &error.sentence(asker.language), back)
 }
 
-fn status_of(error: &ServiceError) -> StatusCode {
+/// The status of an answer that says so.
+pub fn status_of(error: &ServiceError) -> StatusCode {
     match error {
         ServiceError::Invalid(_) => StatusCode::BAD_REQUEST,
         ServiceError::NotFound(_) => StatusCode::NOT_FOUND,
@@ -270,7 +300,7 @@ mod tests {
     fn a_form_is_read_with_repeated_names_and_plain_line_breaks() {
         let fields =
             Fields::read(b"page=extract&task=ner&types=a&types=b+c&types=&input=x%0D%0Ay&split=on&language=zh");
-        let Ask::Extract { texts, schema, instruction } = fields.ask(Page::Extract, None) else {
+        let Ask::Extract { texts, schema, instruction } = fields.ask(Page::Extract, None, None) else {
             panic!("not an extraction")
         };
         assert_eq!(texts, ["x", "y"]);
@@ -282,13 +312,15 @@ mod tests {
     #[test]
     fn a_free_instruction_has_no_schema() {
         let fields = Fields::read(b"instruction=Do&input=x&raw_base=on&task=ner");
-        let Ask::Compare { schema, raw_base, .. } = fields.ask(Page::Compare, None) else { panic!("not a comparison") };
+        let Ask::Compare { schema, raw_base, .. } = fields.ask(Page::Compare, None, None) else {
+            panic!("not a comparison")
+        };
         assert_eq!((schema, raw_base), (None, true));
     }
 
     #[test]
     fn an_instruction_is_made_again_from_changed_chips_unless_a_person_wrote_it() {
-        let ask = |body: &[u8]| match Fields::read(body).ask(Page::Extract, None) {
+        let ask = |body: &[u8]| match Fields::read(body).ask(Page::Extract, None, None) {
             Ask::Extract { instruction, texts, .. } => (instruction, texts.len()),
             _ => panic!("not an extraction"),
         };

@@ -17,12 +17,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::StreamExt;
+use http_body_util::Limited;
 use leptos::server_fn::error::FromServerFnError;
 use protocol::Language;
 
 use super::{Asker, plain};
+use crate::batch::upload;
 
-/// The largest request body, in bytes.
+/// The largest request body, in bytes; of an upload see [`upload::MAX_BYTES`].
 pub const MAX_BODY: usize = 2 * 1024 * 1024;
 
 /// How much of a body that is too large is read and thrown away, in bytes: a browser that is cut off while it sends
@@ -81,12 +83,16 @@ impl Guard {
             ));
         }
         let length = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > MAX_BODY) {
-            return Err((
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "That is more than 2 MiB at once: split it.",
-                "单次提交超过 2 MiB，请拆分后再试。",
-            ));
+        if length.is_some_and(|length| length > largest(uri)) {
+            let too_large = if is_upload(uri) {
+                (
+                    "That is more than 50 MiB at once: split it, or use `knowlm extract`.",
+                    "单次上传超过 50 MiB，请拆分，或使用 `knowlm extract`。",
+                )
+            } else {
+                ("That is more than 2 MiB at once: split it.", "单次提交超过 2 MiB，请拆分后再试。")
+            };
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, too_large.0, too_large.1));
         }
         Ok(())
     }
@@ -116,6 +122,22 @@ impl Guard {
             || self.public_host.as_deref().is_some_and(|public| public.eq_ignore_ascii_case(name_of(from.as_str())));
         from.as_str().eq_ignore_ascii_case(host) || public()
     }
+}
+
+fn is_upload(uri: &Uri) -> bool {
+    uri.path() == "/batch/upload"
+}
+
+/// The largest body of a request to an address, in bytes.
+fn largest(uri: &Uri) -> usize {
+    // What stands around the files of a form is not counted.
+    if is_upload(uri) { upload::MAX_BYTES + MAX_BODY } else { MAX_BODY }
+}
+
+/// Ends a body that is longer than it may be, whatever its length was said to be.
+pub async fn limit(request: Request, next: Next) -> Response {
+    let largest = largest(request.uri());
+    next.run(request.map(|body| Body::new(Limited::new(body, largest)))).await
 }
 
 /// Lets a request in, or answers it with a sentence.

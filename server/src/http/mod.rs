@@ -4,28 +4,32 @@
 //! then the routes: pages and server functions of the app, the pages' forms without scripts, events, the public API,
 //! static files.
 
+mod admin;
 mod api;
 mod events;
+mod export;
 mod forms;
 pub mod guard;
 mod language;
 mod pages;
 pub mod plain;
+mod schemas;
 pub mod site;
+mod upload;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::FromRef,
+    extract::{DefaultBodyLimit, FromRef},
     middleware::{from_fn, from_fn_with_state},
     routing::{get, post},
 };
 use leptos::config::LeptosOptions;
 use tokio::sync::watch;
-use tower_http::{compression::CompressionLayer, limit::RequestBodyLimitLayer};
+use tower_http::compression::CompressionLayer;
 
-use crate::{auth::Auth, services::Studio};
+use crate::{auth::Auth, batch::Batches, services::Studio};
 
 pub use forms::is_own_path;
 pub use language::Asker;
@@ -35,6 +39,8 @@ pub use language::Asker;
 pub struct AppState {
     /// The services.
     pub studio: Arc<Studio>,
+    /// Files of texts.
+    pub batches: Arc<Batches>,
     /// Where the site's files are.
     pub leptos: LeptosOptions,
     /// Which requests are let in.
@@ -57,8 +63,22 @@ pub fn router(state: AppState) -> Router {
         .route("/api/events", get(events::events))
         .route("/run", post(forms::run))
         .route("/runs/{id}/stop", post(forms::stop))
+        .route("/extractions/{id}/stop", post(forms::stop_extraction))
+        .route("/schemas", post(schemas::save))
+        .route("/schemas/{id}/delete", post(schemas::delete))
+        .route("/schemas/{id}/restore", post(schemas::restore))
+        .route("/schemas/{id}/{file}", get(schemas::download))
         .route("/sessions/{id}/share", post(forms::share))
         .route("/sessions/{id}/export.html", get(forms::export))
+        .route("/sessions/{id}/export", get(export::session))
+        .route("/s/{token}/export", get(export::shared))
+        .route("/admin/load", post(admin::load))
+        .route("/admin/unload", post(admin::unload))
+        // The guard limits it, to more than other bodies.
+        .route("/batch/upload", post(upload::receive).layer(DefaultBodyLimit::disable()))
+        .route("/batch/start", post(upload::start))
+        .route("/batch/{session}/{act}", post(upload::act))
+        .route("/batch/{session}/download", get(upload::download))
         .route("/prefs", post(forms::prefs))
         .route("/generate", post(api::generate))
         .route("/is_ready", get(api::is_ready))
@@ -66,7 +86,7 @@ pub fn router(state: AppState) -> Router {
     let routes = pages::add(routes, &state);
     let routes = crate::auth::add(routes, &state);
     routes
-        .layer(RequestBodyLimitLayer::new(guard::MAX_BODY))
+        .layer(from_fn(guard::limit))
         .layer(from_fn_with_state(Arc::clone(&state.guard), guard::check))
         .layer(CompressionLayer::new())
         .layer(from_fn(guard::headers))

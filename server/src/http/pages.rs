@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use app::services::{Logins, Owner, Services};
+use app::{
+    batches::BatchServices,
+    services::{Logins, Owner, Services},
+};
 use axum::{
     Router,
     body::Body,
@@ -25,9 +28,11 @@ pub fn add(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
     let excluded = ELSEWHERE.map(str::to_owned).to_vec();
     let pages = generate_route_list_with_exclusions(app::App, Some(excluded));
     let services: Arc<dyn Services> = Arc::clone(&state.studio) as Arc<dyn Services>;
+    let batches: Arc<dyn BatchServices> = Arc::clone(&state.batches) as Arc<dyn BatchServices>;
     let logins = Logins(!state.guard.local_only);
     let context = move || {
         provide_context(logins);
+        provide_context(Arc::clone(&batches));
         provide(&services);
     };
     let shell = {

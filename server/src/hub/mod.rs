@@ -126,6 +126,16 @@ impl LiveRun {
         }
     }
 
+    /// Whether it is to stop.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.stopping).asked
+    }
+
+    /// Gives it a place in the queue, for one that had to wait for it.
+    pub fn take_place(&self, place: OwnedSemaphorePermit) {
+        *lock(&self.place) = Some(place);
+    }
+
     /// Takes the engine's handle for stopping it.
     pub fn accepted(&self, handle: CancelHandle) {
         let mut stopping = lock(&self.stopping);
@@ -179,9 +189,14 @@ impl LiveRun {
 
     /// Ends a run that the engine refused.
     pub fn refuse(&self, sentence: String) {
+        self.end(FinishReason::Error, Some(sentence));
+    }
+
+    /// Ends a run that the engine never had.
+    pub fn end(&self, finish_reason: FinishReason, error: Option<String>) {
         self.apply([EngineEvent::Done(Outcome {
-            finish_reason: FinishReason::Error,
-            error: Some(sentence),
+            finish_reason,
+            error,
             text: String::new(),
             prompt_tokens: 0,
             completion_tokens: 0,

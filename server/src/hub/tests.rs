@@ -23,6 +23,8 @@ fn view(id: &str) -> RunView {
         model: "m".into(),
         adapter: None,
         schema: None,
+        extraction: None,
+        part: None,
         instruction: String::new(),
         prompt: "p".into(),
         parameters: Parameters::published(Mode::Pretrain),
@@ -160,7 +162,10 @@ impl Server {
             RunView { session: session.clone(), text: text.into(), status: RunStatus::Finished, ..view(&new_id()) };
         let id = run.id.clone();
         let open = Some(("t".to_owned(), Page::Complete));
-        self.store.insert_runs(ME, &NewRuns { session, open, documents: vec![], runs: vec![run] }).await.unwrap();
+        self.store
+            .insert_runs(ME, &NewRuns { session, open, documents: vec![], extractions: vec![], runs: vec![run] })
+            .await
+            .unwrap();
         id
     }
 

@@ -10,6 +10,7 @@ pub mod plan;
 mod tests;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,16 +18,22 @@ use std::{
 use app::services::{Owner, ServiceError};
 use engine::{GenerateRequest, Generator, Grammar, SubmitError};
 use protocol::{
-    Language, ParameterError, Parameters, RunStatus, RunView, Sentence, StartRuns, Started,
-    view::{AdapterInfo, DocumentView, Page},
+    Ask, Column, FinishReason, Language, ParameterError, Parameters, RunStatus, RunView, Sentence, StartRuns, Started,
+    view::{AdapterInfo, DocumentView, ExtractionView, NamedSchema, Page},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
+    assets,
     hub::{Hub, LiveRun},
+    questions::Reading,
     store::{NewRuns, Store, StoreError, new_id, now_ms},
 };
 use plan::Draft;
+
+/// The most runs that an extraction has with the engine at a time: enough to keep it busy, and few enough that a long text
+/// leaves places to others. The rest of its runs are on disk, and wait for these.
+const AT_ONCE: usize = 16;
 
 /// The engine, the store and the hub, and the rules by which runs pass through them.
 #[derive(Clone)]
@@ -53,7 +60,12 @@ impl Pool {
 
     /// The adapter of LoRA mode.
     pub fn adapter(&self) -> Option<AdapterInfo> {
-        self.generator.adapters().into_iter().next()
+        self.adapter_named(None)
+    }
+
+    /// The adapter of this name, or without one that of LoRA mode.
+    pub fn adapter_named(&self, name: Option<&str>) -> Option<AdapterInfo> {
+        self.generator.adapters().into_iter().find(|a| name.is_none_or(|name| a.name == name))
     }
 
     /// Places for `count` runs, or how many are taken.
@@ -89,32 +101,36 @@ impl Pool {
         request: StartRuns,
         reason: &ServiceError,
     ) -> Result<Started, ServiceError> {
-        let drafts = plan::drafts(&request.ask, self.adapter().as_ref()).map_err(ServiceError::Invalid)?;
+        let drafts = self.plan(&request).await?;
         let mut prepared = self.prepare(owner, &request, drafts).await?;
         for run in &mut prepared.new.runs {
             run.status = RunStatus::Failed;
-            run.finish_reason = Some(protocol::FinishReason::Error);
+            run.finish_reason = Some(FinishReason::Error);
             run.error = Some(reason.sentence(request.language));
         }
         self.store.insert_runs(owner.0, &prepared.new).await.map_err(refused_by_store)?;
         Ok(prepared.started())
     }
 
-    async fn run_checked(&self, owner: Owner, request: StartRuns) -> Result<Started, ServiceError> {
+    async fn run_checked(&self, owner: Owner, mut request: StartRuns) -> Result<Started, ServiceError> {
+        if let Ask::Schema { schema, .. } = &mut request.ask {
+            self.check_name(owner, schema).await?;
+        }
         request.parameters.validate().map_err(|e| refused_parameter(&e))?;
-        let adapter = self.adapter();
-        let drafts = plan::drafts(&request.ask, adapter.as_ref()).map_err(ServiceError::Invalid)?;
-        let places = self.admit(drafts.len())?;
+        let drafts = self.plan(&request).await?;
+        let of_schema = drafts.iter().any(|draft| draft.whole.is_some());
+        let at_once = if of_schema { drafts.len().min(AT_ONCE) } else { drafts.len() };
+        let mut places = self.admit(at_once)?;
         let drafts = self.check(drafts, &request).await?;
         let guides: Vec<_> = drafts.iter().map(|draft| draft.guide.clone()).collect();
         let prepared = self.prepare(owner, &request, drafts).await?;
 
+        let all_at_once = places.len() == prepared.new.runs.len();
         let live: Vec<Arc<LiveRun>> = prepared
             .new
             .runs
             .iter()
-            .zip(places)
-            .map(|(run, place)| LiveRun::new(owner.0, run.clone(), Some(place)))
+            .map(|run| LiveRun::new(owner.0, run.clone(), places.pop_if(|_| all_at_once)))
             .collect();
         live.iter().for_each(|run| self.hub.add(Arc::clone(run)));
         if let Err(error) = self.store.insert_runs(owner.0, &prepared.new).await {
@@ -122,9 +138,78 @@ impl Pool {
             return Err(refused_by_store(error));
         }
         let (pool, language) = (self.clone(), request.language);
-        let queue = move || live.into_iter().zip(guides).for_each(|(run, guide)| pool.submit(run, guide, language));
-        tokio::task::spawn_blocking(queue).await.map_err(|e| internal("the runs could not be queued", &e))?;
+        let runs = live.into_iter().zip(guides);
+        if all_at_once {
+            let queue = move || runs.for_each(|(run, guide)| pool.submit(run, guide, language));
+            tokio::task::spawn_blocking(queue).await.map_err(|e| internal("the runs could not be queued", &e))?;
+        } else {
+            tokio::spawn(pool.feed(runs.collect(), places, language));
+        }
         Ok(prepared.started())
+    }
+
+    /// Takes the name off a schema that asks for something else than the one it names.
+    async fn check_name(&self, owner: Owner, schema: &mut NamedSchema) -> Result<(), ServiceError> {
+        let Some(id) = &schema.id else { return Ok(()) };
+        let ready = assets::schemas().iter().find(|ready| ready.id == *id).map(|ready| ready.json.clone());
+        let kept = match (ready, schema.version) {
+            (Some(json), None) => Some(json),
+            (None, Some(version)) => {
+                let versions = self.store.schema_versions(owner.0, id).await.map_err(refused_by_store)?;
+                versions.into_iter().find(|v| v.version == version).map(|v| v.json)
+            }
+            _ => None,
+        };
+        if kept.as_ref() != Some(&schema.json) {
+            (schema.name, schema.id, schema.version) = (String::new(), None, None);
+        }
+        Ok(())
+    }
+
+    /// What a request comes to; off the asynchronous threads, since long texts are tokenised to cut them.
+    async fn plan(&self, request: &StartRuns) -> Result<Vec<Draft>, ServiceError> {
+        let (generator, ask, answer) =
+            (Arc::clone(&self.generator), request.ask.clone(), request.parameters.max_new_tokens);
+        let adapter = self.adapter_named(request.adapter.as_deref());
+        if let (None, Some(name)) = (&adapter, &request.adapter) {
+            return Err(ServiceError::invalid(
+                format!("The adapter \"{name}\" is not in use any more. Load the page again, and choose another."),
+                format!("适配器“{name}”已卸载。请刷新页面并选择其他适配器。"),
+            ));
+        }
+        let plan = move || {
+            let tokens = |text: &str| tokens(generator.as_ref(), text);
+            let context = generator.model().context_length as usize;
+            plan::drafts(&ask, adapter.as_ref(), Reading { context, answer: answer as usize, tokens: &tokens })
+        };
+        let planned = tokio::task::spawn_blocking(plan).await;
+        planned.map_err(|e| internal("the texts could not be read", &e))?.map_err(ServiceError::Invalid)
+    }
+
+    /// Gives runs to the engine, as many at a time as there are places. Keeps the places until the last has ended.
+    async fn feed(
+        self,
+        runs: Vec<(Arc<LiveRun>, Option<Grammar>)>,
+        places: Vec<OwnedSemaphorePermit>,
+        language: Language,
+    ) {
+        let own = Arc::new(Semaphore::new(places.len()));
+        for (run, guide) in runs {
+            let Ok(place) = Arc::clone(&own).acquire_owned().await else { return };
+            run.take_place(place);
+            if run.is_stopping() {
+                run.end(FinishReason::Cancelled, None);
+                let _ = self.feed.send((run, None));
+                continue;
+            }
+            let pool = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || pool.submit(run, guide, language)).await {
+                tracing::error!(%error, "a run could not be queued");
+            }
+        }
+        // Every place is free again when the last run has ended.
+        let all = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        let _ = own.acquire_many(all).await;
     }
 
     /// Asks the engine whether it can run the prompts; off the asynchronous threads, since it tokenises them. Where it
@@ -169,11 +254,35 @@ impl Pool {
             request.session.is_none().then(|| (plan::title(&drafts, request.language), plan::page(&request.ask)));
 
         let mut prepared = Prepared {
-            new: NewRuns { session: session.clone(), open, documents: Vec::new(), runs: Vec::new() },
+            new: NewRuns {
+                session: session.clone(),
+                open,
+                documents: Vec::new(),
+                extractions: Vec::new(),
+                runs: Vec::new(),
+            },
             documents: Vec::new(),
+            known: known.into_iter().map(|d| (d.text.clone(), d)).collect(),
         };
+        // Which extraction the runs of a text and column make.
+        let mut extractions: HashMap<(Option<usize>, Column), String> = HashMap::new();
         for draft in drafts {
-            let document = draft.text.map(|text| prepared.document(text, &known));
+            let document = draft.text.map(|text| prepared.document(text));
+            let extraction = draft.whole.zip(document.clone()).map(|(schema, document)| {
+                let id = extractions.entry((draft.number, draft.column)).or_insert_with(|| {
+                    let id = new_id();
+                    prepared.new.extractions.push(ExtractionView {
+                        id: id.clone(),
+                        session: session.clone(),
+                        document,
+                        column: draft.column,
+                        schema,
+                        created_at,
+                    });
+                    id
+                });
+                id.clone()
+            });
             prepared.new.runs.push(RunView {
                 id: new_id(),
                 session: session.clone(),
@@ -183,6 +292,8 @@ impl Pool {
                 model: model.clone(),
                 adapter: draft.adapter,
                 schema: draft.schema,
+                extraction,
+                part: draft.part,
                 instruction: draft.instruction,
                 prompt: draft.prompt,
                 parameters: Parameters { guided: parameters.guided && draft.guide.is_some(), ..parameters.clone() },
@@ -203,6 +314,7 @@ impl Pool {
     /// Gives a stored run to the engine.
     fn submit(&self, run: Arc<LiveRun>, guide: Option<Grammar>, language: Language) {
         let view = run.view();
+        let of_schema = view.extraction.is_some();
         let request = GenerateRequest {
             guide,
             owner: u64::try_from(run.owner).ok(),
@@ -216,7 +328,11 @@ impl Pool {
         match self.generator.submit(request, Box::new(sink)) {
             Ok(handle) => run.accepted(handle),
             Err(error) => {
-                run.refuse(error.sentence(language));
+                match error {
+                    // The rest of a long text, when the server goes down.
+                    SubmitError::Stopping if of_schema => run.end(FinishReason::Interrupted, None),
+                    error => run.refuse(error.sentence(language)),
+                }
                 let _ = self.feed.send((run, None));
             }
         }
@@ -242,15 +358,17 @@ impl Pool {
 struct Prepared {
     new: NewRuns,
     documents: Vec<DocumentView>,
+    /// Texts that the session has, by their words.
+    known: HashMap<String, DocumentView>,
 }
 
 impl Prepared {
     /// The id of a text: the one the session has, or a new one.
-    fn document(&mut self, text: String, known: &[DocumentView]) -> String {
+    fn document(&mut self, text: String) -> String {
         if let Some(document) = self.documents.iter().find(|d| d.text == text) {
             return document.id.clone();
         }
-        let document = known.iter().find(|d| d.text == text).cloned().unwrap_or_else(|| {
+        let document = self.known.remove(&text).unwrap_or_else(|| {
             let document = DocumentView { id: new_id(), text, judgements: Vec::new() };
             self.new.documents.push(document.clone());
             document
@@ -261,7 +379,22 @@ impl Prepared {
     }
 
     fn started(self) -> Started {
-        Started { session: self.new.session, runs: self.new.runs, documents: self.documents }
+        Started {
+            session: self.new.session,
+            runs: self.new.runs,
+            extractions: self.new.extractions,
+            documents: self.documents,
+        }
+    }
+}
+
+/// Tokens of a text; 0 for one that the engine cannot read.
+pub(crate) fn tokens(generator: &dyn Generator, text: &str) -> usize {
+    let parameters = Parameters { max_new_tokens: 1, ..Parameters::neutral() };
+    match generator.check(&GenerateRequest::new(text.to_owned(), None, parameters)) {
+        Ok(tokens) => tokens as usize,
+        Err(SubmitError::PromptTooLong { tokens, .. }) => tokens,
+        Err(_) => 0,
     }
 }
 
@@ -294,6 +427,11 @@ pub fn refused_by_store(error: StoreError) -> ServiceError {
                 "session" => "会话",
                 "text" => "文本",
                 "link" => "链接",
+                "extraction" => "抽取",
+                "schema" => "抽取清单",
+                "batch" => "批处理",
+                "file" => "文件",
+                "row" => "行",
                 _ => "运行",
             };
             ServiceError::NotFound(Sentence::new(

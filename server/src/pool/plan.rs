@@ -1,15 +1,23 @@
 //! What a request comes to: one draft for each run, with the exact prompt.
 
+use std::collections::BTreeMap;
+
 use engine::Grammar;
+use extract::Schema;
 use protocol::{
-    Ask, Column, Language, Mode, SchemaChoice, Sentence,
-    view::{AdapterInfo, Page},
+    Ask, Column, Language, Mode, SchemaChoice, Sentence, Span,
+    text::slice_chars,
+    view::{AdapterInfo, NamedSchema, Page},
 };
+
+use crate::questions::{Questions, Reading};
 
 /// The most texts of one request.
 pub const MAX_TEXTS: usize = 50;
 /// The longest prompt, instruction or text looked at, in code points: far beyond any context, yet quick to count.
 pub const MAX_CHARS: usize = 200_000;
+/// The most runs of one request.
+pub const MAX_RUNS: usize = 5_000;
 /// Length of a title, in code points.
 const TITLE: usize = 40;
 
@@ -28,6 +36,10 @@ pub struct Draft {
     pub column: Column,
     /// The adapter applied.
     pub adapter: Option<String>,
+    /// The whole schema that it is a part of; those of one text and column make one extraction.
+    pub whole: Option<NamedSchema>,
+    /// The part of the text that it is about, when that is not all of it.
+    pub part: Option<Span>,
     /// What was asked for.
     pub schema: Option<SchemaChoice>,
     /// The instruction.
@@ -38,11 +50,12 @@ pub struct Draft {
     pub guide: Option<Grammar>,
 }
 
-/// The runs of a request, text by text; of a comparison the base's first.
+/// The runs of a request, text by text; of a comparison the base's first. Those of a schema go through a text from its
+/// beginning to its end.
 ///
 /// # Errors
 /// A sentence that says what is missing or too much.
-pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Sentence> {
+pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>, reading: Reading<'_>) -> Result<Vec<Draft>, Sentence> {
     match ask {
         Ask::Complete { prompt } => {
             if prompt.trim().is_empty() {
@@ -59,6 +72,8 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
                 mode: Mode::Pretrain,
                 column: Column::Base,
                 adapter: None,
+                whole: None,
+                part: None,
                 schema: None,
                 instruction: String::new(),
                 prompt: prompt.clone(),
@@ -67,7 +82,7 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
         }
         Ask::Extract { instruction, texts, schema } => {
             let instruction = wording(instruction, schema.as_ref(), adapter)?;
-            let texts = texts_of(texts, schema.as_ref())?;
+            let texts = texts_of(texts, schema.is_some())?;
             let column = if adapter.is_some() { Column::Tuned } else { Column::Base };
             let one = |(number, text): (usize, &String)| Draft {
                 text: (!text.is_empty()).then(|| text.clone()),
@@ -76,6 +91,8 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
                 mode: Mode::Lora,
                 column,
                 adapter: adapter.map(|a| a.name.clone()),
+                whole: None,
+                part: None,
                 schema: schema.clone(),
                 instruction: instruction.clone(),
                 prompt: extract::prompt::alpaca(&instruction, Some(text)),
@@ -84,14 +101,9 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
             Ok(texts.iter().enumerate().map(one).collect())
         }
         Ask::Compare { instruction, texts, schema, raw_base } => {
-            let Some(adapter) = adapter else {
-                return Err(Sentence::new(
-                    "There is no adapter to compare the base with: start the server with --adapter NAME=PATH.",
-                    "没有可与基座对比的适配器：请用 --adapter NAME=PATH 启动服务器。",
-                ));
-            };
+            let adapter = adapter.ok_or_else(no_adapter)?;
             let instruction = wording(instruction, schema.as_ref(), Some(adapter))?;
-            let texts = texts_of(texts, schema.as_ref())?;
+            let texts = texts_of(texts, schema.is_some())?;
             let pair = |(number, text): (usize, &String)| {
                 let tuned = Draft {
                     text: Some(text.clone()),
@@ -100,6 +112,8 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
                     mode: Mode::Lora,
                     column: Column::Tuned,
                     adapter: Some(adapter.name.clone()),
+                    whole: None,
+                    part: None,
                     schema: schema.clone(),
                     instruction: instruction.clone(),
                     prompt: extract::prompt::alpaca(&instruction, Some(text)),
@@ -115,7 +129,85 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Se
             };
             Ok(texts.iter().enumerate().flat_map(pair).collect())
         }
+        Ask::Schema { schema, texts, compare } => whole(schema, texts, *compare, adapter, reading),
     }
+}
+
+/// The runs that a whole schema takes.
+fn whole(
+    named: &NamedSchema,
+    texts: &[String],
+    compare: bool,
+    adapter: Option<&AdapterInfo>,
+    reading: Reading<'_>,
+) -> Result<Vec<Draft>, Sentence> {
+    let schema = Schema::from_json(&named.json).map_err(|error| {
+        let said = error.to_string();
+        Sentence::new(format!("The schema cannot be used: {said}."), format!("抽取清单无法使用：{said}。"))
+    })?;
+    let columns: &[Column] = match (compare, adapter) {
+        (true, None) => return Err(no_adapter()),
+        (true, Some(_)) => &[Column::Base, Column::Tuned],
+        (false, None) => &[Column::Base],
+        (false, Some(_)) => &[Column::Tuned],
+    };
+    let texts = texts_of(texts, true)?;
+    let manifest = adapter.map(|a| &a.manifest);
+    let mut asked: BTreeMap<Language, Questions> = BTreeMap::new();
+    let mut drafts = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let language = schema.language.unwrap_or_else(|| Language::of_text(text));
+        if let std::collections::btree_map::Entry::Vacant(new) = asked.entry(language) {
+            let questions = Questions::of(&schema, language, manifest, reading);
+            new.insert(questions.map_err(|none| {
+                let said = none.sentence();
+                Sentence::new(format!("There is no room for the text: {}.", said.en), format!("{}。", said.zh))
+            })?);
+        }
+        let Some(questions) = asked.get(&language) else { continue };
+        let parts = questions.parts(text, reading);
+        let in_parts = parts.len() > 1;
+        for span in parts {
+            let words = slice_chars(text, span.start, span.end);
+            for (choice, instruction) in &questions.choices {
+                for &column in columns {
+                    let adapter = adapter.filter(|_| column == Column::Tuned);
+                    drafts.push(Draft {
+                        text: Some(text.clone()),
+                        number: Some(number + 1),
+                        of: texts.len(),
+                        mode: Mode::Lora,
+                        column,
+                        adapter: adapter.map(|a| a.name.clone()),
+                        whole: Some(named.clone()),
+                        part: in_parts.then_some(span),
+                        schema: Some(choice.clone()),
+                        instruction: instruction.clone(),
+                        // A text that is read at once is given as it is.
+                        prompt: extract::prompt::alpaca(instruction, Some(if in_parts { words } else { text })),
+                        // A comparison shows what the models say by themselves.
+                        guide: guide(adapter.filter(|_| !compare), Some(choice), instruction, words),
+                    });
+                }
+            }
+            if drafts.len() > MAX_RUNS {
+                return Err(Sentence::new(
+                    format!(
+                        "This would take more than {MAX_RUNS} answers. Give fewer or shorter texts, or use `knowlm extract`."
+                    ),
+                    format!("这需要超过 {MAX_RUNS} 个回答。请减少或缩短文本，或使用 `knowlm extract`。"),
+                ));
+            }
+        }
+    }
+    Ok(drafts)
+}
+
+fn no_adapter() -> Sentence {
+    Sentence::new(
+        "There is no adapter to compare the base with: start the server with --adapter NAME=PATH.",
+        "没有可与基座对比的适配器：请用 --adapter NAME=PATH 启动服务器。",
+    )
 }
 
 /// The form of the answers to an instruction, when types made it and nobody has changed it since.
@@ -127,7 +219,7 @@ pub fn guide(
 ) -> Option<Grammar> {
     let (manifest, choice) = (adapter.map(|a| &a.manifest)?, schema?);
     let made = instruction == extract::prompt::instruction(Some(manifest), choice);
-    extract::guide::lark(Some(manifest).filter(|_| made), choice, text).map(Grammar::Lark)
+    extract::guide::lark(Some(manifest).filter(|_| made), choice, text).map(Grammar::Records)
 }
 
 /// The instruction as given, or the one its schema makes.
@@ -151,7 +243,7 @@ fn wording(given: &str, schema: Option<&SchemaChoice>, adapter: Option<&AdapterI
     }
 }
 
-fn texts_of(texts: &[String], schema: Option<&SchemaChoice>) -> Result<Vec<String>, Sentence> {
+fn texts_of(texts: &[String], needed: bool) -> Result<Vec<String>, Sentence> {
     let mut texts: Vec<String> =
         texts.iter().map(|t| if t.trim().is_empty() { String::new() } else { t.clone() }).collect();
     if texts.len() > 1 {
@@ -160,7 +252,7 @@ fn texts_of(texts: &[String], schema: Option<&SchemaChoice>) -> Result<Vec<Strin
     if texts.is_empty() {
         texts.push(String::new());
     }
-    if schema.is_some() && texts.iter().all(String::is_empty) {
+    if needed && texts.iter().all(String::is_empty) {
         return Err(Sentence::new(
             "The text is empty: paste the text to extract from.",
             "文本为空：请粘贴要抽取的文本。",
@@ -195,8 +287,8 @@ fn check_length((en, zh): (&str, &str), text: &str) -> Result<(), Sentence> {
 pub fn page(ask: &Ask) -> Page {
     match ask {
         Ask::Complete { .. } => Page::Complete,
-        Ask::Extract { .. } => Page::Extract,
-        Ask::Compare { .. } => Page::Compare,
+        Ask::Extract { .. } | Ask::Schema { compare: false, .. } => Page::Extract,
+        Ask::Compare { .. } | Ask::Schema { compare: true, .. } => Page::Compare,
     }
 }
 
@@ -246,11 +338,52 @@ mod tests {
         texts.iter().map(|t| (*t).to_owned()).collect()
     }
 
+    fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>) -> Result<Vec<Draft>, Sentence> {
+        super::drafts(
+            ask,
+            adapter,
+            Reading { context: 400, answer: 20, tokens: &|text| text.split_whitespace().count() },
+        )
+    }
+
+    #[test]
+    fn a_schema_asks_every_task_of_every_part_of_a_text_from_its_beginning_to_its_end() {
+        let mut adapter = adapter();
+        adapter.manifest.taught_chars.insert("en".into(), 20);
+        let json = r#"{"entities": ["person"], "relations": ["met"]}"#.to_owned();
+        let schema = NamedSchema { name: "People".into(), id: None, version: None, json };
+        let ask = |compare| Ask::Schema {
+            schema: schema.clone(),
+            texts: texts(&["Ada met Bob, then. Bob met Eve, then.", " Zoe slept. "]),
+            compare,
+        };
+        let drafts = |compare| drafts(&ask(compare), Some(&adapter)).unwrap();
+        let shown: Vec<_> = drafts(false)
+            .iter()
+            .map(|d| (d.number.unwrap(), d.part.map(|p| p.start), d.schema.as_ref().unwrap().task.code()))
+            .collect();
+        let long = [(1, Some(0), "ner"), (1, Some(0), "re"), (1, Some(19), "ner"), (1, Some(19), "re")];
+        assert_eq!(shown, [&long[..], &[(2, None, "ner"), (2, None, "re")]].concat());
+        let last = &drafts(false)[5];
+        assert_eq!(last.prompt, extract::prompt::alpaca(&last.instruction, Some(" Zoe slept. ")));
+        assert!(drafts(false)[2].prompt.contains("### Input:\nBob met Eve, then.\n"));
+        let pairs = drafts(true);
+        assert_eq!((pairs.len(), pairs[0].column, pairs[1].column), (12, Column::Base, Column::Tuned));
+        assert_eq!(pairs[0].prompt, pairs[1].prompt);
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_read_is_refused_with_the_place() {
+        let schema = NamedSchema { json: r#"{"entities": [1]}"#.into(), ..NamedSchema::default() };
+        let ask = Ask::Schema { schema, texts: texts(&["a"]), compare: false };
+        assert!(drafts(&ask, None).unwrap_err().en.contains("entities[0]: must be a name"));
+    }
+
     #[test]
     fn a_completion_is_the_raw_prompt_without_adapter() {
         let drafts = drafts(&Ask::Complete { prompt: " Once\n".into() }, Some(&adapter())).unwrap();
         assert_eq!((drafts[0].prompt.as_str(), &drafts[0].adapter, drafts[0].mode), (" Once\n", &None, Mode::Pretrain));
-        assert!(super::drafts(&Ask::Complete { prompt: " \n".into() }, None).unwrap_err().en.contains("empty"));
+        assert!(self::drafts(&Ask::Complete { prompt: " \n".into() }, None).unwrap_err().en.contains("empty"));
     }
 
     #[test]

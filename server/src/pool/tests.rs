@@ -12,7 +12,7 @@ use protocol::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{defaults::Defaults, services::Studio};
+use crate::services::Studio;
 
 const ME: Owner = Owner(1);
 
@@ -52,7 +52,7 @@ impl Generator for Puppet {
 
     fn model(&self) -> ModelInfo {
         let (name, format, backend) = ("m".into(), "F32".into(), "puppet".into());
-        ModelInfo { name, format, context_length: 8, parameters: 1, backend }
+        ModelInfo { name, format, context_length: 512, parameters: 1, backend }
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
@@ -81,7 +81,13 @@ async fn server(capacity: usize) -> Server {
 }
 
 fn request(ask: Ask) -> StartRuns {
-    StartRuns { session: None, ask, parameters: Parameters::published(Mode::Lora), language: Language::En }
+    StartRuns {
+        session: None,
+        ask,
+        adapter: None,
+        parameters: Parameters::published(Mode::Lora),
+        language: Language::En,
+    }
 }
 
 fn complete(prompt: &str) -> StartRuns {
@@ -245,7 +251,8 @@ fn studio(s: &Server) -> Studio {
         pool: s.pool.clone(),
         store: s.store.clone(),
         hub: Arc::clone(&s.pool.hub),
-        defaults: Defaults::of(None, None),
+        entry: None,
+        adapter_folders: crate::adapters::AdapterFolders::default(),
         public_url: None,
         own_url: "http://127.0.0.1:7860".into(),
         warmup: std::sync::OnceLock::new(),
@@ -282,12 +289,12 @@ async fn nothing_is_warming_where_there_is_nothing_to_warm() {
     let studio = Arc::new(studio(&s));
     crate::warmup::start(Arc::clone(&studio));
     for _ in 0..100 {
-        if !studio.bench().await.unwrap().warming {
+        if !studio.bench(ME).await.unwrap().warming {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let bench = studio.bench().await.unwrap();
+    let bench = studio.bench(ME).await.unwrap();
     assert_eq!((bench.warming, bench.warmup), (false, None), "the adapter was taught none of the examples");
 }
 
@@ -305,4 +312,70 @@ async fn a_run_says_whether_its_answer_is_guided() {
         assert_eq!(stored.runs[0].parameters.guided, guided, "{text}, {switch}");
         assert_eq!(s.puppet.requests().last().unwrap().guide.is_some(), guided, "{text}, {switch}");
     }
+}
+
+fn schema(texts: &[&str]) -> StartRuns {
+    let json = r#"{"entities": ["person"], "relations": ["met"]}"#.to_owned();
+    let schema = protocol::view::NamedSchema { json, ..Default::default() };
+    let texts = texts.iter().map(|t| (*t).to_owned()).collect();
+    let mut request = request(Ask::Schema { schema, texts, compare: false });
+    request.parameters.max_new_tokens = 1;
+    request
+}
+
+#[tokio::test]
+async fn a_schema_is_one_extraction_for_each_text_and_goes_to_the_engine_a_few_runs_at_a_time() {
+    let s = server(40).await;
+    let texts: Vec<String> = (0..12).map(|n| format!("Ada met Bob {n}.")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let started = s.pool.run(ME, schema(&texts)).await.unwrap();
+    assert_eq!((started.runs.len(), started.extractions.len()), (24, 12));
+    for run in &started.runs {
+        let extraction = started.extractions.iter().find(|e| Some(&e.id) == run.extraction.as_ref()).unwrap();
+        assert_eq!(Some(&extraction.document), run.document.as_ref());
+    }
+    until(|| s.puppet.requests().len() == AT_ONCE).await;
+    assert_eq!(s.pool.places.available_permits(), 40 - AT_ONCE, "others find places meanwhile");
+
+    // As runs end, the next begin, in their order.
+    for run in 0..AT_ONCE {
+        s.puppet.say(run, done(FinishReason::Stop, "None"));
+    }
+    until(|| s.puppet.requests().len() == 24).await;
+    let prompts: Vec<String> = s.puppet.requests().into_iter().map(|r| r.prompt).collect();
+    assert_eq!(prompts, started.runs.iter().map(|r| r.prompt.clone()).collect::<Vec<_>>());
+    for run in AT_ONCE..24 {
+        s.puppet.say(run, done(FinishReason::Stop, "None"));
+    }
+    s.pool.settle(Duration::from_secs(5)).await;
+    until(|| s.pool.places.available_permits() == 40).await;
+    let stored = s.store.session(1, &started.session).await.unwrap();
+    assert!(stored.runs.iter().all(|r| r.status == RunStatus::Finished) && stored.extractions.len() == 12);
+}
+
+#[tokio::test]
+async fn an_extraction_stopped_early_never_bothers_the_engine_with_the_rest() {
+    let s = server(40).await;
+    let texts: Vec<String> = (0..12).map(|n| format!("Ada met Bob {n}.")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let started = s.pool.run(ME, schema(&texts)).await.unwrap();
+    until(|| s.puppet.requests().len() == AT_ONCE).await;
+    started.runs.iter().for_each(|run| s.pool.stop(ME, &run.id));
+    for run in 0..AT_ONCE {
+        s.puppet.say(run, done(FinishReason::Cancelled, ""));
+    }
+    s.pool.settle(Duration::from_secs(5)).await;
+    assert_eq!(s.puppet.requests().len(), AT_ONCE);
+    let stored = s.store.session(1, &started.session).await.unwrap();
+    assert!(stored.runs.iter().all(|r| r.status == RunStatus::Cancelled), "{:?}", stored.runs);
+}
+
+async fn until(true_: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if true_() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come about");
 }

@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-async fn touch(tx: &mut sqlx::SqliteConnection, document: &str) -> Result<(), StoreError> {
+pub(super) async fn touch(tx: &mut sqlx::SqliteConnection, document: &str) -> Result<(), StoreError> {
     sqlx::query("UPDATE session SET updated_at = ? WHERE id = (SELECT session_id FROM document WHERE id = ?)")
         .bind(now_ms())
         .bind(document)

@@ -5,13 +5,19 @@
 //!
 //! Write-ahead logging with full synchronisation: what a call has stored is on disk when it returns.
 
+mod batch;
+mod batch_rows;
 mod document;
+mod extraction;
 mod owner;
+mod review;
 mod run;
+mod schema;
 mod session;
 mod share;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,12 +29,17 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use batch::{Batch, Busy, FinishedRow};
+pub use batch_rows::{BatchRow, FullRow};
 pub use owner::Account;
 pub use run::Progress;
 pub use session::NewRuns;
 
 /// How long a deleted session can be brought back.
 const KEEP_DELETED: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long an uploaded file waits for its columns to be chosen.
+const KEEP_UPLOADS: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the store could not be opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +119,10 @@ impl Store {
     /// The database refuses.
     pub async fn tidy(&self) -> Result<u64, StoreError> {
         let interrupted = self.mark_interrupted().await?;
-        self.purge(now_ms() - KEEP_DELETED.as_millis() as i64).await?;
+        let long_ago = now_ms() - KEEP_DELETED.as_millis() as i64;
+        self.purge(long_ago).await?;
+        self.purge_schemas(long_ago).await?;
+        self.purge_uploads(now_ms() - KEEP_UPLOADS.as_millis() as i64).await?;
         Ok(interrupted)
     }
 

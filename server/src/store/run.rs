@@ -1,6 +1,6 @@
 //! Runs: stored before they start, kept up to date while they go on.
 
-use protocol::{Column, FinishReason, Mode, RunStatus, RunView};
+use protocol::{Column, FinishReason, Mode, RunStatus, RunView, Span};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now_ms};
@@ -28,7 +28,7 @@ pub struct Progress {
 
 pub(super) const COLUMNS: &str = "r.id, r.session_id, r.document_id, r.mode, r.variant, r.model, r.adapter, r.schema, \
     r.instruction, r.prompt, r.parameters, r.status, r.finish_reason, r.error, r.text, r.prompt_tokens, \
-    r.completion_tokens, r.timings, r.created_at";
+    r.completion_tokens, r.timings, r.created_at, r.extraction_id, r.part_start, r.part_end";
 
 impl Store {
     /// A run of a session that is not deleted.
@@ -95,8 +95,9 @@ impl Store {
 pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO run (id, owner_id, session_id, document_id, mode, variant, model, adapter, schema, instruction,
-         prompt, parameters, status, finish_reason, error, text, prompt_tokens, completion_tokens, created_at, ended_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         prompt, parameters, status, finish_reason, error, text, prompt_tokens, completion_tokens, created_at, ended_at,
+         extraction_id, task, part_start, part_end)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&run.id)
     .bind(owner)
@@ -118,12 +119,16 @@ pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView)
     .bind(run.completion_tokens)
     .bind(run.created_at)
     .bind(run.status.is_final().then_some(run.created_at))
+    .bind(&run.extraction)
+    .bind(run.schema.as_ref().map(|choice| choice.task.code()))
+    .bind(run.part.map(|part| part.start as i64))
+    .bind(run.part.map(|part| part.end as i64))
     .execute(tx)
     .await?;
     Ok(())
 }
 
-fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
+pub(super) fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
     use sqlx::Row;
     let schema: Option<String> = row.try_get("schema")?;
     let timings: Option<String> = row.try_get("timings")?;
@@ -132,6 +137,8 @@ fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
     let finish: Option<String> = row.try_get("finish_reason")?;
     let mode: String = row.try_get("mode")?;
     let column: String = row.try_get("variant")?;
+    let (start, end): (Option<i64>, Option<i64>) = (row.try_get("part_start")?, row.try_get("part_end")?);
+    let part = start.zip(end).map(|(start, end)| Span { start: start as usize, end: end as usize });
     Ok(RunView {
         id: row.try_get("id")?,
         session: row.try_get("session_id")?,
@@ -141,6 +148,8 @@ fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
         model: row.try_get("model")?,
         adapter: row.try_get("adapter")?,
         schema: schema.as_deref().map(serde_json::from_str).transpose()?,
+        extraction: row.try_get("extraction_id")?,
+        part,
         instruction: row.try_get("instruction")?,
         prompt: row.try_get("prompt")?,
         parameters: serde_json::from_str(&parameters)?,
@@ -163,7 +172,7 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-fn column_name(column: Column) -> &'static str {
+pub(super) fn column_name(column: Column) -> &'static str {
     match column {
         Column::Base => "base",
         Column::Tuned => "tuned",

@@ -3,11 +3,11 @@
 use protocol::{
     RunView, SessionSummary, SessionView,
     text::{byte_offset, slice_chars},
-    view::{DocumentView, Page},
+    view::{DocumentView, ExtractionView, Page},
 };
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
-use super::{Store, StoreError, like, now_ms, run};
+use super::{Store, StoreError, extraction, like, now_ms, run};
 
 /// The most sessions a list shows, and the most words a search looks for.
 const MAX_LISTED: i64 = 300;
@@ -25,6 +25,8 @@ pub struct NewRuns {
     pub open: Option<(String, Page)>,
     /// The texts that are not in the session yet.
     pub documents: Vec<DocumentView>,
+    /// The extractions that own some of the runs.
+    pub extractions: Vec<ExtractionView>,
     /// The runs.
     pub runs: Vec<RunView>,
 }
@@ -75,6 +77,9 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        for one in &new.extractions {
+            extraction::insert(&mut tx, owner, one).await?;
+        }
         for one in &new.runs {
             run::insert(&mut tx, owner, one).await?;
         }
@@ -86,6 +91,19 @@ impl Store {
     /// # Errors
     /// It is not the owner's.
     pub async fn session(&self, owner: i64, id: &str) -> Result<SessionView, StoreError> {
+        Ok(SessionView {
+            documents: self.documents(owner, id).await?,
+            runs: self.runs(owner, id).await?,
+            extractions: self.extractions(owner, id).await?,
+            ..self.session_head(owner, id).await?
+        })
+    }
+
+    /// A session that is not deleted, without its texts, extractions and runs.
+    ///
+    /// # Errors
+    /// It is not the owner's.
+    pub async fn session_head(&self, owner: i64, id: &str) -> Result<SessionView, StoreError> {
         let row: Option<(String, String, i64, i64)> = sqlx::query_as(
             "SELECT title, page, created_at, updated_at FROM session
              WHERE id = ? AND owner_id = ? AND deleted_at IS NULL",
@@ -101,8 +119,9 @@ impl Store {
             page: Page::from_name(&page).unwrap_or(Page::Extract),
             created_at,
             updated_at,
-            documents: self.documents(owner, id).await?,
-            runs: self.runs(owner, id).await?,
+            documents: Vec::new(),
+            runs: Vec::new(),
+            extractions: Vec::new(),
             shares: self.shares(owner, id).await?,
         })
     }
@@ -116,7 +135,8 @@ impl Store {
         let words: Vec<&str> = search.split_whitespace().take(MAX_WORDS).collect();
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT s.id, s.title, s.page, s.updated_at,
-             (SELECT count(*) FROM run r WHERE r.session_id = s.id) AS runs,
+             (SELECT count(*) FROM run r WHERE r.session_id = s.id AND r.extraction_id IS NULL)
+                + (SELECT count(*) FROM extraction x WHERE x.session_id = s.id) AS runs,
              (SELECT count(*) FROM judgement j JOIN document d ON d.id = j.document_id WHERE d.session_id = s.id)
                 AS judgements,
              EXISTS (SELECT 1 FROM share h WHERE h.session_id = s.id AND h.revoked_at IS NULL) AS shared, ",

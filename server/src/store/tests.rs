@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use protocol::{
-    Column, FinishReason, Judgement, Mode, Parameters, Record, RunStatus, RunView, Timings, Verdict,
+    Column, FinishReason, Judgement, Language, Mode, Parameters, Record, RunStatus, RunView, Span, Timings, Verdict,
     record::Mention,
-    view::{DocumentView, Page, Snapshot},
+    view::{DocumentView, ExtractionView, NamedSchema, Page, Snapshot},
 };
 use tempfile::TempDir;
 
@@ -30,6 +30,8 @@ fn run(session: &str, document: Option<&str>, prompt: &str) -> RunView {
         model: "m".into(),
         adapter: Some("ie".into()),
         schema: None,
+        extraction: None,
+        part: None,
         instruction: "Find".into(),
         prompt: prompt.into(),
         parameters: Parameters { seed: Some(u64::MAX), ..Parameters::published(Mode::Lora) },
@@ -53,6 +55,7 @@ async fn session(store: &Store, owner: i64, title: &str, text: &str) -> (String,
         session: id.clone(),
         open: Some((title.into(), Page::Extract)),
         documents: vec![DocumentView { id: document.clone(), text: text.into(), judgements: vec![] }],
+        extractions: vec![],
         runs: vec![run.clone()],
     };
     store.insert_runs(owner, &new).await.unwrap();
@@ -60,7 +63,7 @@ async fn session(store: &Store, owner: i64, title: &str, text: &str) -> (String,
 }
 
 fn judgement(words: &str, verdict: Verdict) -> Judgement {
-    let record = Record::Entity { label: "person".into(), mention: Mention { text: words.into(), span: None } };
+    let record = Record::Entity { label: "person".into(), mention: Mention::new(words) };
     Judgement { record, verdict, correction: None }
 }
 
@@ -101,7 +104,8 @@ async fn a_session_holds_texts_and_runs_in_order_and_takes_more() {
     let (_folder, store) = store().await;
     let (id, document, first) = session(&store, ME, "t", "Ada").await;
     let second = run(&id, Some(&document), "again");
-    let more = NewRuns { session: id.clone(), open: None, documents: vec![], runs: vec![second.clone()] };
+    let more =
+        NewRuns { session: id.clone(), open: None, documents: vec![], extractions: vec![], runs: vec![second.clone()] };
     store.insert_runs(ME, &more).await.unwrap();
     let view = store.session(ME, &id).await.unwrap();
     assert_eq!(view.runs.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), [first, second.id]);
@@ -117,11 +121,13 @@ async fn runs_that_do_not_fit_are_stored_not_even_in_part() {
         session: "s".into(),
         open: Some(("t".into(), Page::Complete)),
         documents: vec![],
+        extractions: vec![],
         runs: vec![broken],
     };
     assert!(store.insert_runs(ME, &new).await.is_err());
     assert!(missing(store.session(ME, "s").await));
-    let into_nothing = NewRuns { session: "none".into(), open: None, documents: vec![], runs: vec![] };
+    let into_nothing =
+        NewRuns { session: "none".into(), open: None, documents: vec![], extractions: vec![], runs: vec![] };
     assert!(missing(store.insert_runs(ME, &into_nothing).await));
 }
 
@@ -144,7 +150,13 @@ async fn nobody_sees_or_changes_what_is_anothers() {
     assert!(missing(store.insert_share(OTHER, "other", "hash2", &snapshot).await));
     assert!(missing(store.annotate(OTHER, "share", "mine").await));
     assert!(missing(store.revoke(OTHER, "share").await));
-    let join = NewRuns { session: id.clone(), open: None, documents: vec![], runs: vec![run(&id, None, "p")] };
+    let join = NewRuns {
+        session: id.clone(),
+        open: None,
+        documents: vec![],
+        extractions: vec![],
+        runs: vec![run(&id, None, "p")],
+    };
     assert!(missing(store.insert_runs(OTHER, &join).await));
 
     let view = store.session(ME, &id).await.unwrap();
@@ -329,4 +341,138 @@ async fn what_cannot_be_opened_is_told_in_a_sentence() {
     std::fs::write(folder.path().join("knowlm.db"), "this is no database, but long enough to look like one").unwrap();
     let error = Store::open(folder.path()).await.unwrap_err().to_string();
     assert!(error.contains("knowlm.db cannot be used"), "{error}");
+}
+
+#[tokio::test]
+async fn an_extraction_is_stored_with_the_runs_that_it_owns() {
+    let (_folder, store) = store().await;
+    let (id, document, single) = session(&store, ME, "t", "Ada met Bob.").await;
+    let schema = NamedSchema {
+        name: "People".into(),
+        id: Some("people".into()),
+        version: Some(3),
+        json: r#"{"entities":["person"]}"#.into(),
+    };
+    let extraction = ExtractionView {
+        id: new_id(),
+        session: id.clone(),
+        document: document.clone(),
+        column: Column::Tuned,
+        schema,
+        created_at: 7,
+    };
+    let part = |start, end| RunView {
+        extraction: Some(extraction.id.clone()),
+        part: Some(Span { start, end }),
+        ..run(&id, Some(&document), "p")
+    };
+    let runs = vec![part(0, 7), part(8, 12)];
+    let new = NewRuns {
+        session: id.clone(),
+        open: None,
+        documents: vec![],
+        extractions: vec![extraction.clone()],
+        runs: runs.clone(),
+    };
+    store.insert_runs(ME, &new).await.unwrap();
+
+    let view = store.session(ME, &id).await.unwrap();
+    assert_eq!(view.extractions, std::slice::from_ref(&extraction));
+    assert_eq!(view.runs[1..], runs);
+    assert_eq!(store.sessions(ME, "").await.unwrap()[0].runs, 2, "an extraction counts as one");
+
+    store.update_runs(&[finished(&runs[0].id, "None")]).await.unwrap();
+    let unfinished = store.unfinished(ME, &extraction.id).await.unwrap();
+    assert_eq!(unfinished, (id, vec![runs[1].id.clone()]));
+    assert!(missing(store.unfinished(OTHER, &extraction.id).await));
+    assert_eq!(store.tidy().await.unwrap(), 2, "a killed server's runs end as interrupted: {single} too");
+}
+
+#[tokio::test]
+async fn rows_from_before_extractions_are_runs_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteConnectOptions::new().filename(folder.path().join("knowlm.db")).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+    let mut first = sqlx::migrate!("../migrations");
+    first.migrations.to_mut().truncate(1);
+    first.run(&pool).await.unwrap();
+    sqlx::raw_sql(
+        r#"INSERT INTO session VALUES ('s', 1, 't', 'extract', 1, 1, NULL);
+           INSERT INTO document VALUES ('d', 1, 's', 'Ada', 1);
+           INSERT INTO run VALUES ('r', 1, 's', 'd', 'lora', 'tuned', 'm', 'ie', NULL, 'Find', 'p',
+             '{"temperature":0.0,"top_p":1.0,"top_k":0,"beams":1,"max_new_tokens":9,"repetition_penalty":1.0,"seed":1,"stop":[]}',
+             'finished', 'stop', NULL, '(Ada, person)', 3, 2, NULL, 1, 2);"#,
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+
+    let store = Store::open(folder.path()).await.unwrap();
+    let view = store.session(ME, "s").await.unwrap();
+    assert_eq!((view.runs[0].extraction.clone(), view.runs[0].part, view.extractions.len()), (None, None, 0));
+    assert_eq!(view.runs[0].text, "(Ada, person)");
+}
+
+#[tokio::test]
+async fn a_schema_keeps_every_version_that_was_saved() {
+    let (_folder, store) = store().await;
+    let save = async |id: Option<&str>, name: &str, json: &str| {
+        store.save_schema(ME, id, name, Some(Language::En), json).await.unwrap()
+    };
+    let id = save(None, "People", "one").await;
+    let first = store.schema(ME, &id).await.unwrap();
+    assert_eq!((first.version, first.json.as_str(), first.title.zh.as_str()), (Some(1), "one", "People"));
+    save(Some(&id), "People", "two").await;
+    save(Some(&id), "Persons", "two").await;
+    let now = store.schema(ME, &id).await.unwrap();
+    assert_eq!((now.version, now.title.en.as_str()), (Some(2), "Persons"), "saved unchanged, it is the same version");
+    save(Some(&id), "Persons", "one").await;
+    let versions = store.schema_versions(ME, &id).await.unwrap();
+    let versions: Vec<_> = versions.iter().map(|v| (v.version, v.json.as_str())).collect();
+    assert_eq!(versions, [(3, "one"), (2, "two"), (1, "one")]);
+
+    assert!(missing(store.schema(OTHER, &id).await));
+    assert!(store.schema_versions(OTHER, &id).await.unwrap().is_empty());
+    assert!(missing(store.save_schema(OTHER, Some(&id), "x", None, "y").await));
+    assert!(missing(store.rename_schema(OTHER, &id, "x").await));
+    assert!(missing(store.set_schema_deleted(OTHER, &id, true).await));
+
+    store.rename_schema(ME, &id, "Folk").await.unwrap();
+    store.set_schema_deleted(ME, &id, true).await.unwrap();
+    assert!(store.schemas(ME).await.unwrap().is_empty() && missing(store.schema(ME, &id).await));
+    store.set_schema_deleted(ME, &id, false).await.unwrap();
+    assert_eq!(store.schemas(ME).await.unwrap()[0].title.en, "Folk");
+}
+
+#[tokio::test]
+async fn a_text_that_was_gone_through_is_noted_with_its_judgements_and_can_be_opened_again() {
+    let (_folder, store) = store().await;
+    let (session_id, document, _) = session(&store, ME, "a", "Ada saw Bob.").await;
+    store.judge(ME, &document, &judgement("Ada", Verdict::Wrong)).await.unwrap();
+    let right = [judgement("ada", Verdict::Right), judgement("Bob", Verdict::Right)];
+    assert!(matches!(store.accept(OTHER, &document, &right).await, Err(StoreError::Missing("text"))));
+    store.accept(ME, &document, &right).await.unwrap();
+    store.accept(ME, &document, &right).await.unwrap();
+    assert_eq!(store.reviewed(ME, &session_id).await.unwrap(), std::slice::from_ref(&document));
+    assert!(matches!(store.reviewed(OTHER, &session_id).await, Err(StoreError::Missing("session"))));
+    let judgements = store.session(ME, &session_id).await.unwrap().documents.remove(0).judgements;
+    let verdicts: Vec<_> = judgements.iter().map(|j| j.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Wrong, Verdict::Right], "what was judged before stays");
+    store.reopen(OTHER, &document).await.unwrap();
+    assert_eq!(store.reviewed(ME, &session_id).await.unwrap().len(), 1);
+    store.reopen(ME, &document).await.unwrap();
+    assert!(store.reviewed(ME, &session_id).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_changed_of_a_graph_is_the_owners() {
+    let (_folder, store) = store().await;
+    let (id, ..) = session(&store, ME, "a", "Ada").await;
+    assert_eq!(store.graph_edits(ME, &id).await.unwrap(), None);
+    store.set_graph_edits(ME, &id, "{}").await.unwrap();
+    store.set_graph_edits(ME, &id, "[]").await.unwrap();
+    assert_eq!(store.graph_edits(ME, &id).await.unwrap().as_deref(), Some("[]"));
+    assert!(matches!(store.graph_edits(OTHER, &id).await, Err(StoreError::Missing("session"))));
+    assert!(matches!(store.set_graph_edits(OTHER, &id, "{}").await, Err(StoreError::Missing("session"))));
 }

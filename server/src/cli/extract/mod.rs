@@ -19,7 +19,7 @@ use std::{
 use checkpoint::find;
 use clap::Args;
 use engine::{Generator, LocalEngine};
-use extract::{Schema, node::Node};
+use extract::Schema;
 use serde_json::json;
 
 use super::{
@@ -29,7 +29,7 @@ use super::{
     sampling::SamplingArgs,
     serve::signal,
 };
-use crate::defaults::Defaults;
+use crate::{defaults::Defaults, schemas};
 use input::Columns;
 use output::{Made, Output};
 use progress::Progress;
@@ -39,11 +39,14 @@ use progress::Progress;
 #[command(
     after_help = "Examples:\n  knowlm extract --schema assets/schemas/people-places-organizations-en.json --input texts.jsonl --output found.jsonl\n  \
         knowlm extract --schema mine.yaml --input rows.csv --text-column body --output found.jsonl --limit 20\n\n\
-        Input: .jsonl with {\"id\", \"text\"} in each line, .csv or .tsv with a column \"text\" (and \"id\"), or .txt with a text in each\n\
-        line. Without ids the line's number is the id. Other fields pass through; one that has a name of the output's own is\n\
+        Input: .jsonl with {\"id\", \"text\"} in each line; .csv, .tsv or .xlsx with a column \"text\" (and \"id\"); .txt with a text in each\n\
+        line; .md, .html, .pdf or .docx as one text; or a folder of documents (.txt too), each one text with its name as the id.\n\
+        Without ids the line's number is the id. Other fields pass through; one that has a name of the output's own is\n\
         called input_NAME there.\n\n\
         Output: {\"id\", \"text\", \"entities\": [{\"type\", \"text\", \"start\", \"end\"}], \"relations\": [{\"relation\", \"head\", \"tail\"}],\n\
         \"events\": [{\"type\", \"trigger\", \"arguments\": [{\"role\", \"text\"}]}], \"issues\": [...]} in each line, in the order of the input (texts tried again come last).\n\
+        Relations also have head_start, head_end, tail_start, tail_end, events trigger_start, trigger_end, arguments start, end.\n\
+        \"found\": \"normalised\" or \"fuzzy\" says that words stand in the text in other case or width, or with a letter or two that differ.\n\
         Offsets count Unicode code points. Run again with the same output, it goes on where it stopped; rows that failed (they\n\
         have \"error\") are tried again.\n\n\
         Schema (JSON or YAML): {\"entities\": [\"person\"], \"relations\": [\"founder\"], \"events\": {\"merger\": [\"buyer\"]}}"
@@ -52,7 +55,7 @@ pub struct ExtractArgs {
     /// What to extract
     #[arg(long, value_name = "FILE")]
     schema: PathBuf,
-    /// The texts: .jsonl, .csv, .tsv or .txt
+    /// The texts: .jsonl .csv .tsv .xlsx .txt .md .html .pdf .docx, or a folder of documents
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Where the records go, as .jsonl; beside it OUTPUT.state.json says how they were made
@@ -145,21 +148,23 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
             "stopped after {done} of {wanted} texts; they are in {name}. Run the same command again to go on."
         )));
     }
+    // The records of all texts, also of those that an earlier run did.
+    let all = if before > 0 { output::totals(&args.output)? } else { summary };
     if args.json {
         out_json(&json!({
             "output": args.output, "texts": wanted, "done_before": before, "failed": summary.failed,
-            "nothing_found": summary.nothing_found, "entities": summary.entities, "relations": summary.relations,
-            "events": summary.events, "not_in_text": summary.not_in_text, "seconds": progress.seconds(),
+            "nothing_found": all.nothing_found, "entities": all.entities, "relations": all.relations,
+            "events": all.events, "not_in_text": all.not_in_text, "seconds": progress.seconds(),
         }))?;
     } else {
         eprintln!(
             "{}: {} entities, {} relations, {} events; nothing found in {}; {} answers not in their text, left out. {name}",
-            count(summary.texts, "text"),
-            summary.entities,
-            summary.relations,
-            summary.events,
-            count(summary.nothing_found, "text"),
-            summary.not_in_text,
+            count(all.texts, "text"),
+            all.entities,
+            all.relations,
+            all.events,
+            count(all.nothing_found, "text"),
+            all.not_in_text,
         );
     }
     let unreadable = todo.iter().filter(|row| row.text.is_err()).count();
@@ -186,19 +191,7 @@ fn read_schema(path: &Path) -> Result<Schema, CliError> {
     let name = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| CliError::Failed(format!("the schema {name} cannot be read: {e}")))?;
-    let text = text.trim_start_matches('\u{feff}');
-    let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
-    let schema = if yaml {
-        let node: Node = serde_saphyr::from_str(text).map_err(|e| {
-            let said = e.to_string();
-            let first = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            CliError::Failed(format!("the schema {name} is no YAML: {first}"))
-        })?;
-        Schema::read(&node)
-    } else {
-        Schema::from_json(text)
-    };
-    schema.map_err(|e| CliError::Failed(format!("the schema {name}: {e}")))
+    schemas::parse(&text, schemas::is_yaml(path)).map_err(|said| CliError::Failed(format!("the schema {name}: {said}")))
 }
 
 /// What the records depend on, beside the texts.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     CliError,
     input::{Row, key},
+    work::Summary,
 };
 
 /// What the lines depend on beside the texts, by name.
@@ -162,6 +163,26 @@ fn read(file: &File) -> Result<(Done, u64, usize), String> {
     Ok((done, whole, failed))
 }
 
+/// What all lines of an output come to, those of earlier runs too.
+pub fn totals(path: &Path) -> Result<Summary, CliError> {
+    let name = path.display();
+    let failed = |reason: String| CliError::Failed(format!("the output {name} {reason}"));
+    let file = File::open(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
+    let mut totals = Summary::default();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|e| failed(format!("cannot be read: {e}")))?;
+        let value: Value = serde_json::from_str(&line).map_err(|e| failed(format!("is damaged: {e}")))?;
+        totals.texts += 1;
+        if value.get("error").is_some() {
+            totals.failed += 1;
+        } else {
+            let found = serde_json::from_value(value).map_err(|e| failed(format!("is damaged: {e}")))?;
+            totals.count(&found);
+        }
+    }
+    Ok(totals)
+}
+
 /// Writes the file anew without the lines of texts that failed, and without an unfinished line.
 fn without_failed(path: &Path) -> io::Result<()> {
     let draft = beside(path, "state.part");
@@ -264,6 +285,22 @@ mod tests {
         output.write(&line(3)).unwrap();
         drop(output);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn totals_are_of_all_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let (mut output, _) = Output::open(&path, &made(0.0), false).unwrap();
+        output.write(&line(1)).unwrap();
+        output
+            .write(&json!({"id": 2, "text": "b", "entities": [{"type": "x", "text": "b", "start": 0, "end": 1}],
+            "issues": [{"task": "ner", "kind": "not_in_text", "words": "c, x", "record": {"type": "x", "text": "c"}}]}))
+            .unwrap();
+        output.write(&json!({"id": 3, "text": "c", "error": "no"})).unwrap();
+        let totals = totals(&path).unwrap();
+        let counts = [totals.texts, totals.failed, totals.nothing_found, totals.entities, totals.not_in_text];
+        assert_eq!(counts, [3, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -12,20 +12,19 @@ use std::{
     time::Duration,
 };
 
-use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome};
+use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome, SubmitError};
 use extract::{
-    Schema,
-    chunk::{self, Lengths},
-    guide,
+    Schema, guide,
     merge::{self, Part},
-    output::Extraction,
+    output::{Doubt, Extraction},
     parse, prompt,
 };
-use protocol::{FinishReason, Language, Parameters, SchemaChoice, Span, text::slice_chars, view::AdapterInfo};
+use protocol::{FinishReason, Language, Parameters, SchemaChoice, Span, Task, text::slice_chars, view::AdapterInfo};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{CliError, input::Row, output::Output};
+use crate::questions::{Questions, Reading};
 
 /// What every text is asked with.
 pub struct Work<'a> {
@@ -52,8 +51,6 @@ pub struct Summary {
 
 /// Texts in a group.
 const GROUP: usize = 32;
-/// Least tokens of a text that must fit beside the instruction.
-const LEAST_ROOM: usize = 32;
 
 /// One question: a task about a part of a text.
 struct Question {
@@ -61,6 +58,8 @@ struct Question {
     choice: SchemaChoice,
     instruction: String,
     span: Span,
+    /// Its grammar could not be used: it is asked without.
+    unguided: bool,
 }
 
 /// A text whose questions are being answered.
@@ -68,16 +67,9 @@ struct Question {
 struct Open {
     waiting: usize,
     parts: Vec<Part>,
+    /// Tasks that were asked without a grammar although one was wanted.
+    unguided: Vec<Task>,
     error: Option<String>,
-}
-
-/// The tasks in one language, with their instructions, and how long a part of a text may be.
-struct Asked {
-    choices: Vec<(SchemaChoice, String)>,
-    /// Most tokens of a part.
-    room: usize,
-    /// Most code points of a part, where the adapter's manifest says so.
-    taught: Option<usize>,
 }
 
 /// Does the rows and writes their lines in their order. `told` hears how many are written. Ends early, without error,
@@ -89,7 +81,7 @@ pub fn run(
     stop: &AtomicBool,
     told: impl FnMut(usize),
 ) -> Result<Summary, CliError> {
-    let mut asked: BTreeMap<Language, Asked> = BTreeMap::new();
+    let mut asked: BTreeMap<Language, Questions> = BTreeMap::new();
     let mut writer = Writer {
         output,
         rows,
@@ -111,7 +103,7 @@ pub fn run(
             taken = end;
         }
         while running.len() < work.at_once {
-            let Some(question) = questions.pop_front() else { break };
+            let Some(mut question) = questions.pop_front() else { break };
             number += 1;
             let (said, this) = (said.clone(), number);
             let sink = move |event| {
@@ -127,6 +119,11 @@ pub fn run(
                 Err(busy) if busy.is_busy() && !running.is_empty() => {
                     questions.push_front(question);
                     break;
+                }
+                // As on the pages: an answer without a grammar is better than none.
+                Err(SubmitError::Grammar { .. }) if !question.unguided => {
+                    question.unguided = true;
+                    questions.push_front(question);
                 }
                 Err(error) => answered(rows, &mut open, &question, Err(error.to_string())),
             }
@@ -163,17 +160,20 @@ fn group(
     work: &Work<'_>,
     rows: &[&Row],
     range: std::ops::Range<usize>,
-    asked: &mut BTreeMap<Language, Asked>,
+    asked: &mut BTreeMap<Language, Questions>,
     open: &mut BTreeMap<usize, Open>,
     questions: &mut VecDeque<Question>,
 ) -> Result<(), CliError> {
+    let tokens = |part: &str| work.engine.tokenize(part).map_or(0, |tokens| tokens.len());
+    let context = work.engine.model().context_length as usize;
+    let reading = Reading { context, answer: work.parameters.max_new_tokens as usize, tokens: &tokens };
     let mut new: Vec<Question> = Vec::new();
     for row in range {
         let entry = open.entry(row).or_default();
         let text = match rows.get(row).map(|r| &r.text) {
             Some(Ok(text)) => text,
             Some(Err(reason)) => {
-                entry.error = Some(reason.clone());
+                entry.error = Some(reason.en.clone());
                 continue;
             }
             None => continue,
@@ -181,13 +181,17 @@ fn group(
         let language = work.schema.language.unwrap_or_else(|| Language::of_text(text));
         let asked = match asked.entry(language) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => new.insert(ask(work, language)?),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let manifest = work.adapter.map(|a| &a.manifest);
+                let questions = Questions::of(work.schema, language, manifest, reading);
+                new.insert(questions.map_err(|none| CliError::Failed(none.sentence().en))?)
+            }
         };
-        let spans = asked.parts(work.engine, text);
+        let spans = asked.parts(text, reading);
         for (choice, instruction) in &asked.choices {
             for span in &spans {
                 let (choice, instruction) = (choice.clone(), instruction.clone());
-                new.push(Question { row, choice, instruction, span: *span });
+                new.push(Question { row, choice, instruction, span: *span, unguided: false });
                 entry.waiting += 1;
             }
         }
@@ -197,57 +201,13 @@ fn group(
     Ok(())
 }
 
-fn ask(work: &Work<'_>, language: Language) -> Result<Asked, CliError> {
-    let manifest = work.adapter.map(|a| &a.manifest);
-    let mut choices = Vec::new();
-    let mut longest = 0;
-    for choice in work.schema.choices(language) {
-        let instruction = prompt::instruction(manifest, &choice);
-        let prompt = prompt::alpaca(&instruction, Some("."));
-        longest = longest.max(work.engine.tokenize(&prompt).map_err(CliError::failed)?.len());
-        choices.push((choice, instruction));
-    }
-    let context = work.engine.model().context_length as usize;
-    // A token may differ where text and template meet.
-    let needed = longest + work.parameters.max_new_tokens as usize + 4;
-    let room = context.saturating_sub(needed);
-    if room < LEAST_ROOM {
-        return Err(CliError::Failed(format!(
-            "the schema's instruction has {longest} tokens, and {} are kept for the answer: of {context} tokens that the model \
-             reads none are left for a text. Ask for fewer types, or lower --max-new-tokens",
-            work.parameters.max_new_tokens
-        )));
-    }
-    let taught = manifest.and_then(|m| m.taught_chars.get(language.code())).copied().filter(|chars| *chars > 0);
-    Ok(Asked { choices, room, taught })
-}
-
-impl Asked {
-    /// The parts in which a text is read.
-    fn parts(&self, engine: &LocalEngine, text: &str) -> Vec<Span> {
-        // A text that the tokenizer refuses is refused again, with the reason, when it is asked about.
-        let tokens = |part: &str| engine.tokenize(part).map_or(0, |tokens| tokens.len());
-        let lengths = |usual: usize, longest: usize| Lengths { usual, longest, overlap: usual / 4 };
-        match self.taught {
-            None => chunk::parts(text, lengths(self.room, self.room), tokens),
-            // In code points, and in tokens scaled so that the longest is what the model can read.
-            Some(usual) => {
-                let longest = 2 * usual;
-                chunk::parts(text, lengths(usual, longest), |part| {
-                    part.chars().count().max((tokens(part) * longest).div_ceil(self.room))
-                })
-            }
-        }
-    }
-}
-
 fn request(work: &Work<'_>, rows: &[&Row], question: &Question) -> GenerateRequest {
     let text = part(rows, question);
     let prompt = prompt::alpaca(&question.instruction, Some(text));
     let mut request = GenerateRequest::new(prompt, work.adapter.map(|a| a.name.clone()), work.parameters.clone());
-    if work.guide {
+    if work.guide && !question.unguided {
         let manifest = work.adapter.map(|a| &a.manifest);
-        request.guide = guide::lark(manifest, &question.choice, text).map(Grammar::Lark);
+        request.guide = guide::lark(manifest, &question.choice, text).map(Grammar::Records);
     }
     request
 }
@@ -261,6 +221,9 @@ fn part<'r>(rows: &[&'r Row], question: &Question) -> &'r str {
 fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question, outcome: Result<Outcome, String>) {
     let Some(row) = open.get_mut(&question.row) else { return };
     row.waiting -= 1;
+    if question.unguided && !row.unguided.contains(&question.choice.task) {
+        row.unguided.push(question.choice.task);
+    }
     let outcome = outcome.and_then(|outcome| match outcome.finish_reason {
         FinishReason::Stop | FinishReason::Length | FinishReason::Repeat => Ok(outcome),
         other => Err(outcome.error.unwrap_or_else(|| other.sentence(Language::En).to_owned())),
@@ -300,7 +263,11 @@ impl<T: FnMut(usize)> Writer<'_, T> {
             let Some(row) = self.rows.get(self.next) else { break };
             self.next += 1;
             let found = if done.error.is_some() { Vec::new() } else { done.parts };
-            let found = merge::merge(self.schema, found);
+            let mut found = merge::merge(self.schema, found);
+            for task in done.unguided {
+                let (kind, words) = ("not_guided".to_owned(), String::new());
+                found.issues.push(Doubt { task, kind, words, count: 1, record: None });
+            }
             match done.error {
                 Some(_) => self.summary.failed += 1,
                 None => self.count(&found),
@@ -314,7 +281,14 @@ impl<T: FnMut(usize)> Writer<'_, T> {
     }
 
     fn count(&mut self, found: &Extraction) {
-        let summary = &mut self.summary;
+        self.summary.count(found);
+    }
+}
+
+impl Summary {
+    /// Adds what was found in a text.
+    pub fn count(&mut self, found: &Extraction) {
+        let summary = self;
         summary.entities += found.entities.len();
         summary.relations += found.relations.len();
         summary.events += found.events.len();

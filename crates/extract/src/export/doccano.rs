@@ -1,0 +1,36 @@
+//! Lines that doccano imports as sequence labelling with relations.
+
+use serde_json::{Value, json};
+
+use super::{Document, anchors::anchored, verdict_name};
+
+/// A line for each text. An event is a labelled trigger with relations to its arguments, named by role.
+pub(super) fn lines(documents: &[Document]) -> String {
+    documents.iter().map(|d| format!("{}\n", line(d))).collect()
+}
+
+fn line(document: &Document) -> Value {
+    let anchored = anchored(document);
+    let entities: Vec<Value> = anchored
+        .anchors
+        .iter()
+        .enumerate()
+        .map(|(id, a)| json!({"id": id, "label": a.label, "start_offset": a.span.start, "end_offset": a.span.end}))
+        .collect();
+    let links = anchored.links.iter().map(|l| (l.from, l.to, l.label.as_str()));
+    let roles =
+        anchored.events.iter().flat_map(|e| e.arguments.iter().map(|(role, to)| (e.trigger, *to, role.as_str())));
+    let relations: Vec<Value> = links
+        .chain(roles)
+        .enumerate()
+        .map(|(id, (from, to, label))| json!({"id": id, "from_id": from, "to_id": to, "type": label}))
+        .collect();
+    let judged: Vec<Value> = anchored
+        .anchors
+        .iter()
+        .zip(0..)
+        .filter(|(a, _)| a.verdict.is_some() && !a.helper)
+        .map(|(a, id): (_, usize)| json!(format!("{id}: {}", verdict_name(a.verdict))))
+        .collect();
+    json!({"id": document.id, "text": document.text, "entities": entities, "relations": relations, "Comments": judged})
+}

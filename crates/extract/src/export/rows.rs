@@ -1,0 +1,98 @@
+//! Every record of a text once, with who found it and what people say of it.
+
+use std::collections::HashMap;
+
+use protocol::{Judgement, Record, Span, Verdict};
+
+use super::Document;
+use crate::{
+    graph::Origin,
+    ground,
+    judge::{self, Verdicts},
+};
+
+/// A record of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// The record, as the first who found it placed it; what people added is looked for in the text.
+    pub record: Record,
+    /// Who found it, each once; people when they alone say it.
+    pub origins: Vec<Origin>,
+    /// What people say of it.
+    pub verdict: Option<Verdict>,
+    /// What it should have been.
+    pub correction: Option<&'a Record>,
+    /// Whether it stands in the text, as far as it is shown as found: its entity, both ends, or its trigger. What people
+    /// say counts as standing there.
+    pub shown: bool,
+}
+
+/// The records of a text: what was found in the order of the columns, then what people added. The same record at another
+/// place is a row of its own; the first such of one column is the first of another, and so on.
+pub fn rows(document: &Document) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    // By key and by which copy it is.
+    let mut seen: HashMap<(String, usize), usize> = HashMap::new();
+    let verdicts = Verdicts::new(&document.judgements);
+    let judged: HashMap<String, &Judgement> = document.judgements.iter().rev().map(|j| (j.record.key(), j)).collect();
+    for layer in &document.layers {
+        // The copy that a column has at a place, and how many copies it has.
+        let mut copies: HashMap<(String, Vec<Option<Span>>), usize> = HashMap::new();
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for record in &layer.records {
+            let key = record.key();
+            // What stands nowhere is no further copy.
+            let copy = if stands(record) {
+                let place = record.mentions().into_iter().map(|(_, mention)| mention.span).collect();
+                *copies.entry((key.clone(), place)).or_insert_with(|| {
+                    let count = counts.entry(key.clone()).or_default();
+                    *count += 1;
+                    *count - 1
+                })
+            } else {
+                0
+            };
+            let (verdict, said) = (verdicts.of(&key), judged.get(&key));
+            let copied = (key, copy);
+            let known = seen.get(&copied).and_then(|index| rows.get_mut(*index));
+            if let Some(row) = known {
+                if !row.origins.contains(&layer.origin) {
+                    row.origins.push(layer.origin);
+                    row.origins.sort_unstable();
+                }
+                if !row.shown && stands(record) {
+                    (row.record, row.shown) = (record.clone(), true);
+                }
+                continue;
+            }
+            seen.insert(copied, rows.len());
+            rows.push(Row {
+                record: record.clone(),
+                origins: vec![layer.origin],
+                verdict,
+                correction: said.and_then(|j| j.correction.as_ref()),
+                shown: stands(record),
+            });
+        }
+    }
+    for record in judge::gold(&document.judgements) {
+        let verdict = verdicts.of(&record.key());
+        if let std::collections::hash_map::Entry::Vacant(new) = seen.entry((record.key(), 0)) {
+            new.insert(rows.len());
+            let mut placed = [record.clone()];
+            ground::records(&document.text, &mut placed);
+            let [record] = placed;
+            rows.push(Row { record, origins: vec![Origin::You], verdict, correction: None, shown: true });
+        }
+    }
+    rows
+}
+
+/// Whether the words that make a record what it is stand in the text.
+fn stands(record: &Record) -> bool {
+    match record {
+        Record::Entity { mention, .. } => mention.span.is_some(),
+        Record::Relation { head, tail, .. } => head.span.is_some() && tail.span.is_some(),
+        Record::Event { trigger, .. } => trigger.span.is_some(),
+    }
+}

@@ -1,0 +1,281 @@
+//! One small session, hostile in every way a format knows, in every format.
+
+use protocol::{
+    Judgement, Verdict,
+    record::{Argument, Mention},
+};
+use serde_json::json;
+
+use super::*;
+use crate::ground;
+
+const TEXT: &str = "<b>张三</b> & \"O'Neil\"\nfounded =SUM(A1) | `x`, 🙂 Ltd.";
+
+fn entity(text: &str, label: &str) -> Record {
+    Record::Entity { label: label.into(), mention: Mention::new(text) }
+}
+
+fn relation(head: &str, name: &str, tail: &str) -> Record {
+    Record::Relation { relation: name.into(), head: Mention::new(head), tail: Mention::new(tail) }
+}
+
+fn event(trigger: &str, label: &str, arguments: &[(&str, &str)]) -> Record {
+    let argument = |(role, text): &(&str, &str)| Argument { role: (*role).into(), mention: Mention::new(*text) };
+    Record::Event {
+        label: label.into(),
+        trigger: Mention::new(trigger),
+        arguments: arguments.iter().map(argument).collect(),
+    }
+}
+
+fn document() -> Document {
+    let mut records = vec![
+        entity("张三", "人物 [a]"),
+        entity("=SUM(A1)", "company\\`\"x"),
+        entity("nowhere", "人物 [a]"),
+        relation("=SUM(A1)", "founder's `n`", "张三"),
+        event("founded", "founding", &[("who", "张三"), ("who", "\"O'Neil\"\nfounded"), ("what", "=SUM(A1)")]),
+    ];
+    ground::records(TEXT, &mut records);
+    let judgements = vec![
+        Judgement { record: records[0].clone(), verdict: Verdict::Right, correction: None },
+        Judgement {
+            record: records[1].clone(),
+            verdict: Verdict::Corrected,
+            correction: Some(entity("🙂 Ltd", "company\\`\"x")),
+        },
+    ];
+    let layers = vec![Layer { origin: Origin::Tuned, records }];
+    let extra = Map::from_iter([("source".to_owned(), json!("web")), ("text".to_owned(), json!("no"))]);
+    Document { id: "../a b".into(), text: TEXT.into(), layers, judgements, extra }
+}
+
+fn made(format: Format) -> String {
+    let options = Options { title: "A <title>".into(), ..Options::default() };
+    export(format, &[document()], &options).remove(0).content
+}
+
+#[test]
+fn a_record_goes_out_once_with_who_found_it_and_what_was_said() {
+    let mut document = document();
+    let base = vec![entity("张三", "人物 [a]"), entity("Acme", "company")];
+    document.layers.push(Layer { origin: Origin::Base, records: base });
+    let shown: Vec<String> = rows(&document)
+        .iter()
+        .map(|r| format!("{} {} {} {}", csv::words(&r.record), joined(&r.origins), verdict_name(r.verdict), r.shown))
+        .collect();
+    assert_eq!(shown.len(), 7);
+    assert_eq!(shown[0], "张三, 人物 [a] base+tuned right true");
+    assert_eq!(shown[1], "=SUM(A1), company\\`\"x tuned corrected true");
+    assert_eq!(shown[2], "nowhere, 人物 [a] tuned  false");
+    assert_eq!(shown[6], "🙂 Ltd, company\\`\"x you right true");
+}
+
+#[test]
+fn the_same_words_at_two_places_are_two_rows() {
+    let at = |start| Record::Entity {
+        label: "x".into(),
+        mention: Mention::at("Ann", protocol::Span { start, end: start + 3 }),
+    };
+    let layers = vec![
+        Layer { origin: Origin::Tuned, records: vec![entity("Ann", "x"), at(0), at(8), at(8)] },
+        Layer { origin: Origin::Base, records: vec![at(0)] },
+    ];
+    let document = Document { text: "Ann met Ann".into(), layers, ..Document::default() };
+    let shown: Vec<_> = rows(&document).iter().map(|r| (r.record.clone(), joined(&r.origins), r.shown)).collect();
+    assert_eq!(shown, [(at(0), "base+tuned".into(), true), (at(8), "tuned".into(), true)]);
+}
+
+#[test]
+fn json_is_the_lines_of_extract_with_origin_and_gold() {
+    let line: Value = serde_json::from_str(&made(Format::Jsonl)).unwrap();
+    assert_eq!((&line["id"], &line["text"], &line["source"]), (&json!("../a b"), &json!(TEXT), &json!("web")));
+    let first =
+        json!({"type": "人物 [a]", "text": "张三", "start": 3, "end": 5, "origins": ["tuned"], "gold": "right"});
+    assert_eq!(line["entities"][0], first);
+    assert_eq!(line["entities"][1]["correction"]["text"], "🙂 Ltd");
+    assert_eq!(line["relations"][0]["tail_start"], 3);
+    assert_eq!(line["not_in_text"][0]["text"], "nowhere");
+    let all: Value = serde_json::from_str(&made(Format::Json)).unwrap();
+    assert_eq!(all, json!([line]));
+    let utf16 = Options { unit: Unit::Utf16, ..Options::default() };
+    let moved: Value = serde_json::from_str(&export(Format::Jsonl, &[document()], &utf16)[0].content).unwrap();
+    let last = |v: &Value| v["entities"].as_array().unwrap().last().unwrap().clone();
+    let start = TEXT[..TEXT.find('🙂').unwrap()].encode_utf16().count();
+    let expected = |length| (json!("🙂 Ltd"), json!(start), json!(start + length));
+    let place = |v: &Value| (v["text"].clone(), v["start"].clone(), v["end"].clone());
+    assert_eq!(place(&last(&moved)), expected(6), "the emoji is two units");
+    assert_eq!(place(&last(&line)), expected(5), "and one code point");
+}
+
+#[test]
+fn gold_is_what_eval_reads() {
+    let line: Value = serde_json::from_str(&made(Format::Gold)).unwrap();
+    let words: Vec<&str> = line["entities"].as_array().unwrap().iter().map(|e| e["text"].as_str().unwrap()).collect();
+    assert_eq!(words, ["张三", "🙂 Ltd"]);
+    assert!(crate::output::Extraction::read_records(&line).is_ok());
+    let unjudged = Document { judgements: vec![], id: "7".into(), ..document() };
+    assert_eq!(export(Format::Gold, std::slice::from_ref(&unjudged), &Options::default())[0].content, "");
+    let line: Value =
+        serde_json::from_str(&export(Format::Jsonl, &[unjudged], &Options::default())[0].content).unwrap();
+    assert_eq!(line["id"], 7, "an id that was a number is one");
+}
+
+#[test]
+fn no_cell_of_a_table_is_a_formula_and_every_row_has_all_columns() {
+    let table = made(Format::Csv);
+    let lines: Vec<&str> = table.split("\r\n").collect();
+    assert_eq!(
+        lines[0],
+        "id,kind,type,text,start,end,role,other,other_start,other_end,in_text,found,origin,gold,correction"
+    );
+    assert!(lines[1].starts_with("../a b,entity,人物 [a],张三,3,5,,,,,yes,exact,tuned,right,"), "{}", lines[1]);
+    assert!(lines[2].contains(",\"company\\`\"\"x\",'=SUM(A1),"), "{}", lines[2]);
+    assert!(lines[3].contains(",nowhere,,,,,,,no,,tuned,,"), "{}", lines[3]);
+    assert!(table.contains(",\"\"\"O'Neil\"\"\nfounded\","), "a line break stays in its cell");
+    for formula in ["=1", "+1", "-1", "@x", "\t=1", "＝1", " =1"] {
+        let document = Document {
+            layers: vec![Layer { origin: Origin::Base, records: vec![entity(formula, formula)] }],
+            ..Document::default()
+        };
+        let table = export(Format::Csv, &[document], &Options::default()).remove(0).content;
+        assert!(table.split("\r\n").nth(1).unwrap().replace('"', "").starts_with(",entity,'"), "{table}");
+    }
+    let with_mark = Options { bom: true, ..Options::default() };
+    assert!(export(Format::Csv, &[], &with_mark)[0].content.starts_with("\u{feff}id,"));
+    assert!(made(Format::Nodes).contains("'=SUM(A1)"));
+    assert!(made(Format::Edges).contains(",founder's `n`,张三,"));
+}
+
+#[test]
+fn markdown_shows_words_as_they_are() {
+    let page = made(Format::Markdown);
+    assert!(
+        page.contains("> &lt;b\\>张三&lt;/b\\> &amp; \"O'Neil\"\n> founded =SUM(A1) \\| \\`x\\`, 🙂 Ltd."),
+        "{page}"
+    );
+    assert!(page.contains("| ✗ | company\\\\\\`\"x | \\=SUM(A1) | tuned | → 🙂 Ltd, company"), "{page}");
+    assert!(page.lines().filter(|l| l.starts_with('|')).all(|l| l.replace("\\|", "").matches('|').count() == 6));
+}
+
+#[test]
+fn brat_has_places_in_one_line_and_names_without_spaces() {
+    let files = export(Format::Brat, &[document(), document()], &Options::default());
+    let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["___a_b.txt", "___a_b.ann", "___a_b-2.txt", "___a_b-2.ann", "annotation.conf"]);
+    assert_eq!(files[0].content, TEXT);
+    let lines: Vec<&str> = files[1].content.lines().collect();
+    assert_eq!(lines[0], "T1\t人物__a_ 3 5\t张三");
+    assert_eq!(lines[1], "#1\tAnnotatorNotes T1\tright");
+    assert!(lines.contains(&"R1\tfounder_s__n_ Arg1:T3 Arg2:T1"), "{lines:?}");
+    assert!(lines.iter().any(|l| l.ends_with("\twho 12 20;21 28\t\"O'Neil\" founded")), "{lines:?}");
+    assert!(lines.last().unwrap().starts_with("E1\tfounding:T4 who:T1 who2:T5 what:T"), "{lines:?}");
+    for line in lines.iter().filter(|l| l.starts_with('T')) {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let words: Vec<String> = parts[1]
+            .split_once(' ')
+            .unwrap()
+            .1
+            .split(';')
+            .map(|place| {
+                let (start, end) = place.split_once(' ').unwrap();
+                let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+                TEXT.chars().skip(start).take(end - start).collect()
+            })
+            .collect();
+        assert_eq!(words.join(" "), parts[2], "{line}");
+    }
+    assert!(files[4].content.contains("founding\twhat*:<ENTITY>, who*:<ENTITY>"), "{}", files[4].content);
+    let text = "a\r\nb\u{85}c\u{2028}d\u{b}e";
+    let mut records = vec![entity(text, "x")];
+    ground::records(text, &mut records);
+    let layers = vec![Layer { origin: Origin::Tuned, records }];
+    let odd = Document { id: "张".repeat(99), text: text.into(), layers, ..Document::default() };
+    let files = export(Format::Brat, &[odd], &Options::default());
+    assert_eq!(files[0].name, format!("{}.txt", "张".repeat(66)));
+    assert_eq!(files[0].content, "a \nb\u{85}c\u{2028}d\u{b}e");
+    assert_eq!(files[1].content, "T1\tx 0 1;3 4;5 6;7 8;9 10\ta b c d e\n");
+}
+
+#[test]
+fn doccano_has_spans_and_relations_between_them() {
+    let line: Value = serde_json::from_str(&made(Format::Doccano)).unwrap();
+    let entities = line["entities"].as_array().unwrap();
+    for entity in entities {
+        let (start, end) = (entity["start_offset"].as_u64().unwrap(), entity["end_offset"].as_u64().unwrap());
+        assert!(start < end && end <= TEXT.chars().count() as u64);
+    }
+    let labels: Vec<&str> = entities.iter().map(|e| e["label"].as_str().unwrap()).collect();
+    assert!(labels.contains(&"人物 [a]") && labels.contains(&"founding"));
+    let relations = line["relations"].as_array().unwrap();
+    let types: Vec<&str> = relations.iter().map(|r| r["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["founder's `n`", "who", "who", "what"]);
+    assert!(relations.iter().all(|r| r["from_id"].as_u64().unwrap() < entities.len() as u64));
+}
+
+#[test]
+fn turtle_says_what_was_not_refused() {
+    let turtle = made(Format::Turtle);
+    assert!(turtle.contains("rdfs:label \"\\\"O'Neil\\\" founded\""), "{turtle}");
+    assert!(turtle.contains("<urn:knowlm:relation:founder%27s%20%60n%60>"));
+    assert!(turtle.contains("k:text \"../a b\" ; k:origin \"tuned\" ; k:start 3 ; k:end 37"), "{turtle}");
+    // The company was corrected: it is no company.
+    assert!(!turtle.contains("rdfs:label \"=SUM(A1)\" ;\n    k:gold"));
+    for line in turtle.lines().filter(|l| !l.starts_with('@')) {
+        let iris = line.matches('<').count();
+        assert_eq!(iris, line.matches('>').count(), "{line}");
+    }
+}
+
+#[test]
+fn cypher_names_and_strings_do_not_end_early() {
+    let statements = made(Format::Cypher);
+    for line in statements.lines().filter(|l| l.starts_with('M')) {
+        assert!(line.ends_with(';'), "{line}");
+        // Outside strings and names nothing is left that a text could have brought in.
+        let (mut open, mut escaped, mut rest) = (None, false, String::new());
+        for c in line.chars() {
+            match open {
+                Some('\'') if escaped => escaped = false,
+                Some('\'') if c == '\\' => escaped = true,
+                Some(mark) if c == mark => open = None,
+                Some(_) => {}
+                None if c == '\'' || c == '`' => open = Some(c),
+                None => rest.push(c),
+            }
+        }
+        assert!(open.is_none() && !rest.contains("SUM") && !rest.contains('张'), "{rest}");
+    }
+    assert!(statements.contains("SET n:`company_``\"x`"), "{statements}");
+    assert!(statements.contains("[r:`founder's ``n``` {id: 'e"));
+}
+
+#[test]
+fn graphml_and_pages_hold_hostile_words_as_words() {
+    let xml = made(Format::GraphMl);
+    assert!(xml.contains("<data key=\"node_name\">&quot;O&#39;Neil&quot; founded</data>"), "{xml}");
+    assert_eq!(xml.matches("<edge id=").count(), 4);
+    let page = made(Format::Html);
+    assert!(page.contains("<title>A &lt;title&gt;</title>") && page.contains("&lt;b&gt;"));
+    assert!(!page.contains("<b>") && !page.contains("<script") && !page.contains("http"));
+    assert!(page.contains("<svg class=\"graph\"") && page.contains("not in the text"));
+    let chinese = Options { language: Language::Zh, ..Options::default() };
+    assert!(export(Format::Html, &[], &chinese)[0].content.contains("抽取结果"));
+    assert!(made(Format::Svg).starts_with("<svg xmlns="));
+    let mut records = vec![entity("张三", "x")];
+    ground::records(TEXT, &mut records);
+    let layers = vec![Layer { origin: Origin::Tuned, records }];
+    let alone = Document { text: TEXT.into(), layers, ..Document::default() };
+    assert!(export(Format::Svg, &[alone], &Options::default())[0].content.contains("张三"));
+}
+
+#[test]
+fn every_format_has_a_name_and_makes_something_of_nothing() {
+    for format in Format::ALL {
+        assert_eq!(Format::from_name(format.name()), Some(format));
+        assert!(!format.media_type().is_empty() && !format.file_name().is_empty());
+        export(format, &[], &Options::default());
+        export(format, &[Document::default()], &Options::default());
+        assert_eq!(export(format, &[document()], &Options::default()).len() > 1, format.is_folder());
+    }
+}

@@ -1,0 +1,345 @@
+//! Files as they come in: read at once into a table, which lies below `uploads/` until its columns are chosen.
+//!
+//! The table's file is named by an id of ours; what a file was called is only shown.
+
+use std::path::{Path, PathBuf};
+
+use app::services::{Owner, ServiceError};
+use documents::{
+    Content, Format, Table, TableRow,
+    rows::{self, Columns, Row},
+};
+use protocol::{Sentence, batch::UploadView};
+use serde_json::{Map, Value};
+
+use super::{Batches, MAX_ROWS, shown};
+use crate::{files, pool::refused_by_store, store::new_id};
+
+/// The most bytes of one upload, all its files together.
+pub const MAX_BYTES: usize = 50 * 1024 * 1024;
+/// The most files of one upload.
+pub const MAX_FILES: usize = 1_000;
+/// Rows of the preview, and code points of its values.
+const PREVIEW: usize = 8;
+const VALUE: usize = 120;
+/// Uploads of one owner that wait for their columns.
+const KEPT: i64 = 20;
+/// Length of a name, in code points.
+const NAME: usize = 120;
+
+/// How plain text is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum As {
+    /// Each line is a text.
+    #[default]
+    Lines,
+    /// The whole is one text.
+    Document,
+    /// Rows with columns, as copied from a sheet.
+    Table,
+}
+
+impl As {
+    /// By its name in the form.
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "document" => Self::Document,
+            "table" => Self::Table,
+            _ => Self::Lines,
+        }
+    }
+}
+
+/// A file that came in: its name, and where its bytes are.
+#[derive(Debug)]
+pub struct Incoming {
+    /// As the browser called it.
+    pub name: String,
+    /// A file of ours, removed when this is dropped.
+    pub file: Temporary,
+}
+
+/// A file that is removed when nobody holds it any more.
+#[derive(Debug)]
+pub struct Temporary(pub PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What stays behind is removed at the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Batches {
+    /// A new file to write an upload into.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn incoming(&self, name: &str) -> Result<Incoming, ServiceError> {
+        std::fs::create_dir_all(&self.uploads).map_err(|e| lost(&e))?;
+        Ok(Incoming { name: tame(name), file: Temporary(self.uploads.join(format!("{}.part", new_id()))) })
+    }
+
+    /// Reads files and stores their table; what is shown of it.
+    ///
+    /// # Errors
+    /// A file cannot be read, or they do not go together.
+    pub async fn receive(&self, owner: Owner, files: Vec<Incoming>, plain: As) -> Result<UploadView, ServiceError> {
+        let folder = self.uploads.clone();
+        let read = tokio::task::spawn_blocking(move || keep(&folder, files, plain)).await;
+        let view = read.map_err(|e| lost(&e))??;
+        self.store.insert_upload(owner.0, &view).await.map_err(refused_by_store)?;
+        let old = self.store.delete_uploads(owner.0, None, KEPT).await.map_err(refused_by_store)?;
+        old.iter().for_each(|id| remove(&self.uploads, id));
+        Ok(view)
+    }
+}
+
+/// Forgets an upload whose rows are stored.
+pub async fn forget(batches: &Batches, owner: Owner, id: &str) {
+    if let Err(error) = batches.store.delete_uploads(owner.0, Some(id), 0).await {
+        tracing::warn!(%error, "an upload could not be forgotten");
+    }
+    remove(&batches.uploads, id);
+}
+
+fn remove(folder: &Path, id: &str) {
+    if let Err(error) = std::fs::remove_file(folder.join(id)) {
+        tracing::warn!(%error, "an upload's file could not be removed");
+    }
+}
+
+/// Removes files that no upload needs.
+pub fn tidy(folder: &Path, needed: &[String]) {
+    let Ok(files) = std::fs::read_dir(folder) else { return };
+    for file in files.flatten() {
+        let name = file.file_name();
+        if !needed.iter().any(|id| name.to_str() == Some(id)) && file.path().is_file() {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+/// The rows of an upload, with the columns that were chosen.
+pub fn rows(file: &Path, name: &str, text: &str, id: Option<&str>) -> Result<Vec<Row>, ServiceError> {
+    let table: Table = std::fs::read(file)
+        .map_err(|e| lost(&e))
+        .and_then(|json| serde_json::from_slice(&json).map_err(|e| lost(&e)))?;
+    let rows = match id {
+        Some(id) => rows::of_table(table, Columns { text: Some(text), id: Some(id) }),
+        None => rows::numbered(table, text),
+    };
+    rows.map_err(|error| ServiceError::Invalid(error.about(name)))
+}
+
+/// What is said when an upload's file is not there any more.
+pub fn lost(error: &dyn std::fmt::Display) -> ServiceError {
+    tracing::error!(%error, "an upload could not be kept or read");
+    ServiceError::Internal(Sentence::new(
+        format!(
+            "The file could not be kept or read again ({error}). Check that the disk of the data folder has room, then upload it again."
+        ),
+        format!("无法保存或再次读取该文件（{error}）。请确认数据目录所在磁盘有剩余空间，然后重新上传。"),
+    ))
+}
+
+fn keep(folder: &Path, files: Vec<Incoming>, plain: As) -> Result<UploadView, ServiceError> {
+    let (name, table) = table(files, plain)?;
+    if table.rows.is_empty() {
+        return Err(ServiceError::invalid(format!("{name} has no rows."), format!("{name} 没有任何行。")));
+    }
+    if table.rows.len() > MAX_ROWS {
+        let rows = table.rows.len();
+        return Err(ServiceError::invalid(
+            format!("{name} has {rows} rows; the page takes at most {MAX_ROWS}. Split it, or use `knowlm extract`."),
+            format!("{name} 有 {rows} 行，页面最多接受 {MAX_ROWS} 行。请拆分，或使用 `knowlm extract`。"),
+        ));
+    }
+    let value = |row: &TableRow, column: &String| cut(&row.fields.get(column).map(shown).unwrap_or_default(), VALUE);
+    let preview =
+        table.rows.iter().take(PREVIEW).map(|row| table.columns.iter().map(|column| value(row, column)).collect());
+    let view = UploadView {
+        id: new_id(),
+        name,
+        columns: table.columns.clone(),
+        rows: table.rows.len(),
+        preview: preview.collect(),
+    };
+    std::fs::create_dir_all(folder).map_err(|e| lost(&e))?;
+    let json = serde_json::to_vec(&table).map_err(|e| lost(&e))?;
+    std::fs::write(folder.join(&view.id), json).map_err(|e| lost(&e))?;
+    Ok(view)
+}
+
+/// One table of all files: that of the one table among them, or a row for each document.
+fn table(mut files: Vec<Incoming>, plain: As) -> Result<(String, Table), ServiceError> {
+    let is_table = |file: &Incoming| {
+        let format = Format::of(&file.name);
+        format.is_some_and(Format::is_table) || (format == Some(Format::Text) && plain != As::Document)
+    };
+    if files.len() > 1 && files.iter().any(is_table) {
+        let table = files.iter().find(|file| is_table(file)).map(|file| file.name.clone()).unwrap_or_default();
+        return Err(ServiceError::invalid(
+            format!(
+                "{table} holds many texts, and is uploaded alone. Several files together must be documents, one text each."
+            ),
+            format!("{table} 含有多段文本，请单独上传。一次上传多个文件时，每个文件应是一篇文档。"),
+        ));
+    }
+    let first = files.first().map(|file| file.name.clone()).unwrap_or_default();
+    let refused = |name: &str, error: documents::DocumentError| ServiceError::Invalid(error.about(name));
+    if let (1, Some(file)) = (files.len(), files.first()) {
+        let table_of_text = plain == As::Table && Format::of(&file.name) == Some(Format::Text);
+        let read_as = if table_of_text { "text.csv" } else { file.name.as_str() };
+        return match files::read(&file.file.0, read_as).map_err(|e| refused(&first, e))? {
+            Content::Table(table) => Ok((first, table)),
+            Content::Text(text) if plain == As::Lines && Format::of(&file.name) == Some(Format::Text) => {
+                Ok((first, lines(&text)))
+            }
+            Content::Text(text) => Ok((first.clone(), document_table(vec![(first, Ok(text))]))),
+        };
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let read = |file: &Incoming| {
+        let text = match files::read(&file.file.0, &file.name) {
+            Ok(Content::Text(text)) => Ok(text),
+            Ok(Content::Table(_)) => Err(Sentence::new("It is a table.", "这是表格。")),
+            Err(error) => Err(error.about(&file.name)),
+        };
+        (file.name.clone(), text)
+    };
+    let more = files.len() - 1;
+    let name = cut(&format!("{first} +{more}"), NAME);
+    Ok((name, document_table(files.iter().map(read).collect())))
+}
+
+fn lines(text: &str) -> Table {
+    let row = |row: Row| TableRow {
+        line: row.line,
+        error: row.text.as_ref().err().cloned(),
+        fields: row.text.map(|text| Map::from_iter([("text".to_owned(), Value::from(text))])).unwrap_or_default(),
+    };
+    Table { columns: vec!["text".into()], rows: rows::of_lines(text).into_iter().map(row).collect(), sheet: false }
+}
+
+/// Documents as rows: the file's name is the id. Of two with one name the second is told apart.
+fn document_table(documents: Vec<(String, Result<String, Sentence>)>) -> Table {
+    let mut seen = std::collections::HashMap::<String, usize>::new();
+    let rows = documents.into_iter().enumerate().map(|(index, (name, text))| {
+        let times = seen.entry(name.clone()).or_default();
+        *times += 1;
+        let id = if *times > 1 { format!("{name} ({times})") } else { name };
+        let mut fields = Map::from_iter([("id".to_owned(), Value::from(id))]);
+        let error = match text {
+            Ok(text) => {
+                fields.insert("text".into(), Value::from(text));
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        TableRow { line: index + 1, fields, error }
+    });
+    Table { rows: rows.collect(), columns: vec!["id".into(), "text".into()], sheet: false }
+}
+
+/// A file's name as it can be shown and listed: without folders and control characters.
+fn tame(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
+    let plain = plain.trim();
+    if plain.is_empty() {
+        return "unnamed.txt".into();
+    }
+    // The ending says how it is read: it stays.
+    match plain.rsplit_once('.') {
+        Some((stem, ending)) if ending.chars().count() <= 8 => format!("{}.{ending}", cut(stem, NAME)),
+        _ => cut(plain, NAME),
+    }
+}
+
+/// Marks that turn the direction of writing or take no room: a name could look like another.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn given(folder: &Path, files: &[(&str, &str)]) -> Vec<Incoming> {
+        let one = |(index, (name, content)): (usize, &(&str, &str))| {
+            let path = folder.join(format!("{index}.part"));
+            std::fs::write(&path, content).unwrap();
+            Incoming { name: tame(name), file: Temporary(path) }
+        };
+        files.iter().enumerate().map(one).collect()
+    }
+
+    fn kept(files: &[(&str, &str)], plain: As) -> Result<(UploadView, Vec<Row>), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let view = keep(folder.path(), given(folder.path(), files), plain).map_err(|e| e.to_string())?;
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 1, "only the table is kept");
+        let text = view.text_column().unwrap().to_owned();
+        let rows = rows(&folder.path().join(&view.id), &view.name, &text, view.id_column());
+        rows.map(|rows| (view, rows)).map_err(|e| e.to_string())
+    }
+
+    fn texts(rows: &[Row]) -> Vec<(String, String)> {
+        rows.iter().map(|r| (shown(&r.id), r.text.clone().unwrap_or_else(|e| e.en))).collect()
+    }
+
+    fn own(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    #[test]
+    fn plain_text_is_taken_as_was_said() {
+        let text = "name,body\nOne,\"a, b\"\n";
+        let of = |plain| texts(&kept(&[("pasted.txt", text)], plain).unwrap().1);
+        assert_eq!(of(As::Lines), own(&[("1", "name,body"), ("2", "One,\"a, b\"")]));
+        assert_eq!(of(As::Document), own(&[("pasted.txt", text)]));
+        assert_eq!(of(As::Table), own(&[("2", "a, b")]));
+    }
+
+    #[test]
+    fn several_documents_are_rows_by_name_and_a_table_comes_alone() {
+        let files = [("b.md", "Two"), ("../up/a.html", "<p>One"), ("b.md", "Three"), ("c.pdf", "no")];
+        let (view, rows) = kept(&files, As::Lines).unwrap();
+        assert_eq!(view.name, "b.md +3");
+        assert_eq!(texts(&rows)[..3], own(&[("a.html", "One"), ("b.md", "Two"), ("b.md (2)", "Three")]));
+        assert!(rows[3].text.as_ref().unwrap_err().en.starts_with("c.pdf is no PDF"));
+        let said = kept(&[("a.csv", "text\nx"), ("b.md", "y")], As::Lines).unwrap_err();
+        assert!(said.starts_with("a.csv holds many texts, and is uploaded alone"), "{said}");
+    }
+
+    #[test]
+    fn rows_have_their_numbers_where_no_column_of_ids_is_chosen() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = given(folder.path(), &[("a.csv", "id,text\nx,One\nx,Two\n")]);
+        let view = keep(folder.path(), files, As::Lines).unwrap();
+        let path = folder.path().join(&view.id);
+        let numbered = rows(&path, "a.csv", "text", None).unwrap();
+        assert_eq!(texts(&numbered), own(&[("2", "One"), ("3", "Two")]));
+        assert_eq!(numbered[0].extra["input_id"], "x");
+        let said = rows(&path, "a.csv", "text", Some("id")).unwrap_err().to_string();
+        assert!(said.starts_with("a.csv has the id \"x\" twice, in lines 2 and 3"), "{said}");
+    }
+
+    #[test]
+    fn hostile_names_are_only_names() {
+        assert_eq!(tame("../../etc/passwd"), "passwd");
+        assert_eq!(tame("C:\\texts\\a.csv"), "a.csv");
+        assert_eq!(tame("a\u{202e}fdp.\0txt\n"), "afdp.txt");
+        assert_eq!(tame(" / "), "unnamed.txt");
+        assert!(tame(&format!("{}.csv", "长".repeat(500))).ends_with("长….csv"));
+    }
+}

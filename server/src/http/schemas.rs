@@ -1,0 +1,114 @@
+//! Schemas for browsers without scripts, and as files.
+
+use app::services::{Owner, ServiceError, Services};
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use extract::Schema;
+use protocol::view::SaveSchema;
+
+use super::{
+    AppState, Asker,
+    forms::{Fields, failed, status_of},
+    plain,
+};
+
+/// `POST /schemas`: saves a schema from its text and shows it. What cannot be read goes back to the person.
+pub async fn save(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    body: Bytes,
+) -> Response {
+    let fields = Fields::read(&body);
+    let text = fields.get("text").to_owned();
+    let request = SaveSchema {
+        id: Some(fields.get("id").to_owned()).filter(|id| !id.is_empty()),
+        name: fields.get("name").to_owned(),
+        text: text.clone(),
+    };
+    match state.studio.save_schema(owner, request).await {
+        Ok(schema) => Redirect::to(&format!("/schemas/{}", schema.id)).into_response(),
+        Err(error) => {
+            let language = asker.language;
+            let typed = [(language.pick("Schema", "抽取清单"), text.as_str())];
+            plain::refusal_with(status_of(&error), language, &error.sentence(language), &typed, "/schemas")
+        }
+    }
+}
+
+/// `POST /schemas/{id}/delete`: deletes a schema, and offers to bring it back.
+pub async fn delete(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> Response {
+    let language = asker.language;
+    match state.studio.set_schema_deleted(owner, &id, true).await {
+        Ok(()) => {
+            let body = format!(
+                "<form method=\"post\" action=\"/schemas/{}/restore\"><button>{}</button></form>\n<p><a href=\"/schemas\">{}</a></p>",
+                plain::escape(&id),
+                language.pick("Undo", "撤销"),
+                language.pick("Back", "返回")
+            );
+            plain::page(StatusCode::OK, language, language.pick("The schema is deleted", "抽取清单已删除"), &body)
+        }
+        Err(error) => failed(asker, &error, "/schemas"),
+    }
+}
+
+/// `POST /schemas/{id}/restore`: brings a deleted schema back.
+pub async fn restore(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> Response {
+    match state.studio.set_schema_deleted(owner, &id, false).await {
+        Ok(()) => Redirect::to("/schemas").into_response(),
+        Err(error) => failed(asker, &error, "/schemas"),
+    }
+}
+
+/// `GET /schemas/{id}/download.{json|yaml}`: the newest version as a file.
+pub async fn download(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path((id, file)): Path<(String, String)>,
+) -> Response {
+    let read = match state.studio.schema(owner, &id).await {
+        Ok((view, _)) => Schema::from_json(&view.json).map(|schema| (view, schema)).map_err(|e| {
+            let said = e.to_string();
+            ServiceError::invalid(format!("The schema cannot be read: {said}."), format!("无法读取抽取清单：{said}。"))
+        }),
+        Err(error) => Err(error),
+    };
+    let (view, mut schema) = match read {
+        Ok(read) => read,
+        Err(error) => return failed(asker, &error, "/schemas"),
+    };
+    // The name goes along.
+    if schema.title.en.is_empty() && schema.title.zh.is_empty() {
+        schema.title = view.title.clone();
+    }
+    let (text, kind, ending) = match file.as_str() {
+        "download.json" => (schema.to_json() + "\n", "application/json", "json"),
+        "download.yaml" => (schema.to_yaml(), "application/yaml; charset=utf-8", "yaml"),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    let title: String = form_urlencoded::byte_serialize(view.named(asker.language).title().as_bytes()).collect();
+    let disposition = format!(
+        "attachment; filename=\"schema.{ending}\"; filename*=UTF-8''{}.{ending}",
+        title.replace('+', "%20").replace('*', "%2A")
+    );
+    let disposition = HeaderValue::from_str(&disposition).unwrap_or(HeaderValue::from_static("attachment"));
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind)), (header::CONTENT_DISPOSITION, disposition)], text)
+        .into_response()
+}

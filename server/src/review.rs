@@ -1,0 +1,276 @@
+//! What a session's columns are worth: their records against what people said of the texts.
+
+use std::collections::{HashMap, HashSet};
+
+use app::{
+    found::{Found, FoundColumn, found},
+    scores::{ColumnScores, Counts, Difference, Figures, Kind, Mistake, SessionScores, Table},
+};
+use extract::{
+    judge,
+    output::{Entity, Event, Extraction, Relation},
+    score::{self, Micro, MistakeKind, Pair, PerText, Scored},
+};
+use protocol::{Column, Record, SessionView, text::slice_chars};
+
+/// Draws of the texts for an interval, and where their random numbers begin: the same page every time.
+const RESAMPLES: usize = 1000;
+const SEED: u64 = 1;
+/// Length of the excerpt that stands with a mistake, in code points.
+const EXCERPT: usize = 80;
+
+const SCORED: [(Scored, Kind); 4] = [
+    (Scored::Entities, Kind::Entities),
+    (Scored::Relations, Kind::Relations),
+    (Scored::Triggers, Kind::Triggers),
+    (Scored::Arguments, Kind::Arguments),
+];
+
+/// Scores the texts whose gold is known: those that were gone through, and those in which every record of the judged
+/// column is judged. In the others a missed record would only be one that nobody has named yet.
+pub fn scores(session: SessionView, reviewed: &[String]) -> SessionScores {
+    let title = session.title.clone();
+    let all = found(session);
+    let reviewed: HashSet<&str> = reviewed.iter().map(String::as_str).collect();
+    let judged: Vec<&Found> =
+        all.iter().filter(|text| reviewed.contains(text.document.id.as_str()) || is_judged(text)).collect();
+    let gold: Vec<Extraction> = judged.iter().map(|text| output(judge::gold(&text.document.judgements))).collect();
+    let mut columns = Vec::new();
+    let mut predictions: HashMap<Column, Vec<Extraction>> = HashMap::new();
+    for column in [Column::Base, Column::Tuned] {
+        let of = |text: &&Found| text.columns.iter().find(|c| c.column == column).cloned();
+        let Some(first) = judged.iter().find_map(of) else { continue };
+        let predicted: Vec<Extraction> =
+            judged.iter().map(|text| of(text).map_or_else(Extraction::default, |c| output(&c.grounded()))).collect();
+        let tables = SCORED.iter().filter_map(|(scored, kind)| table(*scored, *kind, &judged, &gold, &predicted));
+        columns.push(ColumnScores { column, name: name(&first), tables: tables.collect() });
+        predictions.insert(column, predicted);
+    }
+    let differences = match (predictions.get(&Column::Tuned), predictions.get(&Column::Base)) {
+        (Some(tuned), Some(base)) => differences(&judged, &gold, tuned, base),
+        _ => Vec::new(),
+    };
+    SessionScores { title, texts: all.len(), judged: judged.len(), columns, differences }
+}
+
+/// Whether something is found, and all of it is judged.
+fn is_judged(text: &Found) -> bool {
+    let score = text.main().map(|c| judge::score(&c.grounded(), &text.document.judgements));
+    score.is_some_and(|s| s.found > 0 && s.unjudged == 0)
+}
+
+fn name(column: &FoundColumn) -> String {
+    match &column.adapter {
+        Some(adapter) => format!("{} + {adapter}", column.model),
+        None => column.model.clone(),
+    }
+}
+
+/// Records as scores compare them; those of the gold need not stand in the text.
+fn output<'a>(records: impl IntoIterator<Item = &'a Record>) -> Extraction {
+    let mut out = Extraction::default();
+    for record in records {
+        match record.clone() {
+            Record::Entity { label, mention } => out.entities.push(Entity::new(label, mention)),
+            Record::Relation { relation, head, tail } => out.relations.push(Relation::new(relation, head, tail)),
+            Record::Event { label, trigger, arguments } => out.events.push(Event::new(label, trigger, arguments)),
+        }
+    }
+    out
+}
+
+fn pairs<'a>(judged: &'a [&Found], gold: &'a [Extraction], predicted: &'a [Extraction]) -> Vec<Pair<'a>> {
+    let texts = judged.iter().zip(gold).zip(predicted);
+    texts.map(|((text, gold), pred)| Pair { id: &text.document.id, gold, pred }).collect()
+}
+
+/// The table of one kind of record; `None` where there is none of it in gold or answers.
+fn table(
+    scored: Scored,
+    kind: Kind,
+    judged: &[&Found],
+    gold: &[Extraction],
+    predicted: &[Extraction],
+) -> Option<Table> {
+    let score = score::score(scored, &pairs(judged, gold, predicted));
+    let micro = score.micro;
+    if micro.gold + micro.predicted == 0 {
+        return None;
+    }
+    let texts: HashMap<&str, &str> =
+        judged.iter().map(|t| (t.document.id.as_str(), t.document.text.as_str())).collect();
+    let mistakes = score.mistakes.iter().map(|m| Mistake {
+        document: m.id.clone(),
+        excerpt: texts.get(m.id.as_str()).map(|t| excerpt(t)).unwrap_or_default(),
+        missed: m.kind == MistakeKind::Missed,
+        record: m.record.clone(),
+    });
+    Some(Table {
+        kind,
+        micro: figures(&micro),
+        counts: counts(&micro),
+        mean: mean(&score.per_text),
+        types: score.types.iter().map(|t| (t.label.clone(), figures(&t.micro), counts(&t.micro))).collect(),
+        confusion: confusion(scored, gold, predicted),
+        mistakes: mistakes.collect(),
+    })
+}
+
+fn figures(micro: &Micro) -> Figures {
+    Figures { precision: micro.precision, recall: micro.recall, f1: micro.f1 }
+}
+
+fn counts(micro: &Micro) -> Counts {
+    Counts { right: micro.right, found: micro.predicted, gold: micro.gold }
+}
+
+fn mean(mean: &PerText) -> Figures {
+    Figures { precision: mean.precision, recall: mean.recall, f1: mean.f1 }
+}
+
+fn excerpt(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let part = slice_chars(&line, 0, EXCERPT);
+    if part.len() < line.len() { format!("{part}…") } else { part.to_owned() }
+}
+
+/// Where the same words have one type in gold and only others in the answer.
+fn confusion(scored: Scored, gold: &[Extraction], predicted: &[Extraction]) -> Vec<(String, String, usize)> {
+    let items = |found: &Extraction| -> Vec<(String, String)> {
+        match scored {
+            Scored::Entities => found.entities.iter().map(|e| (e.text.clone(), e.label.clone())).collect(),
+            Scored::Relations => {
+                found.relations.iter().map(|r| (format!("{}\u{1f}{}", r.head, r.tail), r.relation.clone())).collect()
+            }
+            Scored::Triggers => found.events.iter().map(|e| (e.trigger.clone(), e.label.clone())).collect(),
+            Scored::Arguments => found
+                .events
+                .iter()
+                .flat_map(|e| e.arguments.iter().map(|a| (format!("{}\u{1f}{}", e.trigger, a.text), a.role.clone())))
+                .collect(),
+        }
+    };
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
+    for (gold, predicted) in gold.iter().zip(predicted) {
+        let (gold, predicted) = (items(gold), items(predicted));
+        for (words, label) in &gold {
+            if predicted.contains(&(words.clone(), label.clone())) {
+                continue;
+            }
+            let given = predicted.iter().filter(|p| p.0 == *words && !gold.contains(p));
+            for (_, other) in given {
+                *counts.entry((label.clone(), other.clone())).or_default() += 1;
+            }
+        }
+    }
+    let mut list: Vec<_> = counts.into_iter().map(|((gold, given), n)| (gold, given, n)).collect();
+    list.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, &a.1).cmp(&(&b.0, &b.1))));
+    list
+}
+
+fn differences(judged: &[&Found], gold: &[Extraction], tuned: &[Extraction], base: &[Extraction]) -> Vec<Difference> {
+    let others: Vec<&Extraction> = base.iter().collect();
+    let one = |(scored, kind): &(Scored, Kind)| {
+        let pairs = pairs(judged, gold, tuned);
+        let any = score::score(*scored, &pairs).micro;
+        if any.gold + any.predicted == 0 {
+            return None;
+        }
+        let d = score::compare(*scored, &pairs, &others, RESAMPLES, SEED).difference;
+        Some(Difference { kind: *kind, value: d.value, low: d.low, high: d.high })
+    };
+    SCORED.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use protocol::{
+        FinishReason, Judgement, Mode, Parameters, RunStatus, RunView, SchemaChoice, Task, Verdict,
+        record::Mention,
+        view::{DocumentView, Page},
+    };
+
+    fn entity(words: &str, label: &str) -> Record {
+        Record::Entity { label: label.into(), mention: Mention::new(words) }
+    }
+
+    fn judgement(record: Record, verdict: Verdict) -> Judgement {
+        Judgement { record, verdict, correction: None }
+    }
+
+    fn run(document: &str, column: Column, answer: &str) -> RunView {
+        let types = vec!["person".to_owned(), "city".to_owned()];
+        RunView {
+            id: format!("{document}-{column:?}"),
+            session: "s".into(),
+            document: Some(document.into()),
+            mode: Mode::Lora,
+            column,
+            model: "m".into(),
+            adapter: (column == Column::Tuned).then(|| "a".to_owned()),
+            schema: Some(SchemaChoice { task: Task::Entities, language: protocol::Language::En, types, roles: vec![] }),
+            extraction: None,
+            part: None,
+            instruction: String::new(),
+            prompt: String::new(),
+            parameters: Parameters::published(Mode::Lora),
+            status: RunStatus::Finished,
+            finish_reason: Some(FinishReason::Stop),
+            error: None,
+            text: answer.into(),
+            prompt_tokens: None,
+            completion_tokens: 0,
+            timings: None,
+            position: None,
+            created_at: 1,
+        }
+    }
+
+    fn session(texts: Vec<(&str, Vec<Judgement>, [&str; 2])>) -> SessionView {
+        let mut runs = Vec::new();
+        let mut documents = Vec::new();
+        for (index, (text, judgements, [base, tuned])) in texts.into_iter().enumerate() {
+            let id = format!("d{index}");
+            runs.push(run(&id, Column::Base, base));
+            runs.push(run(&id, Column::Tuned, tuned));
+            documents.push(DocumentView { id, text: text.into(), judgements });
+        }
+        SessionView {
+            id: "s".into(),
+            title: "t".into(),
+            page: Page::Compare,
+            created_at: 0,
+            updated_at: 0,
+            documents,
+            runs,
+            extractions: vec![],
+            shares: vec![],
+        }
+    }
+
+    #[test]
+    fn texts_that_were_gone_through_or_wholly_judged_are_scored_and_no_others() {
+        let said =
+            vec![judgement(entity("Ada", "person"), Verdict::Right), judgement(entity("Rome", "city"), Verdict::Added)];
+        let scores = scores(
+            session(vec![
+                ("Ada saw Rome.", said, ["(Ada, city)", "(Ada, person)"]),
+                ("Bob slept.", vec![], ["None", "(Bob, person)"]),
+                ("Nobody.", vec![], ["(Zoe, person)", "None"]),
+            ]),
+            &["d2".into()],
+        );
+        assert_eq!((scores.texts, scores.judged), (3, 2));
+        let [base, tuned] = scores.columns.as_slice() else { panic!("two columns") };
+        assert_eq!(tuned.name, "m + a");
+        let counts = |c: &ColumnScores| (c.tables[0].counts.right, c.tables[0].counts.found, c.tables[0].counts.gold);
+        assert_eq!(counts(tuned), (1, 1, 2), "the missed city");
+        assert_eq!(counts(base), (0, 1, 2), "what does not stand in the text is not found");
+        assert_eq!(base.tables[0].confusion, [("person".to_owned(), "city".to_owned(), 1)]);
+        assert!(tuned.tables[0].mistakes.iter().all(|m| m.missed && m.document == "d0" && m.record == "Rome, city"));
+        assert_eq!(scores.differences.len(), 1);
+        assert!(scores.differences[0].value > 0.6, "{:?}", scores.differences);
+    }
+}

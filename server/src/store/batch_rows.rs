@@ -1,0 +1,228 @@
+//! Rows of batches, as they are worked on, listed and opened.
+
+use protocol::{
+    Judgement, RunView, Sentence,
+    batch::RowState,
+    view::{DocumentView, ExtractionView},
+};
+use serde_json::{Map, Value};
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+
+use super::{Batch, Store, StoreError, extraction, run};
+
+/// A row of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchRow {
+    /// Where it stands, from 0.
+    pub position: i64,
+    /// Line or row of the file.
+    pub line: i64,
+    /// Its id: text or number.
+    pub id: Value,
+    /// Its text's document.
+    pub document: Option<String>,
+    /// The text; of lists only its beginning.
+    pub text: String,
+    /// Its other columns.
+    pub extra: Map<String, Value>,
+    /// Code points of the text.
+    pub chars: i64,
+    /// Whether it is to be done, or was.
+    pub wanted: bool,
+    /// Where it is; never `Running`, which only those who run it know.
+    pub state: RowState,
+    /// Why it failed.
+    pub error: Option<Sentence>,
+    /// Records found.
+    pub found: i64,
+}
+
+/// A row with everything.
+#[derive(Clone, Debug)]
+pub struct FullRow {
+    /// The row, with its whole text.
+    pub row: BatchRow,
+    /// What people said of its records.
+    pub judgements: Vec<Judgement>,
+    /// Its extractions.
+    pub extractions: Vec<ExtractionView>,
+    /// Their runs.
+    pub runs: Vec<RunView>,
+}
+
+impl FullRow {
+    /// Its text as the pages know texts.
+    pub fn document(&self) -> Option<DocumentView> {
+        let id = self.row.document.clone()?;
+        Some(DocumentView { id, text: self.row.text.clone(), judgements: self.judgements.clone() })
+    }
+}
+
+/// Excerpt of a text in lists, in code points.
+const EXCERPT: i64 = 160;
+
+const ROW: &str = "b.position, b.line, b.row_id, b.document_id, b.extra, b.chars, b.wanted, b.state, b.error, b.found";
+
+impl Store {
+    /// The next rows that are wanted and wait, from a position on, with their whole texts.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn waiting_rows(&self, batch: &Batch, from: i64, most: i64) -> Result<Vec<BatchRow>, StoreError> {
+        let sql = format!(
+            "SELECT {ROW}, d.text FROM batch_row b LEFT JOIN document d ON d.id = b.document_id
+             WHERE b.session_id = ? AND b.owner_id = ? AND b.state = 'waiting' AND b.wanted = 1 AND b.position >= ?
+             ORDER BY b.position LIMIT ?"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(&batch.session)
+            .bind(batch.owner)
+            .bind(from)
+            .bind(most)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(row_of).collect()
+    }
+
+    /// Rows of a list, with the beginning of their texts: from an offset on, of one state only, or of these positions.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn list_rows(
+        &self,
+        owner: i64,
+        session: &str,
+        only: Option<RowState>,
+        running: &[i64],
+        (offset, most): (i64, i64),
+    ) -> Result<Vec<BatchRow>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(format!(
+            "SELECT {ROW}, substr(d.text, 1, {EXCERPT}) AS text FROM batch_row b
+             LEFT JOIN document d ON d.id = b.document_id WHERE b.session_id = "
+        ));
+        query.push_bind(session).push(" AND b.owner_id = ").push_bind(owner);
+        filter(&mut query, only, running);
+        query.push(" ORDER BY b.position LIMIT ").push_bind(most).push(" OFFSET ").push_bind(offset);
+        query.build().fetch_all(&self.pool).await?.iter().map(row_of).collect()
+    }
+
+    /// How many rows such a list has.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn count_rows(
+        &self,
+        owner: i64,
+        session: &str,
+        only: Option<RowState>,
+        running: &[i64],
+    ) -> Result<usize, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM batch_row b WHERE b.session_id = ");
+        query.push_bind(session).push(" AND b.owner_id = ").push_bind(owner);
+        filter(&mut query, only, running);
+        let (count,): (i64,) = query.build_query_as().fetch_one(&self.pool).await?;
+        Ok(count as usize)
+    }
+
+    /// A row with its whole text, judgements, extractions and runs.
+    ///
+    /// # Errors
+    /// It is not the owner's.
+    pub async fn batch_row(&self, owner: i64, session: &str, position: i64) -> Result<FullRow, StoreError> {
+        let rows = self.full_rows(owner, session, position, 1).await?;
+        rows.into_iter().next().filter(|full| full.row.position == position).ok_or(StoreError::Missing("row"))
+    }
+
+    /// So many rows from a position on, with everything.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn full_rows(&self, owner: i64, session: &str, from: i64, most: i64) -> Result<Vec<FullRow>, StoreError> {
+        let sql = format!(
+            "SELECT {ROW}, d.text FROM batch_row b LEFT JOIN document d ON d.id = b.document_id
+             WHERE b.session_id = ? AND b.owner_id = ? AND b.position >= ? ORDER BY b.position LIMIT ?"
+        );
+        let rows = sqlx::query(&sql).bind(session).bind(owner).bind(from).bind(most).fetch_all(&self.pool).await?;
+        let mut full = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let row = row_of(row)?;
+            let mut one = FullRow { row, judgements: Vec::new(), extractions: Vec::new(), runs: Vec::new() };
+            if let Some(document) = &one.row.document {
+                one.judgements = self.judgements_of(owner, document).await?;
+                one.extractions = self.extractions_of(owner, document).await?;
+                one.runs = self.runs_of(owner, document).await?;
+            }
+            full.push(one);
+        }
+        Ok(full)
+    }
+
+    async fn extractions_of(&self, owner: i64, document: &str) -> Result<Vec<ExtractionView>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM extraction WHERE document_id = ? AND owner_id = ? ORDER BY id",
+            extraction::COLUMNS
+        );
+        let rows = sqlx::query(&sql).bind(document).bind(owner).fetch_all(&self.pool).await?;
+        rows.iter().map(extraction::view).collect()
+    }
+
+    async fn runs_of(&self, owner: i64, document: &str) -> Result<Vec<RunView>, StoreError> {
+        let sql =
+            format!("SELECT {} FROM run r WHERE r.document_id = ? AND r.owner_id = ? ORDER BY r.id", run::COLUMNS);
+        let rows = sqlx::query(&sql).bind(document).bind(owner).fetch_all(&self.pool).await?;
+        rows.iter().map(run::view).collect()
+    }
+
+    async fn judgements_of(&self, owner: i64, document: &str) -> Result<Vec<Judgement>, StoreError> {
+        let filed: Vec<(String,)> = sqlx::query_as(
+            "SELECT judgement FROM judgement WHERE document_id = ? AND owner_id = ? ORDER BY created_at, record_key",
+        )
+        .bind(document)
+        .bind(owner)
+        .fetch_all(&self.pool)
+        .await?;
+        filed.iter().map(|(json,)| Ok(serde_json::from_str(json)?)).collect()
+    }
+}
+
+/// Adds the condition of a list. Rows that run are waiting ones of the database.
+fn filter(query: &mut QueryBuilder<'_, Sqlite>, only: Option<RowState>, running: &[i64]) {
+    let these = |query: &mut QueryBuilder<'_, Sqlite>, not: &str| {
+        query.push(format!(" AND b.position {not} IN ("));
+        let mut list = query.separated(", ");
+        running.iter().for_each(|position| {
+            list.push(position);
+        });
+        query.push(")");
+    };
+    match only {
+        None => {}
+        Some(RowState::Running) => these(query, ""),
+        Some(RowState::Waiting) => {
+            query.push(" AND b.state = 'waiting'");
+            these(query, "NOT");
+        }
+        Some(state) => {
+            query.push(format!(" AND b.state = '{}'", state.name()));
+        }
+    }
+}
+
+fn row_of(row: &SqliteRow) -> Result<BatchRow, StoreError> {
+    let state: String = row.try_get("state")?;
+    let error: Option<String> = row.try_get("error")?;
+    let (id, extra): (String, String) = (row.try_get("row_id")?, row.try_get("extra")?);
+    Ok(BatchRow {
+        position: row.try_get("position")?,
+        line: row.try_get("line")?,
+        id: serde_json::from_str(&id)?,
+        document: row.try_get("document_id")?,
+        text: row.try_get::<Option<String>, _>("text")?.unwrap_or_default(),
+        extra: serde_json::from_str(&extra)?,
+        chars: row.try_get("chars")?,
+        wanted: row.try_get("wanted")?,
+        state: RowState::from_name(&state).unwrap_or(RowState::Failed),
+        error: error.as_deref().map(serde_json::from_str).transpose()?,
+        found: row.try_get("found")?,
+    })
+}

@@ -1,0 +1,176 @@
+// Many texts: gone through without the mouse, checked by sample, scored, and drawn as one graph.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { hydrated, open, openHouse, quiet, the } from './lib/house.mjs';
+
+const house = openHouse();
+
+const PEOPLE = ['Ada Lovelace', 'Marie Curie', 'Alan Turing', 'Grace Hopper', 'Isaac Newton'];
+const PLACES = ['London', 'Paris', 'Berlin', 'Madrid', 'Vienna', 'Tokyo', 'Rome', 'Dublin', 'Oslo', 'Lisbon'];
+const TEXTS = PEOPLE.flatMap((person, i) => PLACES.map((place, j) => `${person} was born in ${place} in ${1900 + 10 * i + j}.`));
+
+/** Asks for the names in texts through the page's form, as a browser without scripts does; their session. */
+async function asked(page, texts) {
+  const form = new URLSearchParams({ page: 'extract', task: 'ner', language: 'en', split: texts.length > 1 ? 'on' : '' });
+  for (const type of ['person', 'location', 'organization', 'other', 'time', 'number']) form.append('types', type);
+  form.set('input', texts.join('\n'));
+  const answer = await page.request.post('/run', {
+    data: form.toString(),
+    headers: { 'content-type': 'application/x-www-form-urlencoded', origin: house.studio.url },
+    maxRedirects: 0,
+  });
+  assert.equal(answer.status(), 303, await answer.text());
+  const path = answer.headers().location;
+  for (const deadline = Date.now() + 180_000; ; ) {
+    const html = await (await page.request.get(path)).text();
+    if (!/data-status="(queued|running)"/.test(html)) return path;
+    assert.ok(Date.now() < deadline, 'the runs did not end');
+    await page.waitForTimeout(300);
+  }
+}
+
+let session;
+const fifty = async (page) => (session ??= await asked(page, TEXTS));
+const count = async (page, state) => Number(await the(page, `count-${state}`).textContent());
+
+test('a review of 50 texts is done without the mouse', async () => {
+  const page = await house.visitor();
+  const path = await fifty(page);
+  await open(page, path);
+  // From the session to its review with the Tab key alone.
+  for (let i = 0; i < 40; i++) {
+    await page.keyboard.press('Tab');
+    if (await page.evaluate(() => document.activeElement?.dataset.testid === 'to-review')) break;
+  }
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/\/review$/);
+  await the(page, 'queue').waitFor();
+  assert.equal(await count(page, 'unreviewed'), 50);
+  assert.equal(await count(page, 'failed'), 0);
+
+  // The first record has the focus; its words light up in the text.
+  const focused = () => page.evaluate(() => document.activeElement?.dataset.record ?? null);
+  await page.waitForFunction(() => document.activeElement?.dataset.record);
+  assert.ok((await page.locator('mark.lit').count()) > 0, 'the words of the record light up');
+
+  // Record by record in the first text: wrong, taken back, wrong again; then the next record is right.
+  const records = the(page, 'review-card').locator('[data-testid="record"]');
+  await page.keyboard.press('2');
+  assert.match(await records.first().getAttribute('class'), /wrong/);
+  await page.keyboard.press('0');
+  assert.match(await records.first().getAttribute('class'), /unjudged/);
+  await page.keyboard.press('2');
+  const before = await focused();
+  if ((await records.count()) > 1) {
+    await page.keyboard.press('ArrowDown');
+    assert.notEqual(await focused(), before, 'arrows move');
+    await page.keyboard.press('1');
+  }
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.querySelector('[data-testid="count-corrected"]').textContent === '1');
+
+  // A missed record, typed; and a record corrected in place.
+  await page.keyboard.press('a');
+  await the(page, 'edit-words').waitFor();
+  await page.keyboard.type('born');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('verb');
+  await page.keyboard.press('Enter');
+  await the(page, 'editor').waitFor({ state: 'detached' });
+  await page.getByText('Added by you').waitFor();
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.querySelector('[data-testid="count-corrected"]').textContent === '2');
+  await page.waitForFunction(() => document.activeElement?.dataset.record);
+  await page.keyboard.press('e');
+  await the(page, 'edit-type').waitFor();
+  await page.keyboard.press('Escape');
+  await the(page, 'editor').waitFor({ state: 'detached' });
+
+  // J and K, N and P go from text to text.
+  const row = () => page.locator('.queue-row[aria-current]').textContent();
+  const here = await row();
+  await page.keyboard.press('j');
+  await page.waitForFunction((text) => document.querySelector('.queue-row[aria-current]').textContent !== text, here);
+  await page.keyboard.press('p');
+  await page.waitForFunction((text) => document.querySelector('.queue-row[aria-current]').textContent === text, here);
+
+  // The rest is as it should be.
+  for (let left = 48; left > 0; left--) {
+    await page.keyboard.press(left % 2 ? 'Enter' : ' ');
+    await page.waitForFunction((n) => Number(document.querySelector('[data-testid="count-unreviewed"]').textContent) === n, left - 1);
+  }
+  await the(page, 'all-done').waitFor();
+  await quiet(page);
+  await page.reload();
+  await hydrated(page);
+  assert.deepEqual([await count(page, 'accepted'), await count(page, 'corrected'), await count(page, 'unreviewed')], [48, 2, 0]);
+});
+
+test('a random sample tells precision and recall with their intervals', async () => {
+  const page = await house.visitor();
+  await open(page, `${await fifty(page)}/review`);
+  await the(page, 'check').click();
+  await page.waitForURL(/check=/);
+  await hydrated(page);
+  const line = await the(page, 'check-line').textContent();
+  assert.match(line, /50 of 50 reviewed/);
+  const [, low, high] = line.match(/Precision [\d.]+ % \(([\d.]+)–([\d.]+)\)/).map(Number);
+  assert.ok(low > 0 && low < high && high <= 100, line);
+});
+
+test('scores tell each type, and every mistake leads to its text', async () => {
+  const page = await house.visitor();
+  await open(page, `${await fifty(page)}/scores`);
+  const micro = await the(page, 'micro').first().locator('td').allTextContents();
+  const [right, found, gold] = micro.slice(3).map(Number);
+  assert.ok(found > right, 'one record was judged wrong');
+  assert.ok(gold > right, 'one was missed');
+  assert.equal(micro[0], ((100 * right) / found).toFixed(1));
+  assert.equal(micro[1], ((100 * right) / gold).toFixed(1));
+  const missed = the(page, 'mistake').filter({ hasText: 'born, verb' });
+  await missed.locator('a').click();
+  await page.waitForURL(/review\?text=/);
+  await hydrated(page);
+  assert.match(await the(page, 'review-card').textContent(), /verb/);
+});
+
+test('names of all texts are one graph; merges are kept and can be split', async () => {
+  const page = await house.visitor();
+  const path = await fifty(page);
+  await open(page, `${path}/graph`);
+  const node = (name) => the(page, 'graph').locator('g.node').filter({ hasText: name });
+  assert.equal(await node('Ada Lovelace').count(), 1, 'one node for ten texts');
+  await node('Ada Lovelace').focus();
+  await page.keyboard.press('Enter');
+  const places = the(page, 'places').locator('li');
+  assert.ok((await places.count()) >= 5, 'the sentences it stands in');
+  assert.match(await places.first().textContent(), /Ada Lovelace was born in \w+ in 19\d\d\./);
+
+  const id = await node('Ada Lovelace').getAttribute('data-id');
+  const option = await page.locator('#corpus-names option').evaluateAll((o) => o.map((e) => e.value).find((v) => v.startsWith('Marie Curie')));
+  await the(page, 'merge-into').fill(option);
+  await the(page, 'merge').click();
+  await page.waitForFunction(() => ![...document.querySelectorAll('g.node .node-name')].some((e) => e.textContent === 'Ada Lovelace'));
+  assert.match(await the(page, 'aliases').textContent(), /Ada Lovelace/);
+  await quiet(page);
+  await open(page, `${path}/graph`);
+  assert.equal(await node('Ada Lovelace').count(), 0, 'the merge is kept');
+  await node('Marie Curie').focus();
+  await page.keyboard.press('Enter');
+  await the(page, 'split').click();
+  await page.waitForFunction(() => [...document.querySelectorAll('g.node .node-name')].some((e) => e.textContent === 'Ada Lovelace'));
+  assert.equal(await node('Ada Lovelace').getAttribute('data-id'), id, 'ids are stable');
+  await quiet(page);
+});
+
+test('nothing found is not failed, and a session without texts has nothing to review', async () => {
+  const page = await house.visitor({ expected: [/404/] });
+  await open(page, `${await asked(page, ['It rained and it was cold.', 'The rest was silence.'])}/review`);
+  assert.equal(await count(page, 'failed'), 0);
+  const answer = await page.goto('/sessions/not-there/review');
+  assert.equal(answer.status(), 404);
+  assert.equal((await page.goto('/sessions/not-there/scores')).status(), 404);
+  assert.equal((await page.goto('/sessions/not-there/graph')).status(), 404);
+});
