@@ -106,15 +106,15 @@ fn answer(engine: &LocalEngine, grammar: Grammar, tokens: usize, beams: u32, see
 }
 
 #[test]
-fn json_is_whole_nearly_always_when_a_whole_answer_fits() {
+fn json_is_whole_whenever_a_whole_answer_fits() {
     let engine = engine();
     let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let (mut whole, mut tight, mut cut) = (0, 0, 0);
+    let (mut whole, mut tight) = (0, 0);
     for seed in 0..400 {
         let (schema, shortest) = schema(&mut rng, 2);
         // Often hardly more than it takes.
         let more = if rng.random_bool(0.4) { rng.random_range(0..4) } else { rng.random_range(0..50) };
-        let tokens = (shortest.len() + more).clamp(8, 60);
+        let tokens = (shortest.len() + more).min(60);
         let beams = if seed % 4 == 3 { 3 } else { 1 };
         let outcome = answer(&engine, Grammar::JsonSchema(schema.clone()), tokens, beams, seed);
         assert_eq!(outcome.error, None);
@@ -125,11 +125,7 @@ fn json_is_whole_nearly_always_when_a_whole_answer_fits() {
         if outcome.finish_reason == FinishReason::Repeat {
             continue;
         }
-        // The search for an end is bounded: now and then it finds none.
-        if outcome.finish_reason == FinishReason::Length {
-            cut += 1;
-            continue;
-        }
+        assert_eq!(outcome.finish_reason, FinishReason::Stop, "{told}");
         assert!(outcome.completion_tokens as usize <= tokens, "{told}");
         let value: Value = serde_json::from_str(&outcome.text).map_err(|e| format!("{e}: {told}")).unwrap();
         assert!(fits(&schema, &value), "{told}");
@@ -137,7 +133,6 @@ fn json_is_whole_nearly_always_when_a_whole_answer_fits() {
         tight += usize::from(shortest.len() + 3 > tokens);
     }
     assert!(whole > 250 && tight > 60, "{whole} whole, {tight} of them with hardly any room");
-    assert!(cut * 20 <= whole, "{cut} answers of {whole} were cut off");
 }
 
 #[test]

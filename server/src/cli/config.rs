@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Command};
+use clap::{Arg, ArgAction, Command, builder::ArgPredicate};
 
 /// Where the file is when it is not in the working directory.
 const VARIABLE: &str = "KNOWLM_CONFIG";
@@ -70,10 +70,28 @@ fn apply_text(mut command: Command, file: &Path, text: &str) -> Result<Command, 
             return Err(ConfigError::Value { file: file.into(), key });
         }
         for name in names {
-            command = command.mut_subcommand(name, |c| c.mut_arg(&*id, |a| a.default_values(values.clone())));
+            command = command.mut_subcommand(name, |c| {
+                let rivals = rivals(&c, &id);
+                c.mut_arg(&*id, |a| {
+                    // A flag that cannot stand beside this one switches it off.
+                    let given = || ArgPredicate::Equals("true".into());
+                    let a = rivals.into_iter().fold(a, |a, rival| a.default_value_if(rival, given(), "false"));
+                    a.default_values(values.clone())
+                })
+            });
         }
     }
     Ok(command)
+}
+
+/// Switches that cannot stand beside the switch of this name.
+fn rivals(command: &Command, id: &str) -> Vec<&'static str> {
+    let excludes =
+        |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|other| other.get_id() == b.get_id());
+    let is_switch = |a: &&Arg| matches!(a.get_action(), ArgAction::SetTrue);
+    let Some(own) = command.get_arguments().filter(is_switch).find(|a| a.get_id() == id) else { return vec![] };
+    let others = command.get_arguments().filter(is_switch).filter(|other| excludes(own, other) || excludes(other, own));
+    others.map(|other| &*other.get_id().to_string().leak()).collect()
 }
 
 fn texts(value: &toml::Value) -> Option<Vec<String>> {
@@ -117,6 +135,19 @@ mod tests {
         };
         assert_eq!((four_bit(""), four_bit("load-4bit = false"), four_bit("load-4bit = true")), (false, false, true));
         assert!(apply_text(Cli::command(), Path::new(FILE), "load-4bit = 'yes'").is_err());
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_switch_of_the_file_that_it_excludes() {
+        let bits = |toml: &str, line: &str| {
+            let command = apply_text(Cli::command(), Path::new(FILE), toml).unwrap();
+            let matches = command.try_get_matches_from(line.split(' ')).unwrap();
+            let serve = matches.subcommand().unwrap().1;
+            (serve.get_flag("load_8bit"), serve.get_flag("load_4bit"))
+        };
+        assert_eq!(bits("load-4bit = true", "knowlm serve --load-8bit"), (true, false));
+        assert_eq!(bits("load-8bit = true", "knowlm serve --load-4bit"), (false, true));
+        assert_eq!(bits("load-8bit = true", "knowlm serve"), (true, false));
     }
 
     #[test]

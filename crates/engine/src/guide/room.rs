@@ -1,8 +1,8 @@
 //! Room to close: a guided answer is brought to an end before its limit.
 //!
 //! In the last tokens that an answer may have, a token is taken only when the grammar can still be brought to an end
-//! after it. Whether it can is found by following the grammar byte by byte, nearest first: what is certain, then marks
-//! that close, then others. A way that was found is kept for as long as it stays one, so that most tokens cost no search.
+//! after it. Whether it can is found by following the grammar byte by byte: what is certain, then marks that close, then
+//! others; straight on first, and nearest first where that does not lead to an end in time. A way that was found is kept for as long as it stays one, so that most tokens cost no search.
 
 use std::{
     cmp::Reverse,
@@ -23,12 +23,13 @@ const WATCHED: usize = 64;
 /// So many tokens that leave no room are refused one by one; then only the way to the end is left.
 pub(crate) const REFUSALS: usize = 4;
 /// States of the grammar that one search looks at.
-const LOOKED_AT: usize = 600;
+const LOOKED_AT: usize = 400;
 /// The longest end that is sought, in bytes.
 const LONGEST: usize = 512;
 /// After how many tokens an answer that could not be closed is looked at again.
 const AGAIN: usize = 8;
-/// What a byte costs that leads nowhere new, such as one more letter of a free text.
+/// What a byte costs that leads nowhere new, such as one more letter of a free text, or that goes on where a mark may
+/// close.
 const IDLE: u32 = 8;
 /// What a mark costs that is hardly ever the end of free text.
 const UNLIKELY: u32 = 64;
@@ -135,8 +136,12 @@ fn closing(matcher: &mut Matcher, hint: &[u32], most: usize, env: &TokEnv) -> Op
     if !hint.is_empty() && hint.len() <= most && leads_to_end(matcher, hint) {
         return Some(hint.to_vec());
     }
-    let bytes = nearest(matcher, most, env.tok_trie())?;
-    let tokens = env.tokenize_bytes(&bytes);
+    search(matcher, most, env, Order::Onward).or_else(|| search(matcher, most, env, Order::Nearest))
+}
+
+/// These bytes as at most so many tokens that the grammar takes to its end.
+fn written(matcher: &Matcher, bytes: &[u8], most: usize, env: &TokEnv) -> Option<Vec<u32>> {
+    let tokens = env.tokenize_bytes(bytes);
     if tokens.len() <= most && leads_to_end(matcher, &tokens) {
         return Some(tokens);
     }
@@ -164,28 +169,38 @@ struct State {
     idle: bool,
 }
 
-/// The fewest bytes, nearly, that bring the grammar to an end.
-fn nearest(matcher: &Matcher, most: usize, trie: &TokTrie) -> Option<Vec<u8>> {
+/// Which states a search looks at first.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    /// Those it has come furthest with, of those with as few turns away from the likeliest end.
+    Onward,
+    /// Those with the fewest bytes.
+    Nearest,
+}
+
+/// The tokens that bring the grammar to an end.
+fn search(matcher: &Matcher, most: usize, env: &TokEnv, order: Order) -> Option<Vec<u32>> {
+    let trie = env.tok_trie();
     let longest = trie.max_token_len().saturating_mul(most).min(LONGEST);
     let first = State { matcher: matcher.clone(), bytes: vec![], before: 0, parent: usize::MAX, idle: false };
-    let mut states = vec![Some(first)];
-    // By cost; of equals those that were thought of first.
-    let mut open = BinaryHeap::from([Reverse((0u32, 0usize))]);
+    let mut open = Open { order, states: vec![], queue: BinaryHeap::new() };
+    open.push(0, first);
     let mut seen = HashSet::new();
     for _ in 0..LOOKED_AT {
-        let Reverse((cost, index)) = open.pop()?;
-        let Some(mut state) = states.get_mut(index).and_then(Option::take) else { continue };
+        let (cost, index, mut state) = open.pop()?;
         if ends(&mut state.matcher) {
-            return Some(state.bytes);
+            if let Some(tokens) = written(matcher, &state.bytes, most, env) {
+                return Some(tokens);
+            }
+            continue;
         }
         if state.bytes.len() >= longest {
             continue;
         }
         let forced = state.matcher.compute_ff_bytes();
         if !forced.is_empty() {
-            let more = cost + forced.len() as u32;
             if state.take(&forced, trie) {
-                push(&mut states, &mut open, more, state);
+                open.push(cost, state);
             }
             continue;
         }
@@ -195,9 +210,9 @@ fn nearest(matcher: &Matcher, most: usize, trie: &TokTrie) -> Option<Vec<u8>> {
         if !state.idle && !seen.insert((signature, state.parent, state.bytes.len())) {
             continue;
         }
-        if signature == state.before && !state.idle {
+        if order == Order::Nearest && signature == state.before && !state.idle {
             state.idle = true;
-            push(&mut states, &mut open, cost + IDLE, state);
+            open.push(cost + IDLE, state);
             continue;
         }
         for (byte, extra) in worth_trying(&allowed, trie) {
@@ -209,16 +224,38 @@ fn nearest(matcher: &Matcher, most: usize, trie: &TokTrie) -> Option<Vec<u8>> {
                 idle: false,
             };
             if next.take(&[byte], trie) {
-                push(&mut states, &mut open, cost + 1 + extra, next);
+                open.push(cost + extra, next);
             }
         }
     }
     None
 }
 
-fn push(states: &mut Vec<Option<State>>, open: &mut BinaryHeap<Reverse<(u32, usize)>>, cost: u32, state: State) {
-    states.push(Some(state));
-    open.push(Reverse((cost, states.len() - 1)));
+/// The states that a search has still to look at.
+struct Open {
+    order: Order,
+    states: Vec<Option<(u32, State)>>,
+    /// By cost; of equals those that were thought of first.
+    queue: BinaryHeap<Reverse<(u32, Reverse<usize>, usize)>>,
+}
+
+impl Open {
+    /// Adds a state and what it cost beside its bytes.
+    fn push(&mut self, cost: u32, state: State) {
+        let bytes = state.bytes.len();
+        let (first, then) = match self.order {
+            Order::Onward => (cost, bytes),
+            Order::Nearest => (cost + bytes as u32, 0),
+        };
+        self.queue.push(Reverse((first, Reverse(then), self.states.len())));
+        self.states.push(Some((cost, state)));
+    }
+
+    fn pop(&mut self) -> Option<(u32, usize, State)> {
+        let Reverse((_, _, index)) = self.queue.pop()?;
+        let (cost, state) = self.states.get_mut(index)?.take()?;
+        Some((cost, index, state))
+    }
 }
 
 impl State {
@@ -241,10 +278,16 @@ fn worth_trying(allowed: &SimpleVob, trie: &TokTrie) -> Vec<(u8, u32)> {
     let printable = (b' '..=b'~').filter(|byte| may(*byte)).count();
     if printable < 60 {
         let closing = CLOSING.iter().copied().filter(|byte| may(*byte));
-        let others = (0..=u8::MAX).filter(|byte| !CLOSING.contains(byte) && may(*byte));
-        return closing.chain(others).map(|byte| (byte, 0)).collect();
+        let extra = if closing.clone().next().is_some() { IDLE } else { 0 };
+        // Of digits the lowest and the highest stand for all.
+        let digits = (b'0'..=b'9').filter(|byte| may(*byte));
+        let (lowest, highest) = (digits.clone().next(), digits.last());
+        let same = |byte: u8| byte.is_ascii_digit() && Some(byte) != lowest && Some(byte) != highest;
+        let others = (0..=u8::MAX).filter(|byte| !CLOSING.contains(byte) && may(*byte) && !same(*byte));
+        return closing.map(|byte| (byte, 0)).chain(others.map(|byte| (byte, extra))).collect();
     }
     let ending = ENDING.iter().copied().filter(|byte| may(*byte)).map(|byte| (byte, UNLIKELY));
-    let on = (b'a'..=b'z').chain(0..=u8::MAX).find(|byte| may(*byte)).map(|byte| (byte, 0));
+    let extra = if may(b'"') { IDLE } else { 0 };
+    let on = (b'a'..=b'z').chain(0..=u8::MAX).find(|byte| may(*byte)).map(|byte| (byte, extra));
     may(b'"').then_some((b'"', 0)).into_iter().chain(on).chain(ending).collect()
 }
