@@ -280,8 +280,8 @@ fn worth_trying(allowed: &SimpleVob, trie: &TokTrie) -> Vec<(u8, u32)> {
         let closing = CLOSING.iter().copied().filter(|byte| may(*byte));
         let extra = if closing.clone().next().is_some() { IDLE } else { 0 };
         // Of digits the lowest and the highest stand for all.
-        let digits = (b'0'..=b'9').filter(|byte| may(*byte));
-        let (lowest, highest) = (digits.clone().next(), digits.last());
+        let mut digits = (b'0'..=b'9').filter(|byte| may(*byte));
+        let (lowest, highest) = (digits.next(), digits.next_back());
         let same = |byte: u8| byte.is_ascii_digit() && Some(byte) != lowest && Some(byte) != highest;
         let others = (0..=u8::MAX).filter(|byte| !CLOSING.contains(byte) && may(*byte) && !same(*byte));
         return closing.map(|byte| (byte, 0)).chain(others.map(|byte| (byte, extra))).collect();
