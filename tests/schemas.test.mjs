@@ -132,6 +132,25 @@ test('a schema is passed on as a file that the command line and the editor read'
   }
 });
 
+test('a schema gets another name; its versions stay', async () => {
+  const page = await house.visitor({ expected: [/status of 400/] });
+  await saved(page, 'Before');
+  await open(page, '/schemas');
+  const row = (name) => page.locator('[data-testid="schema-list"] li').filter({ hasText: name });
+  const rename = async (from, to) => {
+    await row(from).locator('[data-testid="rename"] summary').click();
+    await row(from).locator('[data-testid="new-name"]').fill(to);
+    await row(from).locator('[data-testid="new-name"]').press('Enter');
+  };
+  await rename('Before', ' 之后 ');
+  await row('之后 v1').waitFor();
+  assert.equal(await row('Before').count(), 0);
+  await rename('之后', '   ');
+  await the(page, 'error').waitFor();
+  await reload(page);
+  assert.match(await row('之后').textContent(), /之后 v1/);
+});
+
 test('a schema is deleted, and brought back', async () => {
   const page = await house.visitor();
   await saved(page, 'Gone');
@@ -162,7 +181,11 @@ test('without scripts a schema is written as text, saved, and what cannot be rea
   assert.match(said, /\{"entities": "person"\}/, 'nothing typed is lost');
 
   await page.goto('/schemas');
-  const row = page.locator('[data-testid="schema-list"] li').filter({ hasText: 'By hand' });
+  await page.locator('[data-testid="rename"] summary').first().click();
+  await the(page, 'new-name').first().fill('By two hands');
+  await the(page, 'rename-save').first().click();
+  await page.waitForURL('**/schemas');
+  const row = page.locator('[data-testid="schema-list"] li').filter({ hasText: 'By two hands' });
   await row.locator('[data-testid="delete"]').click();
   await page.getByRole('button', { name: 'Undo' }).click();
   await page.waitForURL('**/schemas');

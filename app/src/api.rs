@@ -3,7 +3,7 @@
 use extract::graph::Edits;
 use leptos::{prelude::*, server_fn::codec::Json};
 use protocol::{
-    AdminView, Bench, Judgement, SessionSummary, SessionView, StartRuns, Started,
+    AdminView, Bench, Judgement, Language, RunView, SessionSummary, SessionView, StartRuns, Started,
     view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot},
 };
 
@@ -35,6 +35,11 @@ pub async fn start(request: StartRuns) -> Answer<Started> {
 #[server(prefix = "/_fn", endpoint = "stop", input = Json)]
 pub async fn stop(runs: Vec<String>) -> Answer<()> {
     told(services()?.stop(owner()?, runs).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "ask_missing", input = Json)]
+pub async fn ask_missing(extraction: String, language: Language) -> Answer<Vec<RunView>> {
+    told(services()?.ask_missing(owner()?, &extraction, language).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "sessions", input = Json)]

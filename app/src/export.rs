@@ -11,20 +11,19 @@ use crate::{
 };
 
 /// The whole file. `css` is the stylesheet, put into the file.
-pub fn snapshot_html(snapshot: &Snapshot, css: &str, language: Language) -> String {
+pub fn snapshot_html(snapshot: Snapshot, css: &str, language: Language) -> String {
     let locale = match language {
         Language::En => Locale::en,
         Language::Zh => Locale::zh,
     };
     let title = escape(&snapshot.session.title);
-    let snapshot = snapshot.clone();
     let body = Owner::new().with(|| {
         provide_meta_context();
         provide_context(Standalone);
         let locale = Signal::stored(locale);
         view! {
             <I18nSubContextProvider initial_locale=locale>
-                <main><SnapshotBody snapshot=snapshot.clone()/></main>
+                <main><SnapshotBody snapshot/></main>
             </I18nSubContextProvider>
         }
         .to_html()

@@ -10,11 +10,13 @@ mod components;
 #[cfg(feature = "ssr")]
 pub mod export;
 pub mod found;
+mod heavy;
 mod live;
 mod pages;
 mod prefs;
 pub mod scores;
 mod shell;
+pub mod weights;
 
 pub mod services;
 

@@ -137,16 +137,17 @@ fn answer(run: Run, document: Option<Document>) -> ArcMemo<Parsed> {
             let done = r.status.is_final();
             match r.part {
                 Some(_) if !done => Parsed::default(),
-                Some(part) => extract::parse::records(
-                    &r.text,
-                    slice_chars(&source, part.start, part.end),
-                    r.schema.as_ref(),
-                    true,
-                ),
-                None => extract::parse::records(&r.text, &source, r.schema.as_ref(), done),
+                Some(part) => ended(r, slice_chars(&source, part.start, part.end)),
+                None if done => ended(r, &source),
+                None => extract::parse::records(&r.text, &source, r.schema.as_ref(), false),
             }
         })
     })
+}
+
+/// What an answer says that has ended.
+fn ended(run: &RunView, source: &str) -> Parsed {
+    extract::doubt::records(&run.text, source, run.schema.as_ref(), run.hesitations.as_deref())
 }
 
 /// What the runs of an extraction say together of the whole text.
@@ -243,6 +244,7 @@ fn apply(run: &Run, event: &RunEvent) {
             view.prompt_tokens = state.prompt_tokens.or(view.prompt_tokens);
             view.completion_tokens = state.completion_tokens;
             view.timings = state.timings.or(view.timings);
+            view.hesitations.clone_from(&state.hesitations);
             view.position = state.position;
         }
     });
@@ -253,7 +255,10 @@ const MAX_FOLLOWED: usize = 100;
 
 /// Keeps the runs of these items up to date until they end, through one event stream a page. Does nothing on the server.
 pub fn follow(items: &[Item], connection: Connection) {
-    let mut runs: Vec<Run> = items.iter().flat_map(|i| &i.runs).cloned().collect();
+    follow_runs(items.iter().flat_map(|i| &i.runs).cloned().collect(), connection);
+}
+
+fn follow_runs(mut runs: Vec<Run>, connection: Connection) {
     // Ids rise with the time of their making.
     runs.sort_by_key(|r| r.with_untracked(|v| v.id.clone()));
     follow_next(runs, connection);
@@ -270,6 +275,12 @@ fn follow_next(mut runs: Vec<Run>, connection: Connection) {
     }
 }
 
+/// Follows these runs too, beside those that the page follows already.
+pub fn follow_also(mut runs: Vec<Run>, connection: Connection) {
+    runs.extend(stream::followed());
+    follow_runs(runs, connection);
+}
+
 /// Closes the event stream: a browser opens six connections to a host at most, and a page that was left needs none.
 pub fn leave() {
     stream::close();
@@ -284,11 +295,18 @@ mod stream {
     }
 
     pub fn close() {}
+
+    pub fn followed() -> Vec<Run> {
+        Vec::new()
+    }
 }
 
 #[cfg(feature = "hydrate")]
 mod stream {
-    use std::{cell::RefCell, time::Duration};
+    use std::{
+        cell::{Cell, RefCell},
+        time::Duration,
+    };
 
     use leptos::prelude::*;
     use protocol::RunEvent;
@@ -306,6 +324,8 @@ mod stream {
     /// An open stream with the callbacks that it needs alive.
     struct Stream {
         source: EventSource,
+        /// What it tells of, and what is next.
+        runs: Vec<Run>,
         _on_message: OnMessage,
         _on_error: OnState,
         _on_open: OnState,
@@ -322,10 +342,28 @@ mod stream {
 
     thread_local! {
         static PAGE: RefCell<Option<Stream>> = const { RefCell::new(None) };
+        /// Grows with every stream that is opened or closed: a timer of an earlier one has nothing to do any more.
+        static GENERATION: Cell<u64> = const { Cell::new(0) };
     }
 
     pub fn close() {
+        GENERATION.set(GENERATION.get() + 1);
         PAGE.with_borrow_mut(|page| *page = None);
+    }
+
+    /// Does something later, unless another stream has taken this one's place by then or the page was left.
+    fn later(generation: u64, wait: Duration, work: impl FnOnce() + 'static) {
+        let work = move || {
+            if GENERATION.get() == generation {
+                work();
+            }
+        };
+        set_timeout(work, wait);
+    }
+
+    /// What the open stream tells of, and what is next.
+    pub fn followed() -> Vec<Run> {
+        PAGE.with_borrow(|page| page.as_ref().map(|stream| stream.runs.clone()).unwrap_or_default())
     }
 
     fn going_on(runs: &HashMap<String, Run>) -> bool {
@@ -334,6 +372,8 @@ mod stream {
 
     pub fn open(runs: HashMap<String, Run>, rest: Vec<Run>, connection: Connection) {
         close();
+        let generation = GENERATION.get();
+        let all = runs.values().chain(&rest).cloned().collect();
         let query = runs.keys().map(|id| format!("run={id}")).collect::<Vec<_>>().join("&");
         let Ok(source) = EventSource::new(&format!("/api/events?{query}")) else { return };
         let on_message = OnMessage::new({
@@ -353,7 +393,7 @@ mod stream {
                     if !rest.is_empty() {
                         // Not from within this callback, which the next stream takes the place of.
                         let rest = rest.clone();
-                        set_timeout(move || follow_next(rest, connection), Duration::ZERO);
+                        later(generation, Duration::ZERO, move || follow_next(rest, connection));
                     }
                 }
             }
@@ -367,7 +407,7 @@ mod stream {
                 // The browser tries again by itself, except after an answer that is no event stream.
                 if refused && unfinished {
                     let (runs, rest) = (runs.clone(), rest.clone());
-                    set_timeout(move || open(runs, rest, connection), RETRY);
+                    later(generation, RETRY, move || open(runs, rest, connection));
                 }
             }
         });
@@ -375,7 +415,7 @@ mod stream {
         source.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         source.set_onerror(Some(on_error.as_ref().unchecked_ref()));
         source.set_onopen(Some(on_open.as_ref().unchecked_ref()));
-        let stream = Stream { source, _on_message: on_message, _on_error: on_error, _on_open: on_open };
+        let stream = Stream { source, runs: all, _on_message: on_message, _on_error: on_error, _on_open: on_open };
         PAGE.with_borrow_mut(|page| *page = Some(stream));
     }
 }

@@ -14,7 +14,7 @@ pub struct SessionScores {
     pub judged: usize,
     /// Base before tuned.
     pub columns: Vec<ColumnScores>,
-    /// Tuned against base, when there are both: for each table the difference in F1, with its interval.
+    /// Tuned against base, when there are both: F1 for each kind of record, with intervals.
     pub differences: Vec<Difference>,
 }
 
@@ -25,6 +25,8 @@ pub struct ColumnScores {
     pub column: Column,
     /// The real checkpoint's name, with its adapter.
     pub name: String,
+    /// Texts of those judged that it was asked about.
+    pub texts: usize,
     /// A table for each kind of record that is in gold or answers.
     pub tables: Vec<Table>,
 }
@@ -96,12 +98,30 @@ pub struct Mistake {
     pub record: String,
 }
 
-/// The difference in F1 of two columns on the same texts, with the interval that holds it in 95 of 100 draws of the texts.
+/// The micro F1 of two columns on the same texts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// What is scored.
     pub kind: Kind,
-    /// Tuned minus base.
+    /// Of the tuned model.
+    pub tuned: Interval,
+    /// Of the base.
+    pub base: Interval,
+    /// Tuned minus base, draw by draw.
+    pub difference: Interval,
+}
+
+impl Difference {
+    /// Whether the texts do not say which column is better.
+    pub fn is_open(&self) -> bool {
+        self.difference.low <= 0.0 && self.difference.high >= 0.0
+    }
+}
+
+/// A figure with the interval that holds it in 95 of 100 draws of the texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// On the texts as they are.
     pub value: f64,
     /// Lower end.
     pub low: f64,

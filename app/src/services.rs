@@ -46,6 +46,9 @@ pub enum ServiceError {
         /// Runs in the queue.
         waiting: u32,
     },
+    /// The request did not get there, or no answer came back: trying again may help. Only the browser says this.
+    #[error("The server cannot be reached. Nothing you typed is lost; try again when it is back.")]
+    Unreachable,
     /// Something on our side failed; the details are in the server's log.
     #[error("{0}")]
     Internal(Sentence),
@@ -66,7 +69,7 @@ impl ServiceError {
                 Self::Invalid(_) => StatusCode::BAD_REQUEST,
                 Self::NotFound(_) => StatusCode::NOT_FOUND,
                 Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-                Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                Self::Internal(_) | Self::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
             });
         }
     }
@@ -78,7 +81,8 @@ impl ServiceError {
             (Self::Busy { waiting }, Language::Zh) => {
                 format!("服务器繁忙，有 {waiting} 个运行在排队。请几秒后再试，已输入的内容不会丢失。")
             }
-            (Self::Busy { .. }, Language::En) => self.to_string(),
+            (Self::Unreachable, Language::Zh) => "无法连接服务器。已输入的内容不会丢失，请稍后再试。".into(),
+            (Self::Busy { .. } | Self::Unreachable, Language::En) => self.to_string(),
         }
     }
 }
@@ -95,6 +99,15 @@ pub trait Services: Send + Sync {
 
     /// Stops runs; what they have is kept. Ended or unknown runs are left alone.
     async fn stop(&self, owner: Owner, runs: Vec<String>) -> Result<(), ServiceError>;
+
+    /// Asks the parts of an extraction again that were stopped, interrupted or failed; gives their runs. All are queued on
+    /// disk when it returns.
+    async fn ask_missing(
+        &self,
+        owner: Owner,
+        extraction: &str,
+        language: Language,
+    ) -> Result<Vec<RunView>, ServiceError>;
 
     /// A run.
     async fn run(&self, owner: Owner, run: &str) -> Result<RunView, ServiceError>;
@@ -203,10 +216,7 @@ impl leptos::server_fn::error::FromServerFnError for ServiceError {
     fn from_server_fn_error(error: leptos::server_fn::error::ServerFnErrorErr) -> Self {
         use leptos::server_fn::error::ServerFnErrorErr as Cause;
         match error {
-            Cause::Request(_) => Self::Internal(Sentence::new(
-                "The server cannot be reached. Nothing you typed is lost; try again when it is back.",
-                "无法连接服务器。已输入的内容不会丢失，请稍后再试。",
-            )),
+            Cause::Request(_) => Self::Unreachable,
             Cause::Deserialization(text) | Cause::Args(text) | Cause::MissingArg(text) => {
                 Self::invalid(format!("The request could not be read: {text}"), format!("无法读取请求：{text}"))
             }

@@ -76,6 +76,7 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/sessions") view=pages::Sessions ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id") view=pages::Session ssr=SsrMode::Async/>
                         <Route path=path!("/admin") view=pages::Admin ssr=SsrMode::Async/>
+                        <Route path=path!("/admin/weights") view=pages::Weights ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id/review") view=pages::Review ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id/scores") view=pages::Scores ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id/graph") view=pages::Corpus ssr=SsrMode::Async/>

@@ -11,12 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use documents::{Content, DocumentError, Format};
+use documents::{Content, DocumentError, Format, Reading};
 
 /// The hidden command.
 pub const COMMAND: &str = "read-document";
 /// How long one file may take.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Bytes of an answer for each field that is read at most: what a table of short fields comes to.
+const SAID: u64 = 128;
 /// Memory that the other process may take, in bytes.
 #[cfg(unix)]
 const MEMORY: u64 = 3 * 1024 * 1024 * 1024;
@@ -25,15 +27,15 @@ const MEMORY: u64 = 3 * 1024 * 1024 * 1024;
 ///
 /// # Errors
 /// It cannot be read: the rest of a sentence that begins with its name.
-pub fn read(path: &Path, name: &str) -> Result<Content, DocumentError> {
+pub fn read(path: &Path, name: &str, reading: Reading) -> Result<Content, DocumentError> {
     let risky = Format::of(name).is_some_and(Format::is_risky);
     // A test is another program, without the hidden command.
-    if risky && !cfg!(test) { apart(path, name) } else { here(path, name) }
+    if risky && !cfg!(test) { apart(path, name, reading) } else { here(path, name, reading) }
 }
 
 /// Reads a file in this process.
-fn here(path: &Path, name: &str) -> Result<Content, DocumentError> {
-    documents::read(name, &std::fs::read(path).map_err(|e| unreadable(&e))?)
+fn here(path: &Path, name: &str, reading: Reading) -> Result<Content, DocumentError> {
+    documents::read(name, &std::fs::read(path).map_err(|e| unreadable(&e))?, reading)
 }
 
 fn unreadable(error: &std::io::Error) -> DocumentError {
@@ -41,7 +43,7 @@ fn unreadable(error: &std::io::Error) -> DocumentError {
 }
 
 /// Reads a file in a process of its own.
-fn apart(path: &Path, name: &str) -> Result<Content, DocumentError> {
+fn apart(path: &Path, name: &str, reading: Reading) -> Result<Content, DocumentError> {
     // Its own name may be anything; only the ending says something.
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     File::open(path).map_err(|e| unreadable(&e))?;
@@ -49,15 +51,18 @@ fn apart(path: &Path, name: &str) -> Result<Content, DocumentError> {
     let mut child = Command::new(program)
         .args([COMMAND, ending])
         .arg(path)
+        .args([format!("--rows={}", reading.rows), format!("--cells={}", reading.cells)])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|e| unreadable(&e))?;
     let stdout = child.stdout.take();
+    let most = SAID.saturating_mul(reading.cells as u64);
     let reading = std::thread::spawn(move || {
         let mut said = Vec::new();
-        let read = stdout.map(|mut out| out.read_to_end(&mut said));
+        // The other end of what is not read any more breaks, and with it the other process.
+        let read = stdout.map(|out| out.take(most).read_to_end(&mut said));
         (said, matches!(read, Some(Ok(_))))
     });
     let until = Instant::now() + LIMIT;
@@ -89,7 +94,7 @@ fn apart(path: &Path, name: &str) -> Result<Content, DocumentError> {
 ///
 /// # Errors
 /// Standard output cannot be written to.
-pub fn say(path: &Path, ending: &str) -> std::io::Result<()> {
+pub fn say(path: &Path, ending: &str, reading: Reading) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, setrlimit};
@@ -97,7 +102,7 @@ pub fn say(path: &Path, ending: &str) -> std::io::Result<()> {
         let _ = setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) });
     }
     std::panic::set_hook(Box::new(|_| {}));
-    let answer = here(path, &format!("file.{ending}"));
+    let answer = here(path, &format!("file.{ending}"), reading);
     serde_json::to_writer(std::io::BufWriter::new(std::io::stdout().lock()), &answer)?;
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! - [`pool`]: the way of a run, from request to stored answer.
 //! - [`questions`]: what a schema comes to, for the pool and for `knowlm extract`.
 //! - [`batch`]: files of texts through a schema.
+//! - [`jobs`]: work on model files, from the pages.
 //! - [`files`]: files of texts that people give.
 //! - [`review`]: scores of a session against what people said.
 //! - [`hub`]: runs going on and their event streams.
@@ -24,6 +25,7 @@ pub mod defaults;
 pub mod files;
 pub mod http;
 pub mod hub;
+pub mod jobs;
 pub mod pool;
 pub mod questions;
 pub mod review;

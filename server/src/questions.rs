@@ -5,7 +5,7 @@ use extract::{
     chunk::{self, Lengths},
     prompt,
 };
-use protocol::{AdapterManifest, Language, SchemaChoice, Sentence, Span};
+use protocol::{AdapterManifest, Asking, Language, SchemaChoice, Sentence, Span};
 
 /// Least tokens of a text that must fit beside the instruction.
 const LEAST_ROOM: usize = 32;
@@ -68,12 +68,19 @@ impl Questions {
         schema: &Schema,
         language: Language,
         manifest: Option<&AdapterManifest>,
+        asking: &Asking,
         reading: Reading<'_>,
     ) -> Result<Self, NoRoom> {
         let with_instruction = |choice| (prompt::instruction(manifest, &choice), choice);
-        let choices: Vec<_> =
-            schema.questions(language, manifest).into_iter().map(with_instruction).map(|(i, c)| (c, i)).collect();
-        let prompts = choices.iter().map(|(_, instruction)| (reading.tokens)(&prompt::alpaca(instruction, Some("."))));
+        let choices: Vec<_> = schema
+            .questions(language, manifest, asking)
+            .into_iter()
+            .map(with_instruction)
+            .map(|(i, c)| (c, i))
+            .collect();
+        let prompts = choices.iter().map(|(choice, instruction)| {
+            (reading.tokens)(&prompt::prompt(manifest, Some(choice), instruction, Some(".")))
+        });
         let instruction = prompts.max().unwrap_or(0);
         // A token may differ where text and template meet.
         let room = reading.context.saturating_sub(instruction + reading.answer + 4);
@@ -116,7 +123,8 @@ mod tests {
         let reading = Reading { context: 200, answer: 20, tokens: &|text| text.split_whitespace().count() };
         let text = "Ada met Bob. ".repeat(10);
         let parts = |manifest: &AdapterManifest| {
-            let questions = Questions::of(&schema(), Language::En, Some(manifest), reading).unwrap();
+            let questions =
+                Questions::of(&schema(), Language::En, Some(manifest), &Asking::default(), reading).unwrap();
             assert_eq!(questions.choices.len(), 2);
             questions.parts(&text, reading).len()
         };
@@ -128,7 +136,7 @@ mod tests {
     #[test]
     fn a_schema_without_room_for_a_text_is_refused_with_the_numbers() {
         let reading = Reading { context: 60, answer: 20, tokens: &|text| text.split_whitespace().count() };
-        let refused = Questions::of(&schema(), Language::En, None, reading).unwrap_err();
+        let refused = Questions::of(&schema(), Language::En, None, &Asking::default(), reading).unwrap_err();
         assert_eq!((refused.answer, refused.context), (20, 60));
         assert!(refused.sentence().en.contains("of 60 tokens"));
     }

@@ -1,10 +1,10 @@
 //! What a session's columns are worth: their records against what people said of the texts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use app::{
     found::{Found, FoundColumn, found},
-    scores::{ColumnScores, Counts, Difference, Figures, Kind, Mistake, SessionScores, Table},
+    scores::{ColumnScores, Counts, Difference, Figures, Interval, Kind, Mistake, SessionScores, Table},
 };
 use extract::{
     judge,
@@ -35,22 +35,69 @@ pub fn scores(session: SessionView, reviewed: &[String]) -> SessionScores {
     let judged: Vec<&Found> =
         all.iter().filter(|text| reviewed.contains(text.document.id.as_str()) || is_judged(text)).collect();
     let gold: Vec<Extraction> = judged.iter().map(|text| output(judge::gold(&text.document.judgements))).collect();
+    let groups = groups(&judged);
     let mut columns = Vec::new();
-    let mut predictions: HashMap<Column, Vec<Extraction>> = HashMap::new();
-    for column in [Column::Base, Column::Tuned] {
-        let of = |text: &&Found| text.columns.iter().find(|c| c.column == column).cloned();
-        let Some(first) = judged.iter().find_map(of) else { continue };
-        let predicted: Vec<Extraction> =
-            judged.iter().map(|text| of(text).map_or_else(Extraction::default, |c| output(&c.grounded()))).collect();
-        let tables = SCORED.iter().filter_map(|(scored, kind)| table(*scored, *kind, &judged, &gold, &predicted));
-        columns.push(ColumnScores { column, name: name(&first), tables: tables.collect() });
-        predictions.insert(column, predicted);
+    for group in &groups {
+        let of: Vec<usize> = group.found.keys().copied().collect();
+        let (texts, gold, predicted) = (pick(&judged, &of), pick(&gold, &of), pick_found(group, &of));
+        let tables = SCORED.iter().filter_map(|(scored, kind)| table(*scored, *kind, &texts, &gold, &predicted));
+        let name = group.name.clone();
+        columns.push(ColumnScores { column: group.column, name, texts: of.len(), tables: tables.collect() });
     }
-    let differences = match (predictions.get(&Column::Tuned), predictions.get(&Column::Base)) {
-        (Some(tuned), Some(base)) => differences(&judged, &gold, tuned, base),
-        _ => Vec::new(),
-    };
+    let differences = compared(&groups).map_or_else(Vec::new, |(tuned, base, of)| {
+        differences(&pick(&judged, &of), &pick(&gold, &of), &pick_found(tuned, &of), &pick_found(base, &of))
+    });
     SessionScores { title, texts: all.len(), judged: judged.len(), columns, differences }
+}
+
+/// What one model, with or without an adapter, found: by the number of the text. A text that it was not asked about is not
+/// there, which is something else than one in which it found nothing.
+struct Group {
+    column: Column,
+    name: String,
+    found: BTreeMap<usize, Extraction>,
+}
+
+/// Base before tuned; of each those first that answered first.
+fn groups(judged: &[&Found]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (number, text) in judged.iter().enumerate() {
+        for column in &text.columns {
+            let (name, found) = (name(column), output(&column.grounded()));
+            match groups.iter_mut().find(|g| g.column == column.column && g.name == name) {
+                Some(group) => {
+                    group.found.insert(number, found);
+                }
+                None => groups.push(Group { column: column.column, name, found: [(number, found)].into() }),
+            }
+        }
+    }
+    groups.sort_by_key(|group| group.column);
+    groups
+}
+
+/// The tuned and the base that were asked about most texts in common, and these texts.
+fn compared(groups: &[Group]) -> Option<(&Group, &Group, Vec<usize>)> {
+    let of = |column: Column| groups.iter().filter(move |group| group.column == column);
+    let pairs = of(Column::Tuned).flat_map(|tuned| of(Column::Base).map(move |base| (tuned, base)));
+    let common = pairs.map(|(tuned, base)| {
+        let both: Vec<usize> = tuned.found.keys().filter(|number| base.found.contains_key(number)).copied().collect();
+        (tuned, base, both)
+    });
+    // Of several alike the first.
+    let most = common.fold(None::<(&Group, &Group, Vec<usize>)>, |best, next| match best {
+        Some(best) if best.2.len() >= next.2.len() => Some(best),
+        _ => Some(next),
+    });
+    most.filter(|(.., both)| !both.is_empty())
+}
+
+fn pick<T: Clone>(all: &[T], numbers: &[usize]) -> Vec<T> {
+    numbers.iter().filter_map(|number| all.get(*number)).cloned().collect()
+}
+
+fn pick_found(group: &Group, numbers: &[usize]) -> Vec<Extraction> {
+    numbers.iter().filter_map(|number| group.found.get(number)).cloned().collect()
 }
 
 /// Whether something is found, and all of it is judged.
@@ -176,8 +223,10 @@ fn differences(judged: &[&Found], gold: &[Extraction], tuned: &[Extraction], bas
         if any.gold + any.predicted == 0 {
             return None;
         }
-        let d = score::compare(*scored, &pairs, &others, RESAMPLES, SEED).difference;
-        Some(Difference { kind: *kind, value: d.value, low: d.low, high: d.high })
+        let of = |i: score::Interval| Interval { value: i.value, low: i.low, high: i.high };
+        let compared = score::compare(*scored, &pairs, &others, RESAMPLES, SEED);
+        let (tuned, base, difference) = (of(compared.first), of(compared.second), of(compared.difference));
+        Some(Difference { kind: *kind, tuned, base, difference })
     };
     SCORED.iter().filter_map(one).collect()
 }
@@ -210,7 +259,13 @@ mod tests {
             column,
             model: "m".into(),
             adapter: (column == Column::Tuned).then(|| "a".to_owned()),
-            schema: Some(SchemaChoice { task: Task::Entities, language: protocol::Language::En, types, roles: vec![] }),
+            schema: Some(SchemaChoice {
+                task: Task::Entities,
+                language: protocol::Language::En,
+                types,
+                roles: vec![],
+                asking: Default::default(),
+            }),
             extraction: None,
             part: None,
             instruction: String::new(),
@@ -223,6 +278,7 @@ mod tests {
             prompt_tokens: None,
             completion_tokens: 0,
             timings: None,
+            hesitations: None,
             position: None,
             created_at: 1,
         }
@@ -251,6 +307,27 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_a_model_was_not_asked_about_counts_for_nothing() {
+        let said = || vec![judgement(entity("Ada", "person"), Verdict::Right)];
+        let mut session = session(vec![
+            ("Ada slept.", said(), ["(Ada, person)", "(Ada, person)"]),
+            ("Ada woke.", said(), ["", "(Ada, person)"]),
+            ("Ada ran.", said(), ["None", "None"]),
+        ]);
+        // The base was never asked about the second text, and another adapter about the third.
+        session.runs.retain(|run| run.id != "d1-Base");
+        session.runs.iter_mut().filter(|run| run.id == "d2-Tuned").for_each(|run| run.adapter = Some("b".into()));
+        let scores = scores(session, &["d0".into(), "d1".into(), "d2".into()]);
+        let shown: Vec<_> =
+            scores.columns.iter().map(|c| (c.name.as_str(), c.texts, c.tables[0].counts.gold)).collect();
+        assert_eq!(shown, [("m", 2, 2), ("m + a", 2, 2), ("m + b", 1, 1)]);
+        let f1 = |n: usize| scores.columns[n].tables[0].micro.f1;
+        assert_eq!((f1(1), f1(2)), (1.0, 0.0), "each by itself");
+        let Difference { tuned, base, .. } = scores.differences[0];
+        assert_eq!((tuned.value, base.value), (1.0, 1.0), "on the one text that both were asked about");
+    }
+
+    #[test]
     fn texts_that_were_gone_through_or_wholly_judged_are_scored_and_no_others() {
         let said =
             vec![judgement(entity("Ada", "person"), Verdict::Right), judgement(entity("Rome", "city"), Verdict::Added)];
@@ -271,6 +348,9 @@ mod tests {
         assert_eq!(base.tables[0].confusion, [("person".to_owned(), "city".to_owned(), 1)]);
         assert!(tuned.tables[0].mistakes.iter().all(|m| m.missed && m.document == "d0" && m.record == "Rome, city"));
         assert_eq!(scores.differences.len(), 1);
-        assert!(scores.differences[0].value > 0.6, "{:?}", scores.differences);
+        let Difference { tuned, base, difference, .. } = scores.differences[0];
+        assert!(difference.value > 0.6, "{:?}", scores.differences);
+        assert_eq!(difference.value, tuned.value - base.value);
+        assert!([tuned, base, difference].iter().all(|i| i.low <= i.value && i.value <= i.high));
     }
 }

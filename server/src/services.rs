@@ -15,7 +15,8 @@ use app::{
 use async_trait::async_trait;
 use extract::graph::Edits;
 use protocol::{
-    AdminView, Bench, Judgement, ModelEntry, RunView, Sentence, SessionSummary, SessionView, StartRuns, Started,
+    AdminView, Bench, Judgement, Language, ModelEntry, RunView, Sentence, SessionSummary, SessionView, StartRuns,
+    Started,
     view::{AdapterInfo, NewShare, OtherAdapter, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot, WarmUp},
 };
 use sha2::{Digest, Sha256};
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     adapters::{self, AdapterFolders},
     assets,
+    batch::Batches,
     defaults::Defaults,
     hub::Hub,
     pool::{Pool, refused_by_store},
@@ -34,12 +36,19 @@ use crate::{
 const MAX_TITLE: usize = 200;
 const MAX_NOTE: usize = 4000;
 
+/// The most texts, runs, and bytes of both that are read as a whole: together below about 100 MB.
+const MOST_TEXTS: i64 = 5_000;
+const MOST_RUNS: i64 = 15_000;
+const MOST_BYTES: i64 = 48 * 1024 * 1024;
+
 /// The services of a running server.
 pub struct Studio {
     /// Where runs go.
     pub pool: Pool,
     /// What is kept.
     pub store: Store,
+    /// Files of texts, which end with their sessions.
+    pub batches: Arc<Batches>,
     /// What goes on.
     pub hub: Arc<Hub>,
     /// What is known of the model by name.
@@ -88,6 +97,15 @@ impl Services for Studio {
         Ok(())
     }
 
+    async fn ask_missing(
+        &self,
+        owner: Owner,
+        extraction: &str,
+        language: Language,
+    ) -> Result<Vec<RunView>, ServiceError> {
+        self.pool.ask_missing(owner, extraction, language).await.map(|(_, runs)| runs)
+    }
+
     async fn run(&self, owner: Owner, run: &str) -> Result<RunView, ServiceError> {
         // The hub first: a run that ends in between is then found in the store, whole.
         match self.hub.get(owner.0, run) {
@@ -101,6 +119,7 @@ impl Services for Studio {
     }
 
     async fn session(&self, owner: Owner, session: &str) -> Result<SessionView, ServiceError> {
+        self.small_enough(owner, session).await?;
         let mut view = self.store.session(owner.0, session).await.map_err(refused_by_store)?;
         for run in view.runs.iter_mut().filter(|run| !run.status.is_final()) {
             // A run that the hub does not have any more has ended since the session was read.
@@ -122,7 +141,13 @@ impl Services for Studio {
     }
 
     async fn set_deleted(&self, owner: Owner, session: &str, deleted: bool) -> Result<(), ServiceError> {
-        self.store.set_deleted(owner.0, session, deleted).await.map_err(refused_by_store)
+        self.store.set_deleted(owner.0, session, deleted).await.map_err(refused_by_store)?;
+        if deleted {
+            // What is brought back goes on when it is asked to.
+            self.pool.stop_session(owner, session);
+            self.batches.stop(owner, session).await.map_err(refused_by_store)?;
+        }
+        Ok(())
     }
 
     async fn schemas(&self, owner: Owner) -> Result<Vec<SchemaView>, ServiceError> {
@@ -257,6 +282,26 @@ impl Studio {
         Defaults::of(self.entry, adapter.map(|a| &a.manifest))
     }
 
+    /// Refuses what is looked at as a whole, and would take too much memory for that. Only a batch can be so large, and
+    /// it has a download of its own.
+    async fn small_enough(&self, owner: Owner, session: &str) -> Result<(), ServiceError> {
+        let size = self.store.batch_size(owner.0, session).await.map_err(refused_by_store)?;
+        let Some((texts, runs)) = size else { return Ok(()) };
+        let few = texts <= MOST_TEXTS && runs <= MOST_RUNS;
+        if few && self.store.session_bytes(owner.0, session).await.map_err(refused_by_store)? <= MOST_BYTES {
+            return Ok(());
+        }
+        Err(ServiceError::invalid(
+            format!(
+                "This batch is too large to be shown, shared or scored as a whole: it has {texts} texts with {runs} \
+                 answers. Open its rows one by one on its page, or take its download."
+            ),
+            format!(
+                "此批处理太大，无法整体显示、分享或评分：共有 {texts} 段文本、{runs} 个回答。请在批处理页逐行查看，或下载结果。"
+            ),
+        ))
+    }
+
     /// A session as it would be shared, without storing anything: for the file that is downloaded. The note is that
     /// of its newest open link, if there is one.
     ///
@@ -272,7 +317,8 @@ impl Studio {
             ));
         }
         let note = session.shares.drain(..).next_back().map(|share| share.note).unwrap_or_default();
-        Ok(Snapshot { note, shared_at: now_ms(), session })
+        let edits = self.graph_edits(owner, &session.id).await?;
+        Ok(Snapshot { note, shared_at: now_ms(), session, edits })
     }
 }
 

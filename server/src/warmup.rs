@@ -28,13 +28,15 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         .find_map(|(index, example)| Some((index, example, adapter.manifest.schema(&example.schema)?)))?;
     let mut parameters = studio.defaults(Some(&adapter)).lora;
     parameters.seed.get_or_insert(0);
-    let prompt = extract::prompt::alpaca(&taught.instruction, Some(&example.text));
     let schema = SchemaChoice {
         task: taught.task,
         language: taught.language,
         types: taught.types.clone(),
         roles: taught.roles.clone(),
+        asking: Default::default(),
     };
+    let prompt =
+        extract::prompt::prompt(Some(&adapter.manifest), Some(&schema), &taught.instruction, Some(&example.text));
     let guide = plan::guide(Some(&adapter), Some(&schema), &taught.instruction, &example.text);
     let guide = guide.filter(|_| parameters.guided);
     parameters.guided = guide.is_some();
@@ -59,6 +61,7 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         prompt_tokens: None,
         completion_tokens: 0,
         timings: None,
+        hesitations: None,
         position: None,
         created_at: now_ms(),
     };
@@ -71,7 +74,8 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
             let _ = said.send(outcome);
         }
     };
-    let request = GenerateRequest { guide, ..GenerateRequest::new(prompt, Some(adapter.name), parameters) };
+    let request =
+        GenerateRequest { guide, logprobs: Some(0), ..GenerateRequest::new(prompt, Some(adapter.name), parameters) };
     if let Err(error) = studio.pool.generator().submit(request, Box::new(sink)) {
         tracing::warn!(%error, "the example could not be run");
         return None;

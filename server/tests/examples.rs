@@ -26,6 +26,7 @@ fn every_example_finds_what_it_is_offered_for() {
             language: taught.language,
             types: taught.types.clone(),
             roles: taught.roles.clone(),
+            asking: Default::default(),
         };
         let instruction = extract::prompt::instruction(Some(&adapter.manifest), &choice);
         let request = GenerateRequest::new(

@@ -8,7 +8,7 @@ use super::{
     export_menu::{ExportMenu, export_base},
     judge_keys::{Judging, Row},
     marked::Origin,
-    schema_runs::{RunsDetails, RunsLine},
+    schema_runs::{MissingParts, RunsDetails, RunsLine},
     score_line::ScoreLine,
     views::Views,
 };
@@ -121,6 +121,7 @@ pub fn ExtractionCard(item: Item, read_only: bool, error: RwSignal<Option<Servic
             </Show>
             <div class="foot">
                 <RunsLine runs=runs.clone()/>
+                {(!read_only).then(|| view! { <MissingParts runs=runs.clone() error/> })}
                 {export.map(|(base, text)| view! { <Show when=move || final_.get() && has_records.get()><ExportMenu base=base.clone() text=Some(text.clone())/></Show> })}
             </div>
             <RunsDetails runs/>

@@ -83,7 +83,7 @@ pub fn BatchProgress(batch: RwSignal<BatchView>) -> impl IntoView {
                         </button>
                     </form>
                 </Show>
-                <Show when=move || counts.get().failed != 0>
+                <Show when=move || counts.get().retryable() != 0>
                     <form method="post" action=move || act("retry")><button data-testid="retry">{t!(i18n, batch_retry)}</button></form>
                 </Show>
             </div>

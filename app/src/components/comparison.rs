@@ -10,7 +10,7 @@ use super::{
     judge_keys::{Judging, Row},
     marked::Origin,
     run_line::answered_by,
-    schema_runs::{RunsDetails, RunsLine},
+    schema_runs::{MissingParts, RunsDetails, RunsLine},
     score_line::{f1, gold, judged, percent},
     views::Views,
 };
@@ -83,6 +83,7 @@ pub fn ComparisonCard(item: Item, read_only: bool, error: RwSignal<Option<Servic
     let export = export_base(read_only, &tuned.with_untracked(|r| r.session.clone()));
     let text = document.with_untracked(|d| d.id.clone());
     let judging = Judging::new(document, names, rows, only_changed, read_only, error);
+    let ask = (!read_only).then_some(error);
     let none = move || left.with(|l| l.records.is_empty()) && right.with(|r| r.records.is_empty());
     let heading = move || {
         view! { <Show when=none><p class="muted">{t!(i18n, compare_nothing)}</p></Show> }
@@ -92,8 +93,8 @@ pub fn ComparisonCard(item: Item, read_only: bool, error: RwSignal<Option<Servic
             <p class="asked">{asked}</p>
             <Views judging groups records=Signal::stored(true) heading notes=|| ()/>
             <div class="columns">
-                <ColumnView run=base runs=item.runs_of(Column::Base) parsed=left testid="output-base"/>
-                <ColumnView run=tuned runs=item.runs_of(Column::Tuned) parsed=right testid="output-lora"/>
+                <ColumnView run=base runs=item.runs_of(Column::Base) parsed=left testid="output-base" error=ask/>
+                <ColumnView run=tuned runs=item.runs_of(Column::Tuned) parsed=right testid="output-lora" error=ask/>
             </div>
             <div class="foot">
                 <p class="muted" data-testid="same-prompt">
@@ -111,7 +112,14 @@ fn prompts(item: &Item, column: Column) -> Vec<String> {
 }
 
 #[component]
-fn ColumnView(run: Run, runs: Vec<Run>, parsed: Memo<extract::Parsed>, testid: &'static str) -> impl IntoView {
+fn ColumnView(
+    run: Run,
+    runs: Vec<Run>,
+    parsed: Memo<extract::Parsed>,
+    testid: &'static str,
+    /// Where it is said why something failed; `None` where nothing can be asked.
+    error: Option<RwSignal<Option<ServiceError>>>,
+) -> impl IntoView {
     let i18n = use_i18n();
     let language = language();
     let column = run.with_untracked(|r| r.column);
@@ -126,6 +134,7 @@ fn ColumnView(run: Run, runs: Vec<Run>, parsed: Memo<extract::Parsed>, testid: &
             <pre class="answer" data-testid=testid>{text}</pre>
             {issue_list(parsed, language)}
             <RunsLine runs=runs.clone()/>
+            {error.map(|error| view! { <MissingParts runs=runs.clone() error/> })}
             <RunsDetails runs/>
         </section>
     }

@@ -1,12 +1,15 @@
 //! Events as cards: the words that name one, and who and what took part.
 
 use leptos::prelude::*;
-use protocol::{Record, record::Mention};
+use protocol::{
+    Record,
+    record::{Certainty, Mention},
+};
 
 use super::{
     judge_keys::{JudgeButtons, Judging, Row},
     marked::{color_class, origin_class},
-    records::{Correction, EditRecord, Tick, row_class},
+    records::{CheckTag, Correction, EditRecord, Tick, row_class},
 };
 use crate::i18n::{t, use_i18n};
 
@@ -30,7 +33,7 @@ pub fn EventCards(judging: Judging) -> impl IntoView {
     });
     view! {
         <ul class="events" data-testid="events" data-view="events">
-            <For each=move || rows.get() key=|row| row.tag.clone() children=move |row| view! { <EventCard row judging/> }/>
+            <For each=move || rows.get() key=Row::drawn children=move |row| view! { <EventCard row judging/> }/>
         </ul>
     }
 }
@@ -44,12 +47,14 @@ fn EventCard(row: Row, judging: Judging) -> impl IntoView {
     let (tag, key) = (StoredValue::new(row.tag.clone()), StoredValue::new(row.key.clone()));
     let verdict = move || key.with_value(|k| judging.verdict(k));
     let color = color_class(&label, &names);
+    let (yours, doubtful) = (row.yours(), row.certainty() == Certainty::Check);
     let word = move |mention: &Mention, label: &str| {
         let class = format!("word {} {origins}", color_class(label, &names));
         let elsewhere = mention.span.is_none();
         view! {
             <span class=class>{mention.text.clone()}</span>
             {elsewhere.then(|| view! { " " <span class="tag warn">{t!(i18n, not_in_text)}</span> })}
+            {(!yours).then(|| view! { <CheckTag mentions=vec![mention.clone()]/> })}
         }
     };
     let trigger = word(&trigger, &label);
@@ -64,7 +69,7 @@ fn EventCard(row: Row, judging: Judging) -> impl IntoView {
             tabindex=move || tag.with_value(|t| judging.tab_index(t))
         >
             <p class="event-head">
-                <span class="tick"><Tick judging key=row.key.clone()/></span>
+                <span class="tick"><Tick judging key=row.key.clone() doubtful/></span>
                 <strong class="type">{label}</strong> " " {trigger}
             </p>
             <dl>{arguments}</dl>

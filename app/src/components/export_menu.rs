@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
-use super::views::Standalone;
-use crate::i18n::{t, use_i18n};
+use super::{picture::download_png, views::Standalone};
+use crate::i18n::{t, t_string, use_i18n};
 
 /// A format of the export route, and how it is called. Names of formats are not translated.
 const FORMATS: [(&str, &str); 14] = [
@@ -19,8 +19,8 @@ const FORMATS: [(&str, &str); 14] = [
     ("nodes", "nodes.csv"),
     ("edges", "edges.csv"),
     ("graphml", "GraphML"),
-    ("svg", "SVG"),
     ("html", "HTML"),
+    ("svg", "SVG"),
 ];
 
 /// In context on a page that is not a person's own session: where its downloads are, such as `/s/{token}`.
@@ -47,6 +47,18 @@ pub fn ExportMenu(#[prop(into)] base: Signal<String>, text: Option<String>) -> i
             let _ = menu.remove_attribute("open");
         }
     };
+    let said = NodeRef::<leptos::html::Input>::new();
+    let failed = RwSignal::new(false);
+    let png = {
+        let text = text.clone();
+        move |_| {
+            let text = text.as_ref().map(|text| format!("&text={text}")).unwrap_or_default();
+            let judged = said.get_untracked().is_some_and(|said| said.checked());
+            let judged = if judged { "&judgements=on" } else { "" };
+            failed.set(false);
+            download_png(&format!("{}?format=svg{text}{judged}", action()), move || failed.set(true));
+        }
+    };
     view! {
         <details class="menu" data-testid="export-menu" node_ref=menu
             on:submit=move |_| close()
@@ -59,9 +71,12 @@ pub fn ExportMenu(#[prop(into)] base: Signal<String>, text: Option<String>) -> i
                     {FORMATS.into_iter().map(|(code, name)| view! {
                         <button type="submit" class="quiet" name="format" value=code data-testid=format!("export-{code}")>{name}</button>
                     }).collect_view()}
+                    // Drawn by the browser of the same picture.
+                    <button type="button" class="quiet only-scripts" data-testid="export-png" title=move || t_string!(i18n, png_help) on:click=png>"PNG"</button>
                 </div>
+                <Show when=move || failed.get()><p class="error" role="alert">{t!(i18n, png_failed)}</p></Show>
                 <label class="check">
-                    <input type="checkbox" name="judgements" value="on" checked=true data-testid="export-judgements"/>
+                    <input type="checkbox" name="judgements" value="on" checked=true node_ref=said data-testid="export-judgements"/>
                     {t!(i18n, export_judgements)}
                 </label>
                 <label class="check">

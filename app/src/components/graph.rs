@@ -16,9 +16,13 @@ use super::{
     pan::{Pan, Zoom},
 };
 use crate::{
+    heavy::heavy,
     i18n::{t, t_string, use_i18n},
     prefs::fill,
 };
+
+/// From so many nodes on a layout takes a while.
+const LARGE: usize = 40;
 
 /// The graph of one text. Its nodes and edges stand for records and can be judged.
 #[component]
@@ -104,7 +108,12 @@ pub fn GraphView(
             graph.strongest(MOST_NODES)
         })
     });
-    let drawn = Memo::new(move |_| shown.with(|graph| (graph.clone(), layout(graph))));
+    let drawn = Memo::new(move |_| {
+        shown.with(|graph| {
+            let drawn = || (graph.clone(), layout(graph));
+            if graph.nodes.len() > LARGE { heavy(drawn) } else { drawn() }
+        })
+    });
     let pan = Pan::new(Signal::derive(move || drawn.with(|(_, l)| (f64::from(l.width), f64::from(l.height)))));
     let lonely = move || graph.with(|g| g.nodes.len().saturating_sub(g.connected().nodes.len()));
     let linked = move || graph.with(|g| !g.edges.is_empty());

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 
 use leptos::{ev::KeyboardEvent, html, prelude::*, task::spawn_local};
-use protocol::{Judgement, Record, Task, Verdict, record::Mention};
+use protocol::{Certainty, Judgement, Record, Task, Verdict, record::Mention};
 
 use super::{
     judge_dom::{focus, is_typing, record_of, selected_words, step},
     marked::{Names, Origin},
+    records::is_nearly,
 };
 use crate::{
     api,
@@ -39,6 +40,21 @@ impl Row {
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self { record, origins, key, tag: format!("r{hash:016x}") }
+    }
+
+    /// What its element depends on: how sure the model was is known when it has ended.
+    pub fn drawn(&self) -> (String, Vec<Certainty>) {
+        (self.tag.clone(), self.record.mentions().iter().map(|(_, m)| m.certainty).collect())
+    }
+
+    /// Whether it is to be looked at: the model hesitated, or the text has other words. People's own records are not.
+    pub fn certainty(&self) -> Certainty {
+        let nearly = || self.record.mentions().iter().any(|(_, m)| is_nearly(m));
+        match self.record.certainty() {
+            _ if self.yours() => Certainty::Unknown,
+            _ if nearly() => Certainty::Check,
+            certainty => certainty,
+        }
     }
 
     /// Whether base and tuned both say it.
@@ -236,12 +252,14 @@ impl Judging {
     /// Files a judgement at once on the page and then on the server; takes it back on the page if that fails.
     fn file(self, judgement: Judgement) {
         let document = self.document.get_value();
-        let (before, id) = document.with_untracked(|d| (d.judgements.clone(), d.id.clone()));
+        let key = judgement.record.key();
+        let (earlier, id) =
+            document.with_untracked(|d| (d.judgements.iter().find(|j| j.record.key() == key).cloned(), d.id.clone()));
         document.update(|d| put(&mut d.judgements, judgement.clone()));
         let error = self.error;
         spawn_local(async move {
-            if let Err(e) = api::judge(id, judgement).await {
-                document.update(|d| d.judgements = before);
+            if let Err(e) = api::judge(id, judgement.clone()).await {
+                document.update(|d| undo(&mut d.judgements, &judgement, earlier));
                 error.set(Some(e));
             }
         });
@@ -259,12 +277,18 @@ impl Judging {
         let of = of.or_else(|| {
             before.iter().find(|j| row.yours() && j.correction.as_ref().is_some_and(|c| c.key() == row.key))
         });
-        let Some(key) = of.map(|j| j.record.key()) else { return };
+        let Some(taken) = of.cloned() else { return };
+        let key = taken.record.key();
         document.update(|d| d.judgements.retain(|j| j.record.key() != key));
         let error = self.error;
         spawn_local(async move {
-            if let Err(e) = api::unjudge(id, key).await {
-                document.update(|d| d.judgements = before);
+            if let Err(e) = api::unjudge(id, key.clone()).await {
+                document.update(|d| {
+                    // Unless it was judged again meanwhile.
+                    if !d.judgements.iter().any(|j| j.record.key() == key) {
+                        d.judgements.push(taken);
+                    }
+                });
                 error.set(Some(e));
             }
         });
@@ -321,6 +345,9 @@ impl Judging {
         match (ev.key().to_lowercase().as_str(), on) {
             ("arrowdown" | "arrowright", _) => self.step(1),
             ("arrowup" | "arrowleft", _) => self.step(-1),
+            // Held down, any other key does its work once: `1` would judge and take back again and again.
+            ("a", _) if !self.read_only && ev.repeat() => {}
+            ("1" | "2" | "e" | "0" | "backspace" | "delete", Some(_)) if ev.repeat() => {}
             ("a", _) if !self.read_only => self.add(),
             ("1", Some(row)) => self.set(&row, Verdict::Right),
             ("2", Some(row)) => self.set(&row, Verdict::Wrong),
@@ -351,6 +378,18 @@ pub fn put(judgements: &mut Vec<Judgement>, judgement: Judgement) {
     match judgements.iter_mut().find(|j| j.record.key() == key) {
         Some(earlier) => *earlier = judgement,
         None => judgements.push(judgement),
+    }
+}
+
+/// Takes a judgement that could not be filed out of a list, and puts the earlier one of its record back; not where the
+/// record was judged otherwise meanwhile. The others stay as they are.
+pub fn undo(judgements: &mut Vec<Judgement>, filed: &Judgement, earlier: Option<Judgement>) {
+    let Some(at) = judgements.iter().position(|j| j == filed) else { return };
+    match earlier {
+        Some(earlier) => judgements[at] = earlier,
+        None => {
+            judgements.remove(at);
+        }
     }
 }
 

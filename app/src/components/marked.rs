@@ -4,12 +4,17 @@ use std::collections::HashSet;
 
 use extract::marks::marks;
 use leptos::prelude::*;
-use protocol::{Record, Span};
+use protocol::{
+    Record, Span,
+    record::{Certainty, Mention},
+};
 
 use super::{
     arcs::Arcs,
     judge_keys::{Judging, Row, tick, verdict_class},
+    records::is_nearly,
 };
+use crate::i18n::{t_string, use_i18n};
 
 pub use extract::graph::Origin;
 
@@ -120,7 +125,15 @@ pub fn MarkedText(judging: Judging) -> impl IntoView {
     }
 }
 
+/// Whether the words around a place are what is doubtful of a record.
+fn hesitated(record: &Record, label: &str, at: usize) -> bool {
+    let doubtful = |m: &Mention| m.certainty == Certainty::Check || is_nearly(m);
+    let here = |m: &Mention| m.span.is_some_and(|span| (span.start..span.end).contains(&at));
+    record.mentions().into_iter().any(|(name, m)| name == label && here(m) && doubtful(m))
+}
+
 fn piece(piece: Piece, rows: &[Row], names: &Names, judging: Judging) -> AnyView {
+    let i18n = use_i18n();
     let Piece { text, start, layers } = piece;
     let mut view = text.into_any();
     for (from_inside, layer) in layers.iter().rev().enumerate() {
@@ -132,11 +145,18 @@ fn piece(piece: Piece, rows: &[Row], names: &Names, judging: Judging) -> AnyView
         let outermost = from_inside + 1 == layers.len();
         let (tag, key) = (StoredValue::new(row.tag.clone()), StoredValue::new(row.key.clone()));
         let verdict = move || key.with_value(|k| judging.verdict(k));
+        let doubtful = row.certainty() == Certainty::Check && hesitated(&row.record, &layer.label, start);
+        let mark = move || match verdict() {
+            None if doubtful => "?",
+            verdict => tick(verdict),
+        };
         let label = layer.ends.then(|| layer.label.clone());
-        let label = move || label.as_ref().map(|label| format!("{label} {}", tick(verdict())).trim_end().to_owned());
+        let label = move || label.as_ref().map(|label| format!("{label} {}", mark()).trim_end().to_owned());
+        let name = layer.label.clone();
+        let title = move || if doubtful { format!("{name}: {}", t_string!(i18n, unsure)) } else { name.clone() };
         view = view! {
             <mark
-                class=class data-record=row.tag.clone() data-label=label title=layer.label.clone()
+                class=class data-record=row.tag.clone() data-label=label title=title data-certainty=doubtful.then_some("check")
                 data-verdict=move || verdict().map(|v| verdict_class(Some(v)))
                 data-testid=outermost.then_some("entity") data-at=outermost.then_some(start)
                 class:lit=move || tag.with_value(|t| judging.is_lit(t))
@@ -151,7 +171,6 @@ fn piece(piece: Piece, rows: &[Row], names: &Names, judging: Judging) -> AnyView
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::record::Mention;
 
     fn mention(text: &str, start: usize) -> Mention {
         Mention::at(text, Span { start, end: start + text.chars().count() })

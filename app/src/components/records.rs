@@ -1,7 +1,10 @@
 //! Records as a list beside the text, in which every one can be judged.
 
 use leptos::prelude::*;
-use protocol::{Record, Verdict, record::Found};
+use protocol::{
+    Record, Verdict,
+    record::{Certainty, Found, Mention},
+};
 
 use super::{
     editor::RecordEditor,
@@ -35,7 +38,7 @@ pub fn RecordList(#[prop(into)] groups: Signal<Vec<(String, Vec<Row>)>>, judging
         view! {
             <tbody>
                 {move || heading().map(|title| view! { <tr class="group"><th colspan="3" scope="rowgroup">{title}</th></tr> })}
-                <For each=move || rows.get() key=|row| row.tag.clone() children=move |row| view! { <RecordRow row judging/> }/>
+                <For each=move || rows.get() key=Row::drawn children=move |row| view! { <RecordRow row judging/> }/>
             </tbody>
         }
     };
@@ -105,18 +108,18 @@ fn RecordRow(row: Row, judging: Judging) -> impl IntoView {
     let verdict = move || key.with_value(|k| judging.verdict(k));
     let what = describe(&row.record, &judging.names(), &row.origins);
     let grounded = row.record.grounded();
-    let unsure = is_unsure(&row.record);
+    let mentions = row.record.mentions().into_iter().map(|(_, m)| m.clone()).filter(|_| !row.yours()).collect();
     view! {
         <tr
             class=move || row_class("record", verdict(), tag.with_value(|t| judging.is_lit(t)))
             data-testid="record" data-record=tag.get_value()
             tabindex=move || tag.with_value(|t| judging.tab_index(t))
         >
-            <td class="tick"><Tick judging key=row.key.clone()/></td>
+            <td class="tick"><Tick judging key=row.key.clone() doubtful=row.certainty() == Certainty::Check/></td>
             <td>
                 {what}
                 {(!grounded).then(|| view! { <span class="tag warn" data-testid="ungrounded">{t!(i18n, not_in_text)}</span> })}
-                {unsure.then(|| view! { <span class="tag warn" data-testid="unsure" title=move || t_string!(i18n, unsure_help)>{t!(i18n, unsure)}</span> })}
+                <CheckTag mentions/>
                 <Correction judging key=row.key.clone()/>
                 <EditRecord judging row=row.clone()/>
             </td>
@@ -130,26 +133,42 @@ pub fn row_class(name: &str, verdict: Option<Verdict>, lit: bool) -> String {
     format!("{name} {}{}", verdict_class(verdict), if lit { " lit" } else { "" })
 }
 
-/// Whether the text has the words of a record only nearly so.
-pub fn is_unsure(record: &Record) -> bool {
-    record.mentions().iter().any(|(_, m)| m.span.is_some() && m.found == Found::Fuzzy)
+/// Whether the text has the words only nearly so.
+pub fn is_nearly(mention: &Mention) -> bool {
+    mention.span.is_some() && mention.found == Found::Fuzzy
 }
 
-/// The tick of a record, with a name for screen readers.
+/// Says that some words are to be looked at, and why; nothing where the model was sure.
 #[component]
-pub fn Tick(judging: Judging, key: String) -> impl IntoView {
+pub fn CheckTag(mentions: Vec<Mention>) -> impl IntoView {
+    let i18n = use_i18n();
+    let hesitated = mentions.iter().any(|m| m.certainty == Certainty::Check);
+    let nearly = mentions.iter().any(is_nearly);
+    let why = move || {
+        let reasons =
+            [hesitated.then(|| t_string!(i18n, hesitated_help)), nearly.then(|| t_string!(i18n, unsure_help))];
+        reasons.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    };
+    (hesitated || nearly)
+        .then(|| view! { " " <span class="tag warn" data-testid="unsure" title=why>{t!(i18n, unsure)}</span> })
+}
+
+/// The tick of a record, with a name for screen readers; of one that is to be checked, and is not judged, a question mark.
+#[component]
+pub fn Tick(judging: Judging, key: String, doubtful: bool) -> impl IntoView {
     let i18n = use_i18n();
     let verdict = move || judging.verdict(&key);
     move || {
-        verdict().map(|v| {
-            let name = match v {
-                Verdict::Right => t_string!(i18n, right),
-                Verdict::Wrong => t_string!(i18n, wrong),
-                Verdict::Corrected => t_string!(i18n, corrected),
-                Verdict::Added => t_string!(i18n, added_by_you),
-            };
-            view! { <span role="img" aria-label=name title=name>{tick(Some(v))}</span> }
-        })
+        let verdict = verdict();
+        let (sign, name) = match verdict {
+            Some(Verdict::Right) => (tick(verdict), t_string!(i18n, right)),
+            Some(Verdict::Wrong) => (tick(verdict), t_string!(i18n, wrong)),
+            Some(Verdict::Corrected) => (tick(verdict), t_string!(i18n, corrected)),
+            Some(Verdict::Added) => (tick(verdict), t_string!(i18n, added_by_you)),
+            None if doubtful => ("?", t_string!(i18n, unsure)),
+            None => return None,
+        };
+        Some(view! { <span role="img" aria-label=name title=name>{sign}</span> })
     }
 }
 

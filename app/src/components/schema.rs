@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use protocol::{
-    AdapterManifest, Language, SchemaChoice, Task, Taught,
+    AdapterManifest, Format, Language, SchemaChoice, Task, Taught,
     view::{Bench, NamedSchema},
 };
 
@@ -63,7 +63,10 @@ impl SchemaForm {
         form.load_first();
         if let Some((choice, instruction)) = past {
             match choice {
-                Some(choice) => form.load_choice(&choice),
+                Some(choice) => {
+                    form.whole.asking.set(choice.asking.clone());
+                    form.load_choice(&choice);
+                }
                 None => form.task.set(None),
             }
             form.edited.set(form.wording() != Some(instruction.clone()));
@@ -82,16 +85,33 @@ impl SchemaForm {
         }
     }
 
+    /// The format or the part of events is another one: the instruction says so, unless a person has written it.
+    pub fn asking_changed(self) {
+        self.refresh();
+    }
+
+    /// Whether a format is chosen that the adapter was not taught.
+    pub fn format_is_new(self) -> bool {
+        let task = self.task.get().unwrap_or(Task::Relations);
+        let own = self.manifest.with_value(|m| m.as_ref().map(|m| m.format.as_ref().and_then(|f| f.of(task))));
+        // One that cannot say what is asked is not asked for.
+        let says = |format: &Format| self.whole.on.get() || format.has(task);
+        let named = self.whole.asking.with(|asking| asking.format).filter(says);
+        named.is_some_and(|named| own.is_some_and(|own| own.unwrap_or(Format::Tuples) != named))
+    }
+
     /// The choice, if there is a task; a free instruction has none.
     pub fn choice(self) -> Option<SchemaChoice> {
         let on = |chips: RwSignal<Vec<Chip>>| {
             chips.with(|c| c.iter().filter(|c| c.on).map(|c| c.name.clone()).collect::<Vec<_>>())
         };
+        let task = self.task.get()?;
         Some(SchemaChoice {
-            task: self.task.get()?,
+            task,
             language: self.language.get(),
             types: on(self.types),
             roles: on(self.roles),
+            asking: self.whole.asking.with(|asking| asking.of(task)),
         })
     }
 

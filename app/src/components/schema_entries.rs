@@ -8,7 +8,7 @@ use extract::{
     text::split_names,
 };
 use leptos::prelude::*;
-use protocol::{AdapterManifest, Language, SchemaChoice, Task};
+use protocol::{AdapterManifest, Asking, Language, SchemaChoice, Task};
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ impl Kind {
         let named = vec![name.to_owned()];
         let (types, roles) = if self == Self::Role { (Vec::new(), named) } else { (named, Vec::new()) };
         let taught = |language| {
-            let choice = SchemaChoice { task, language, types: types.clone(), roles: roles.clone() };
+            let choice =
+                SchemaChoice { task, language, types: types.clone(), roles: roles.clone(), asking: Asking::default() };
             extract::prompt::taught(manifest, &choice).all()
         };
         language.map_or_else(|| taught(Language::En) || taught(Language::Zh), taught)

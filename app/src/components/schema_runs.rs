@@ -1,13 +1,15 @@
 //! The runs of an extraction, as one: how far they are, and each one's answer and prompt.
 
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 use protocol::{FinishReason, PARAMETERS, RunStatus, Task};
 
 use super::run_line::{Details, RunLine, answered_by};
 use crate::{
+    api,
     i18n::{t, t_string, use_i18n},
-    live::Run,
+    live::{Connection, Run, follow_also},
     prefs::{fill, language},
+    services::ServiceError,
 };
 
 /// What is known of many runs together.
@@ -119,6 +121,65 @@ pub fn RunsLine(runs: Vec<Run>) -> impl IntoView {
                 <progress max=move || progress.get().all value=move || progress.get().ended></progress>
             </Show>
         </p>
+    }
+    .into_any()
+}
+
+/// A button that asks those runs of an extraction again that were stopped, interrupted or failed, where there are such and
+/// nothing goes on any more; a form, so that it works without scripts.
+#[component]
+pub fn MissingParts(runs: Vec<Run>, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let language = language();
+    let connection = use_context::<Connection>();
+    let extraction = runs.first().and_then(|run| run.with_untracked(|r| r.extraction.clone()));
+    let (Some(connection), Some(extraction)) = (connection, extraction) else { return ().into_any() };
+    let missing = {
+        let runs = runs.clone();
+        Memo::new(move |_| {
+            let state = |run: &Run| run.with(|r| r.status);
+            let ended = runs.iter().all(|run| state(run).is_final());
+            if ended { runs.iter().filter(|run| state(run) != RunStatus::Finished).count() } else { 0 }
+        })
+    };
+    let action = format!("/extractions/{extraction}/missing");
+    let (runs, extraction) = (StoredValue::new(runs), StoredValue::new(extraction));
+    let sending = RwSignal::new(false);
+    let ask = move |ev: leptos::ev::SubmitEvent| {
+        ev.prevent_default();
+        if sending.get_untracked() {
+            return;
+        }
+        sending.set(true);
+        error.set(None);
+        let language = untrack(language);
+        spawn_local(async move {
+            match api::ask_missing(extraction.get_value(), language).await {
+                Ok(queued) => {
+                    let again: Vec<Run> = runs.with_value(|runs| {
+                        let of = |run: &&Run| queued.iter().any(|q| run.with_untracked(|r| r.id == q.id));
+                        runs.iter().filter(of).cloned().collect()
+                    });
+                    for view in queued {
+                        if let Some(run) = again.iter().find(|run| run.with_untracked(|r| r.id == view.id)) {
+                            run.set(view);
+                        }
+                    }
+                    follow_also(again, connection);
+                }
+                Err(e) => error.set(Some(e)),
+            }
+            sending.set(false);
+        });
+    };
+    view! {
+        <Show when=move || missing.get() != 0>
+            <form method="post" action=action.clone() on:submit=ask>
+                <button type="submit" class="quiet" data-testid="missing" disabled=move || sending.get()>
+                    {move || fill(t_string!(i18n, missing_again), &[("count", &missing.get())])}
+                </button>
+            </form>
+        </Show>
     }
     .into_any()
 }

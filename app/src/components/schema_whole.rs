@@ -8,7 +8,7 @@ use extract::{
 };
 use leptos::{prelude::*, task::spawn_local};
 use protocol::{
-    AdapterManifest, Language, SchemaChoice, Task,
+    AdapterManifest, Asking, Language, SchemaChoice, Task,
     view::{Bench, NamedSchema, SaveSchema, SchemaView},
 };
 
@@ -34,6 +34,8 @@ pub struct WholeForm {
     /// Whether a person has chosen; the text then no longer does.
     touched: RwSignal<bool>,
     manifest: RwSignal<Option<AdapterManifest>>,
+    /// How to ask, for a whole schema and for one task.
+    pub asking: RwSignal<Asking>,
 }
 
 impl WholeForm {
@@ -47,6 +49,7 @@ impl WholeForm {
             off: RwSignal::new(BTreeSet::new()),
             touched: RwSignal::new(past.is_some()),
             manifest: RwSignal::new(bench.adapter.as_ref().map(|a| a.manifest.clone())),
+            asking: RwSignal::new(Asking::default()),
         };
         match past {
             Some(past) => {
@@ -167,7 +170,7 @@ impl WholeForm {
                 .collect(),
         });
         let types = named.iter().map(|(name, _)| name.clone()).collect();
-        let choice = SchemaChoice { task, language, types, roles: Vec::new() };
+        let choice = SchemaChoice { task, language, types, roles: Vec::new(), asking: Asking::default() };
         let taught = self.manifest.with(|m| extract::prompt::taught(m.as_ref(), &choice));
         self.off.with(|off| {
             let chip = |((name, roles), taught): ((String, Vec<String>), bool)| {
@@ -182,7 +185,7 @@ impl WholeForm {
     fn instructions(self) -> Vec<String> {
         let (schema, language) = (self.chosen(), self.language());
         self.manifest.with(|manifest| {
-            let asked = schema.questions(language, manifest.as_ref());
+            let asked = self.asking.with(|asking| schema.questions(language, manifest.as_ref(), asking));
             asked.iter().map(|choice| extract::prompt::instruction(manifest.as_ref(), choice)).collect()
         })
     }

@@ -7,6 +7,7 @@ use super::export_menu::ExportMenu;
 use crate::{
     api,
     i18n::{t, t_string, use_i18n},
+    pages::Moment,
     services::ServiceError,
 };
 
@@ -37,7 +38,7 @@ pub fn SharePanel(
             let origin = location().origin().unwrap_or_default();
             match api::share(session, text.clone(), origin).await {
                 Ok(share) => {
-                    links.update(|l| l.push(ShareView { id: share.id.clone(), created_at: 0, note: text }));
+                    links.update(|l| l.push(ShareView { id: share.id.clone(), created_at: now(), note: text }));
                     made.set(Some(share));
                 }
                 Err(e) => error.set(Some(e)),
@@ -119,9 +120,11 @@ pub fn SharePanel(
                     <ul class="links" data-testid="open-links">
                         {move || links.get().into_iter().map(|link| {
                             let id = link.id.clone();
+                            // One without a note is told from others by its time.
+                            let unnamed = link.note.trim().is_empty();
                             view! {
                                 <li>
-                                    {t!(i18n, share_open)} " " <span class="muted">{link.note}</span> " "
+                                    {t!(i18n, share_open)} " " <span class="muted">{if unnamed { view! { <Moment at=link.created_at/> }.into_any() } else { link.note.into_any() }}</span> " "
                                     <button type="button" class="link" data-testid="revoke" on:click=move |_| revoke(id.clone())>{t!(i18n, revoke)}</button>
                                 </li>
                             }
@@ -131,6 +134,15 @@ pub fn SharePanel(
             </div>
         </Show>
     }
+}
+
+/// Now, in milliseconds since 1970; of a link just made, which only the browser lists.
+fn now() -> i64 {
+    #[cfg(feature = "hydrate")]
+    #[allow(clippy::cast_possible_truncation)]
+    return js_sys::Date::now() as i64;
+    #[cfg(not(feature = "hydrate"))]
+    0
 }
 
 /// Puts a text on the clipboard, where the browser allows it.

@@ -1,12 +1,15 @@
 //! Everything that was found in a text as one table, sorted by any column.
 
 use leptos::prelude::*;
-use protocol::{Language, Record, Verdict};
+use protocol::{
+    Language, Record, Verdict,
+    record::{Certainty, Mention},
+};
 
 use super::{
     judge_keys::{JudgeButtons, Judging, Row},
     marked::{Origin, color_class, origin_class},
-    records::{Correction, EditRecord, Tick, is_unsure, row_class},
+    records::{CheckTag, Correction, EditRecord, Tick, row_class},
 };
 use crate::{
     i18n::{t, t_string, use_i18n},
@@ -21,6 +24,7 @@ enum By {
     Label,
     Words,
     Place,
+    Certainty,
     Origin,
 }
 
@@ -53,6 +57,7 @@ fn sort(rows: &mut [Row], by: By, down: bool, verdict: impl Fn(&Row) -> Option<V
         By::Label => a.record.label().to_lowercase().cmp(&b.record.label().to_lowercase()),
         By::Words => words(&a.record).cmp(&words(&b.record)),
         By::Place => place(&a.record).cmp(&place(&b.record)),
+        By::Certainty => a.certainty().cmp(&b.certainty()),
         By::Origin => a.origins.cmp(&b.origins),
     };
     rows.sort_by(|a, b| {
@@ -101,13 +106,14 @@ pub fn AllRecords(judging: Judging) -> impl IntoView {
                             {head(By::Label, t_string!(i18n, record_type))}
                             {head(By::Words, t_string!(i18n, words))}
                             {head(By::Place, t_string!(i18n, place))}
+                            {head(By::Certainty, t_string!(i18n, certainty))}
                             {head(By::Origin, t_string!(i18n, origin))}
                         }}
                         {(!judging.read_only).then(|| view! { <th scope="col"><span class="visually-hidden">{t!(i18n, judge)}</span></th> })}
                     </tr>
                 </thead>
                 <tbody>
-                    <For each=move || rows.get() key=|row| row.tag.clone() children=move |row| view! { <TableRow row judging language/> }/>
+                    <For each=move || rows.get() key=Row::drawn children=move |row| view! { <TableRow row judging language/> }/>
                 </tbody>
             </table>
         </div>
@@ -142,6 +148,8 @@ where
         }
     };
     let at = place(&row.record);
+    let certainty = row.certainty();
+    let mentions: Vec<Mention> = row.record.mentions().into_iter().map(|(_, m)| m.clone()).collect();
     let kind = match &row.record {
         Record::Entity { .. } => 0,
         Record::Relation { .. } => 1,
@@ -167,18 +175,22 @@ where
             data-testid="table-row" data-record=tag.get_value()
             tabindex=move || tag.with_value(|t| judging.tab_index(t))
         >
-            <td class="tick"><Tick judging key=row.key.clone()/></td>
+            <td class="tick"><Tick judging key=row.key.clone() doubtful=certainty == Certainty::Check/></td>
             <td class="muted">{kind_name}</td>
             <td>{row.record.label().to_owned()}</td>
             <td class="what">
                 {words}
-                {is_unsure(&row.record).then(|| view! { " " <span class="tag warn" title=move || t_string!(i18n, unsure_help)>{t!(i18n, unsure)}</span> })}
                 <Correction judging key=row.key.clone()/>
                 <EditRecord judging row=row.clone()/>
             </td>
             <td class="place">{match at {
                 Some(at) => view! { <span title=move || fill(t_string!(i18n, place_help), &[("at", &at)])>{at}</span> }.into_any(),
                 None => view! { <span class="tag warn">{t!(i18n, not_in_text)}</span> }.into_any(),
+            }}</td>
+            <td class="muted" data-testid="certainty">{match certainty {
+                Certainty::Unknown => None,
+                Certainty::Sure => Some(view! { <span title=move || t_string!(i18n, sure_help)>{t!(i18n, sure)}</span> }.into_any()),
+                Certainty::Check => Some(view! { <CheckTag mentions/> }.into_any()),
             }}</td>
             <td class="muted"><span class=format!("line {class}")></span>{who}</td>
             {(!judging.read_only).then(|| view! { <td class="judge"><JudgeButtons judging row/></td> })}
@@ -189,7 +201,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{Span, record::Mention};
+    use protocol::Span;
 
     fn row(label: &str, text: &str, start: Option<usize>) -> Row {
         let span = start.map(|start| Span { start, end: start + text.len() });

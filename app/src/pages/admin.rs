@@ -91,6 +91,7 @@ fn Page(admin: AdminView, change: Change) -> impl IntoView {
                     })}
                 </p>
             </div>
+            <p><a href="/admin/weights" data-testid="weights-link">{t!(i18n, weights_about)}</a></p>
             <h2>{t!(i18n, admin_loaded)}</h2>
             {none.then(|| view! { <p class="muted" data-testid="no-adapter">{t!(i18n, no_adapter_loaded)}</p> })}
             <ul class="session-list" data-testid="adapters-loaded">

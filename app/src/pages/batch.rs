@@ -114,7 +114,14 @@ fn Open(batch: BatchView, card: Option<RowCard>, place: Place) -> impl IntoView 
     let (compare, going) = (batch.compare, batch.going);
     let batch = RwSignal::new(batch);
     let lost = RwSignal::new(false);
-    follow(batch, place.clone(), lost);
+    let error = RwSignal::new(None::<ServiceError>);
+    let card = RwSignal::new(card);
+    follow(batch, place.clone(), lost, error);
+    follow_row(batch, card, place.clone(), error);
+    let opened = {
+        let place = place.clone();
+        move || card.get().map(|card| view! { <BatchRow card place=place.clone()/> })
+    };
     view! {
         <section class="page batch" id="work">
             <Title text=title.clone()/>
@@ -127,8 +134,9 @@ fn Open(batch: BatchView, card: Option<RowCard>, place: Place) -> impl IntoView 
             <Show when=move || lost.get()>
                 <p class="notice warn" role="status">{t!(i18n, connection_lost)}</p>
             </Show>
+            <ErrorNotice error/>
             <BatchProgress batch/>
-            {card.map(|card| view! { <BatchRow card place=place.clone()/> })}
+            {opened}
             <BatchRows batch place/>
             <p class="muted">{t!(i18n, batch_kept)}</p>
         </section>
@@ -144,7 +152,7 @@ pub fn BatchSession(session: SessionView, batch: BatchView) -> impl IntoView {
     let place = Place { session: id.clone(), page: 1, only: None, row: None };
     let batch = RwSignal::new(batch);
     let lost = RwSignal::new(false);
-    follow(batch, place.clone(), lost);
+    follow(batch, place.clone(), lost, error);
     view! {
         <section class="page batch" id="work">
             <SessionTitle id=id.clone() title=session.title error/>
@@ -154,6 +162,9 @@ pub fn BatchSession(session: SessionView, batch: BatchView) -> impl IntoView {
                 <SessionLinks id=id.clone()/>
             </p>
             <ErrorNotice error/>
+            <Show when=move || lost.get()>
+                <p class="notice warn" role="status">{t!(i18n, connection_lost)}</p>
+            </Show>
             <SharePanel session=Some(id) open=session.shares error records=true/>
             <BatchProgress batch/>
             <BatchRows batch place/>
@@ -161,8 +172,50 @@ pub fn BatchSession(session: SessionView, batch: BatchView) -> impl IntoView {
     }
 }
 
-/// Brings a batch up to date until nothing goes on.
-fn follow(batch: RwSignal<BatchView>, place: Place, lost: RwSignal<bool>) {
+/// Loads an opened row again when it is somewhere else than it was: a row that waited has been done.
+fn follow_row(
+    batch: RwSignal<BatchView>,
+    card: RwSignal<Option<RowCard>>,
+    place: Place,
+    error: RwSignal<Option<ServiceError>>,
+) {
+    let Some(position) = place.row else { return };
+    // Where the list says it is; of one that has left the list, how many have ended.
+    let now = Memo::new(move |_| {
+        batch.with(|batch| {
+            let row = batch.rows.iter().find(|row| row.position == position);
+            row.map(|row| row.state).ok_or_else(|| batch.counts.ended())
+        })
+    });
+    Effect::new(move |before: Option<()>| {
+        let now = now.get();
+        let shown = card.with_untracked(|card| card.as_ref().map(|card| card.row.state));
+        let changed = match (now, shown) {
+            (_, None) => false,
+            (Ok(now), Some(shown)) => now != shown,
+            (Err(_), Some(shown)) => before.is_some() && matches!(shown, RowState::Waiting | RowState::Running),
+        };
+        if !changed {
+            return;
+        }
+        let session = place.session.clone();
+        leptos::task::spawn_local(async move {
+            match batches::get_row(session, position).await {
+                Ok(row) => {
+                    card.try_set(Some(row));
+                }
+                // The batch itself says when the server is gone.
+                Err(ServiceError::Unreachable) => {}
+                Err(e) => {
+                    error.try_set(Some(e));
+                }
+            }
+        });
+    });
+}
+
+/// Brings a batch up to date until nothing goes on, or the server says why it cannot.
+fn follow(batch: RwSignal<BatchView>, place: Place, lost: RwSignal<bool>, error: RwSignal<Option<ServiceError>>) {
     use std::time::Duration;
     let ask = StoredValue::new(0_u32);
     // Ends with the page: the timer below finds the value gone.
@@ -188,9 +241,13 @@ fn follow(batch: RwSignal<BatchView>, place: Place, lost: RwSignal<bool>) {
                         lost.try_set(false);
                         batch.try_set(now);
                     }
-                    Err(_) => {
+                    Err(ServiceError::Unreachable) => {
                         lost.try_set(true);
                         batch.try_update(|_| ());
+                    }
+                    Err(e) => {
+                        lost.try_set(false);
+                        error.try_set(Some(e));
                     }
                 }
             });

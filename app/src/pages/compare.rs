@@ -63,7 +63,7 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             }
             let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
             let schema = untrack(|| schema.whole.asked(language()));
-            return work.start(Ask::Schema { schema, texts, compare: true }, parameters);
+            return work.start(Ask::Schema { schema, texts, compare: true, asking: Default::default() }, parameters);
         }
         let schema_choice = untrack(|| schema.choice());
         if schema_choice.as_ref().is_some_and(|c| c.types.is_empty()) && !schema.edited.get_untracked() {

@@ -1,7 +1,5 @@
 //! `/sessions/{id}/graph`: the names of all texts of a session, and what links them.
 
-use std::collections::HashMap;
-
 use extract::graph::{Edits, Graph, Place, Same, Source, build};
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
@@ -13,7 +11,9 @@ use crate::{
     api,
     components::{ErrorNotice, GraphView, Origin, color_class, origin_class},
     found::{Found, found, names},
+    heavy::heavy,
     i18n::{t, t_string, use_i18n},
+    prefs::fill,
     services::ServiceError,
 };
 
@@ -66,26 +66,51 @@ fn Shown(session: SessionView, edits: Edits) -> impl IntoView {
     let i18n = use_i18n();
     let (id, title) = (session.id.clone(), session.title.clone());
     let error = RwSignal::new(None::<ServiceError>);
-    let texts = StoredValue::new(found(session));
+    let texts = StoredValue::new(heavy(|| found(session)));
     let edits = RwSignal::new(edits);
-    let graph = Memo::new(move |_| texts.with_value(|texts| edits.with(|edits| graph_of(texts, edits))));
+    let graph = Memo::new(move |_| heavy(|| texts.with_value(|texts| edits.with(|edits| graph_of(texts, edits)))));
     // Without any edits: what merged names were called.
-    let plain = StoredValue::new(texts.with_value(|texts| graph_of(texts, &Edits::default())));
+    let plain = StoredValue::new(heavy(|| texts.with_value(|texts| graph_of(texts, &Edits::default()))));
     let names = texts.with_value(|texts| names(texts));
     let selected = RwSignal::new(None::<String>);
     let empty = graph.with_untracked(|g| g.nodes.is_empty());
     let session_id = StoredValue::new(id.clone());
-    let change = move |change: Box<dyn FnOnce(&mut Edits)>| {
-        let before = edits.get_untracked();
+    // What is wanted, what the server has, and whether it is being told. These outlive the page: what was changed just
+    // before it was left is sent all the same.
+    let wanted = ArcStoredValue::new(edits.get_untracked());
+    let kept = ArcStoredValue::new(edits.get_untracked());
+    let sending = ArcStoredValue::new(false);
+    let change = StoredValue::new(move |change: Box<dyn FnOnce(&mut Edits)>| {
         edits.update(change);
-        let now = edits.get_untracked();
+        wanted.set_value(edits.get_untracked());
+        if sending.get_value() {
+            return;
+        }
+        sending.set_value(true);
+        let (wanted, kept, sending, id) = (wanted.clone(), kept.clone(), sending.clone(), session_id.get_value());
+        // One after the other: the last one stays.
         spawn_local(async move {
-            if let Err(e) = api::set_graph_edits(session_id.get_value(), now).await {
-                edits.set(before);
-                error.set(Some(e));
+            loop {
+                let now = wanted.get_value();
+                if kept.get_value() == now {
+                    break;
+                }
+                match api::set_graph_edits(id.clone(), now.clone()).await {
+                    Ok(()) => kept.set_value(now),
+                    Err(e) => {
+                        // What was changed since is sent with it once more; without that it is taken back.
+                        if wanted.get_value() == now {
+                            wanted.set_value(kept.get_value());
+                            edits.try_set(kept.get_value());
+                        }
+                        error.try_set(Some(e));
+                    }
+                }
             }
+            sending.set_value(false);
         });
-    };
+    });
+    let change = move |edit: Box<dyn FnOnce(&mut Edits)>| change.with_value(|change| change(edit));
     let edit = Callback::new(move |wanted: Edit| match wanted {
         Edit::Merge { alias, into } => {
             selected.set(Some(into.clone()));
@@ -214,20 +239,17 @@ fn node_panel(
             })
             .collect()
     });
-    let others: Vec<(String, String)> = graph
-        .nodes
-        .iter()
-        .filter(|n| n.id != id && n.kind == node.kind)
-        .map(|n| (n.id.clone(), if n.label.is_empty() { n.name.clone() } else { format!("{}, {}", n.name, n.label) }))
-        .collect();
-    let by_name: HashMap<String, String> = others.iter().map(|(id, name)| (name.clone(), id.clone())).collect();
+    let by_name = Names::of(graph, &id, node.kind);
+    let options: Vec<String> = by_name.0.iter().map(|(_, _, shown)| shown.clone()).collect();
     let typed = RwSignal::new(String::new());
+    let unknown = RwSignal::new(None::<NoSuchName>);
     let merge = {
         let id = id.clone();
         move |ev: leptos::ev::SubmitEvent| {
             ev.prevent_default();
-            if let Some(into) = typed.with_untracked(|t| by_name.get(t.trim()).cloned()) {
-                edit.run(Edit::Merge { alias: id.clone(), into });
+            match typed.with_untracked(|typed| by_name.find(typed)) {
+                Ok(into) => edit.run(Edit::Merge { alias: id.clone(), into }),
+                Err(reason) => unknown.set(Some(reason)),
             }
         }
     };
@@ -248,9 +270,18 @@ fn node_panel(
             <form class="merge" on:submit=merge>
                 <label class="field">
                     <span>{t!(i18n, merge_into)}</span>
-                    <input type="text" list="corpus-names" data-testid="merge-into" autocomplete="off" prop:value=move || typed.get() on:input=move |ev| typed.set(event_target_value(&ev))/>
+                    <input type="text" list="corpus-names" data-testid="merge-into" autocomplete="off" prop:value=move || typed.get()
+                        on:input=move |ev| { unknown.set(None); typed.set(event_target_value(&ev)) }/>
                 </label>
-                <datalist id="corpus-names">{others.into_iter().map(|(_, name)| view! { <option value=name></option> }).collect_view()}</datalist>
+                {move || unknown.get().map(|reason| view! {
+                    <p class="error" role="alert" data-testid="merge-unknown">
+                        {move || match &reason {
+                            NoSuchName::None => t_string!(i18n, merge_unknown).to_owned(),
+                            NoSuchName::Several(which) => fill(t_string!(i18n, merge_several), &[("names", &which.join(" · "))]),
+                        }}
+                    </p>
+                })}
+                <datalist id="corpus-names">{options.into_iter().map(|name| view! { <option value=name></option> }).collect_view()}</datalist>
                 <div class="buttons">
                     <button type="submit" class="quiet" data-testid="merge">{t!(i18n, merge)}</button>
                     <button type="button" class="quiet" data-testid="apart" on:click=move |_| edit.run(Edit::Apart(apart.clone(), true))>{t!(i18n, apart)}</button>
@@ -260,6 +291,47 @@ fn node_panel(
         {places(&node.places, texts, session, node_words)}
     }
     .into_any()
+}
+
+/// The names that one can be merged with: each as it is shown, by the node's id.
+struct Names(Vec<(String, String, String)>);
+
+/// Why what was typed is not the name of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NoSuchName {
+    /// Nothing is called so.
+    None,
+    /// These are, with their types.
+    Several(Vec<String>),
+}
+
+impl Names {
+    /// The other nodes of a kind.
+    fn of(graph: &Graph, but: &str, kind: extract::graph::NodeKind) -> Self {
+        let others = graph.nodes.iter().filter(|n| n.id != but && n.kind == kind);
+        Self(others.map(|n| (n.id.clone(), n.name.clone(), shown_name(n))).collect())
+    }
+
+    /// The id of a name, with its type as the list shows it, or by itself where there is only one of it.
+    fn find(&self, typed: &str) -> Result<String, NoSuchName> {
+        let typed = typed.trim();
+        if let Some((id, ..)) = self.0.iter().find(|(_, _, shown)| shown == typed) {
+            return Ok(id.clone());
+        }
+        let exact: Vec<_> = self.0.iter().filter(|(_, name, _)| name == typed).collect();
+        let alike = || self.0.iter().filter(|(_, name, _)| name.to_lowercase() == typed.to_lowercase()).collect();
+        let found: Vec<_> = if exact.is_empty() { alike() } else { exact };
+        match found.as_slice() {
+            [] => Err(NoSuchName::None),
+            [(id, ..)] => Ok(id.clone()),
+            several => Err(NoSuchName::Several(several.iter().map(|(_, _, shown)| shown.clone()).collect())),
+        }
+    }
+}
+
+/// A node's name with its type.
+fn shown_name(node: &extract::graph::Node) -> String {
+    if node.label.is_empty() { node.name.clone() } else { format!("{}, {}", node.name, node.label) }
 }
 
 /// The words of a node at a place.
@@ -352,6 +424,19 @@ mod tests {
         let words: Vec<Span> = words.iter().copied().map(span).collect();
         let part = |(words, marked): (String, bool)| if marked { format!("[{words}]") } else { words };
         sentence(text, span(around), &words).into_iter().map(part).collect()
+    }
+
+    #[test]
+    fn a_name_is_found_by_itself_where_it_is_the_only_one() {
+        let name = |id: &str, name: &str, label: &str| (id.to_owned(), name.to_owned(), format!("{name}, {label}"));
+        let names = Names(vec![name("1", "Ada", "person"), name("2", "Ada", "language"), name("3", "IBM", "company")]);
+        assert_eq!(names.find(" Ada, language "), Ok("2".to_owned()));
+        assert_eq!(names.find("ibm"), Ok("3".to_owned()));
+        assert_eq!(
+            names.find("Ada"),
+            Err(NoSuchName::Several(vec!["Ada, person".to_owned(), "Ada, language".to_owned()]))
+        );
+        assert_eq!(names.find("Bob"), Err(NoSuchName::None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use extract::text::split_texts;
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
 use protocol::{
-    Ask, Bench, Example, SchemaChoice, SessionView,
+    Ask, Asking, Bench, Example, SchemaChoice, SessionView,
     view::{DocumentView, NamedSchema, Page, WarmUp},
 };
 
@@ -12,8 +12,8 @@ use super::work::{Work, asks_to_run, load};
 use crate::{
     api,
     components::{
-        AdapterChoice, ErrorNotice, ExtractionCard, ParameterForm, ParameterPanel, RunButtons, SchemaForm,
-        SchemaPicker, SharePanel, Splitter, of_last,
+        AdapterChoice, ErrorNotice, ExtractionCard, FormatChoice, ParameterForm, ParameterPanel, RunButtons,
+        SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::{self, Item},
@@ -32,6 +32,8 @@ pub struct Past {
     pub schema: Option<(Option<SchemaChoice>, String)>,
     /// The whole schema, where one was asked.
     pub whole: Option<NamedSchema>,
+    /// How that was asked.
+    pub asking: Asking,
 }
 
 impl Past {
@@ -40,10 +42,15 @@ impl Past {
         let texts: Vec<String> =
             items.iter().filter_map(|i| i.document.as_ref().map(|d| d.with_untracked(|d| d.text.clone()))).collect();
         let whole = items.first().and_then(|i| i.extraction().map(|e| e.schema.clone()));
+        let first = items.first().and_then(|i| i.runs.first().cloned());
+        let asked = first.and_then(|r| r.with_untracked(|r| r.schema.as_ref().map(|s| s.asking.clone())));
+        let asking = asked.unwrap_or_default();
+        let with_examples = !asking.examples.is_empty();
         // A part of a whole schema is no choice of a task.
         let run = items.first().filter(|_| whole.is_none()).and_then(|i| i.runs.first().cloned());
         Self {
             whole,
+            asking: Asking { with_examples, examples: Default::default(), ..asking },
             split: texts.len() > 1,
             text: texts.join("\n"),
             schema: run.map(|r| r.with_untracked(|r| (r.schema.clone(), r.instruction.clone()))),
@@ -61,6 +68,7 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let past = work.items.with_untracked(|items| Past::of(items));
     let last_parameters = work.items.with_untracked(|items| last_parameters(items));
     let schema = SchemaForm::new(&bench, past.schema, past.whole.as_ref());
+    schema.whole.asking.set(past.asking);
     let language = language();
     // A run says whether it was guided; one with an instruction of its own never is, and the next may be without.
     let last_parameters = last_parameters.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
@@ -84,8 +92,9 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
                 return work.refuse(t_string!(i18n, error_no_types));
             }
             let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
-            let schema = untrack(|| schema.whole.asked(language()));
-            return work.start(Ask::Schema { schema, texts, compare: false }, parameters);
+            let asked = untrack(|| schema.whole.asked(language()));
+            let asking = schema.whole.asking.get_untracked();
+            return work.start(Ask::Schema { schema: asked, texts, compare: false, asking }, parameters);
         }
         let choice = untrack(|| schema.choice());
         if choice.is_some() && typed.trim().is_empty() {
@@ -151,7 +160,10 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             <WarmUpResult example=bench.warmup.clone() warming=bench.warming examples=examples.get_value()/>
         </Show>
         </div>
-        <aside><ParameterPanel form=parameters extracts=true/></aside>
+        <aside>
+            <ParameterPanel form=parameters extracts=true/>
+            <FormatChoice form=schema/>
+        </aside>
         </div>
     }
 }

@@ -13,6 +13,7 @@ mod scores;
 mod session;
 mod sessions;
 mod shared;
+mod weights;
 mod work;
 
 use leptos::prelude::*;
@@ -33,6 +34,7 @@ pub use sessions::{Moment, Sessions};
 pub use shared::Shared;
 #[cfg(feature = "ssr")]
 pub use shared::SnapshotBody;
+pub use weights::Weights;
 
 use crate::{
     i18n::{t, t_string, use_i18n},

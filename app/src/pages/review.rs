@@ -17,9 +17,10 @@ use crate::{
     api,
     components::{
         ComparisonCard, ErrorNotice, ExtractionCard, OnlyChanged, focus_first, is_on_control, is_on_nothing, is_typing,
-        put, with_interval,
+        put, undo, with_interval,
     },
     found::{newest, of_item},
+    heavy::heavy,
     i18n::{t, t_string, use_i18n},
     live::{self, Connection},
     prefs::fill,
@@ -66,7 +67,7 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
         move |_| live::follow(&items, connection)
     });
     on_cleanup(live::leave);
-    let mut texts: Vec<Text> = items.into_iter().filter_map(Text::of).collect();
+    let mut texts: Vec<Text> = heavy(|| items.into_iter().filter_map(Text::of).collect());
     // The order is made once: a text does not move while it is judged.
     texts.sort_by_key(|t| std::cmp::Reverse(t.weight()));
     let query = use_query_map();
@@ -145,29 +146,29 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
         let judgements: Vec<Judgement> =
             open.map(|record| Judgement { record, verdict: Verdict::Right, correction: None }).collect();
         document.update(|d| judgements.iter().for_each(|j| put(&mut d.judgements, j.clone())));
-        reviewed.update(|r| {
-            r.insert(text.id.clone());
-        });
+        let new = reviewed.try_update(|r| r.insert(text.id.clone())).unwrap_or(false);
         error.set(None);
         to_next_open();
         spawn_local(async move {
-            if let Err(e) = api::accept(text.id.clone(), judgements).await {
-                document.update(|d| d.judgements = before);
-                reviewed.update(|r| {
-                    r.remove(&text.id);
-                });
+            if let Err(e) = api::accept(text.id.clone(), judgements.clone()).await {
+                // Only what this has filed is taken back: the person may have gone on judging.
+                document.update(|d| judgements.iter().for_each(|j| undo(&mut d.judgements, j, None)));
+                if new {
+                    reviewed.try_update(|r| r.remove(&text.id));
+                }
                 error.set(Some(e));
             }
         });
     };
     let reopen = move || {
         let Some(id) = current.get_untracked() else { return };
-        reviewed.update(|r| {
-            r.remove(&id);
-        });
+        let was = reviewed.try_update(|r| r.remove(&id)).unwrap_or(false);
         focus_first(card);
         spawn_local(async move {
-            if let Err(e) = api::reopen(id).await {
+            if let Err(e) = api::reopen(id.clone()).await {
+                if was {
+                    reviewed.try_update(|r| r.insert(id));
+                }
                 error.set(Some(e));
             }
         });
@@ -183,10 +184,15 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
             if ev.ctrl_key() || ev.meta_key() || ev.alt_key() || ev.is_composing() || is_typing(&ev) {
                 return;
             }
+            // Of a key held down only steps are taken again and again.
             match ev.key().to_lowercase().as_str() {
                 "j" | "n" => step(1),
                 "k" | "p" => step(-1),
-                "enter" | " " if !is_on_control(&ev) => accept(),
+                "enter" | " " if !is_on_control(&ev) => {
+                    if !ev.repeat() {
+                        accept();
+                    }
+                }
                 "arrowdown" | "arrowup" | "1" | "2" | "e" if is_on_nothing(&ev) => focus_first(card),
                 _ => return,
             }
@@ -318,6 +324,7 @@ fn DoubtTags(doubts: BTreeMap<Doubt, usize>) -> impl IntoView {
         Doubt::CutOff => t_string!(i18n, doubt_cut_off),
         Doubt::Unreadable => t_string!(i18n, doubt_unreadable),
         Doubt::NotInText => t_string!(i18n, not_in_text),
+        Doubt::Check => t_string!(i18n, unsure),
         Doubt::Issues => t_string!(i18n, doubt_issues),
         Doubt::Differs => t_string!(i18n, doubt_differs),
     };

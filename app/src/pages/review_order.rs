@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use extract::{IssueKind, judge};
 use leptos::prelude::*;
-use protocol::{FinishReason, Judgement, RunStatus, Verdict};
+use protocol::{Certainty, FinishReason, Judgement, Record, RunStatus, Verdict};
 
 use crate::{
     found::{Found, of_item},
@@ -22,6 +22,7 @@ pub enum Doubt {
     CutOff,
     Unreadable,
     NotInText,
+    Check,
     Issues,
     Differs,
 }
@@ -34,6 +35,7 @@ impl Doubt {
             Self::CutOff => 30,
             Self::Unreadable => 25,
             Self::NotInText => 10,
+            Self::Check => 5,
             Self::Issues => 4,
             Self::Differs => 3,
         }
@@ -57,6 +59,8 @@ pub fn doubts(found: &Found) -> BTreeMap<Doubt, usize> {
     let finished = main.ends.iter().all(|(status, _)| *status == RunStatus::Finished);
     add(Doubt::Unreadable, usize::from(finished && main.records.is_empty() && !main.nothing_found));
     add(Doubt::NotInText, main.records.iter().filter(|r| !r.grounded()).count());
+    let hesitated = |r: &&Record| r.grounded() && r.certainty() == Certainty::Check;
+    add(Doubt::Check, main.records.iter().filter(hesitated).count());
     let other = |kind| !matches!(kind, IssueKind::NotInText | IssueKind::BrokenOff | IssueKind::Empty);
     add(Doubt::Issues, main.issues.iter().filter(|i| other(i.kind)).map(|i| i.count.max(1)).sum());
     if let [left, right] = found.columns.as_slice() {
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
     use crate::found::FoundColumn;
     use extract::Issue;
-    use protocol::{Column, Record, Span, record::Mention, view::DocumentView};
+    use protocol::{Column, Span, record::Mention, view::DocumentView};
 
     fn entity(words: &str, grounded: bool) -> Record {
         let span = grounded.then_some(Span { start: 0, end: 1 });
@@ -188,6 +192,16 @@ mod tests {
     }
 
     #[test]
+    fn records_that_the_model_hesitated_over_are_doubts() {
+        let mut records = vec![entity("a", true), entity("b", true), entity("c", false)];
+        for (record, certainty) in records.iter_mut().zip([Certainty::Check, Certainty::Sure, Certainty::Check]) {
+            record.mentions_mut()[0].certainty = certainty;
+        }
+        let found = found(vec![column(Column::Tuned, records, GOOD)]);
+        assert_eq!(list(&found), [(Doubt::NotInText, 1), (Doubt::Check, 1)], "what is not in the text is worse");
+    }
+
+    #[test]
     fn words_that_are_not_in_the_text_issues_and_columns_that_differ_are_doubts() {
         let mut tuned = column(
             Column::Tuned,
@@ -195,8 +209,8 @@ mod tests {
             (RunStatus::Finished, FinishReason::Length),
         );
         tuned.issues = vec![
-            Issue { kind: IssueKind::NotInText, words: "b".into(), record: Some(1), count: 1 },
-            Issue { kind: IssueKind::NotInSchema, words: "c".into(), record: None, count: 2 },
+            Issue { kind: IssueKind::NotInText, words: "b".into(), record: Some(1), at: None, count: 1 },
+            Issue { kind: IssueKind::NotInSchema, words: "c".into(), record: None, at: None, count: 2 },
         ];
         let base = column(Column::Base, vec![entity("c", true)], GOOD);
         let expected = [(Doubt::CutOff, 1), (Doubt::NotInText, 1), (Doubt::Issues, 2), (Doubt::Differs, 2)];

@@ -37,6 +37,12 @@ pub fn Schemas() -> impl IntoView {
             }
         });
     });
+    let renamed = Callback::new(move |done: Result<(), ServiceError>| {
+        if done.is_ok() {
+            changes.update(|n| *n += 1);
+        }
+        error.set(done.err());
+    });
     view! {
         <Title text=move || t_string!(i18n, nav_schemas)/>
         <section class="page" id="work">
@@ -60,7 +66,7 @@ pub fn Schemas() -> impl IntoView {
                                 <h2>{t!(i18n, schemas_mine)}</h2>
                                 {mine.is_empty().then(|| view! { <p class="empty" data-testid="no-schemas">{t!(i18n, schemas_empty)}</p> })}
                                 <ul class="session-list" data-testid="schema-list">
-                                    {mine.into_iter().map(|schema| view! { <Saved schema set_deleted/> }).collect_view()}
+                                    {mine.into_iter().map(|schema| view! { <Saved schema set_deleted renamed/> }).collect_view()}
                                 </ul>
                                 <h2>{t!(i18n, schemas_ready)}</h2>
                                 {[Some(Language::En), Some(Language::Zh), None].map(|of| view! { <Ready of schemas=ready.clone()/> }).into_iter().collect_view()}
@@ -96,12 +102,33 @@ fn language_name(language: Option<Language>) -> Option<&'static str> {
 }
 
 #[component]
-fn Saved(schema: SchemaView, set_deleted: Callback<(String, String, bool)>) -> impl IntoView {
+fn Saved(
+    schema: SchemaView,
+    set_deleted: Callback<(String, String, bool)>,
+    renamed: Callback<Result<(), ServiceError>>,
+) -> impl IntoView {
     let i18n = use_i18n();
     let language = language();
     let (id, title) = (schema.id.clone(), schema.named(language()).title());
     let name = schema.title.en.clone();
     let delete = format!("/schemas/{id}/delete");
+    let (field, form) = (NodeRef::<leptos::html::Input>::new(), NodeRef::<leptos::html::Details>::new());
+    let rename = {
+        let id = id.clone();
+        move |ev: leptos::ev::SubmitEvent| {
+            ev.prevent_default();
+            let (Some(field), Some(form), id) = (field.get_untracked(), form.get_untracked(), id.clone()) else {
+                return;
+            };
+            spawn_local(async move {
+                let done = api::rename_schema(id, field.value()).await;
+                if done.is_ok() {
+                    let _ = form.remove_attribute("open");
+                }
+                renamed.run(done);
+            });
+        }
+    };
     view! {
         <li>
             <div>
@@ -111,6 +138,13 @@ fn Saved(schema: SchemaView, set_deleted: Callback<(String, String, bool)>) -> i
                     <Contents json=schema.json/> " · " <Moment at=schema.updated_at/>
                 </p>
                 <p class="muted"><Downloads id=id.clone()/></p>
+                <details class="rename" data-testid="rename" node_ref=form>
+                    <summary>{t!(i18n, schema_rename)}</summary>
+                    <form method="post" action=format!("/schemas/{id}/rename") on:submit=rename>
+                        <input type="text" name="name" required autocomplete="off" node_ref=field value=name.clone() data-testid="new-name" aria-label=move || t_string!(i18n, schema_name)/>
+                        <button type="submit" class="quiet" data-testid="rename-save">{t!(i18n, save)}</button>
+                    </form>
+                </details>
             </div>
             <form method="post" action=delete on:submit=move |ev| { ev.prevent_default(); set_deleted.run((id.clone(), name.clone(), true)) }>
                 <button type="submit" class="quiet" data-testid="delete">{t!(i18n, delete)}</button>

@@ -10,7 +10,7 @@ use crate::{
     api,
     i18n::{t, t_string, use_i18n},
     prefs::fill,
-    scores::{ColumnScores, Counts, Figures, Kind, Mistake, SessionScores, Table},
+    scores::{ColumnScores, Counts, Difference, Figures, Interval, Kind, Mistake, SessionScores, Table},
 };
 
 /// More mistakes than this are behind a click.
@@ -39,28 +39,16 @@ fn Shown(scores: SessionScores, id: String) -> impl IntoView {
     let title = scores.title.clone();
     let (texts, judged) = (scores.texts, scores.judged);
     let review = format!("/sessions/{id}/review");
-    let kind = kind_name();
     let body = if judged == 0 {
         view! {
             <p class="empty" data-testid="no-scores">{t!(i18n, scores_none)} " " <a href=review>{t!(i18n, scores_begin)}</a></p>
         }
         .into_any()
     } else {
-        let differences = scores.differences.into_iter().map(|d| {
-            let points = |value: f64| format!("{:+.1}", 100.0 * value);
-            let line = move || {
-                let numbers = fill(
-                    t_string!(i18n, difference),
-                    &[("value", &points(d.value)), ("low", &points(d.low)), ("high", &points(d.high))],
-                );
-                format!("{}: {numbers}", kind(d.kind))
-            };
-            view! { <li data-testid="difference">{line}</li> }
-        });
         view! {
             <p class="muted">{move || fill(t_string!(i18n, scores_on), &[("judged", &judged), ("texts", &texts)])}</p>
-            <ul>{differences.collect_view()}</ul>
-            {scores.columns.into_iter().map(|column| view! { <ColumnSection column review=review.clone()/> }).collect_view()}
+            <Differences list=scores.differences/>
+            {scores.columns.into_iter().map(|column| view! { <ColumnSection column judged review=review.clone()/> }).collect_view()}
         }
         .into_any()
     };
@@ -85,8 +73,51 @@ fn kind_name() -> impl Fn(Kind) -> &'static str + Copy + Send + Sync + 'static {
     }
 }
 
+/// Base and tuned side by side, with what chance of the texts leaves open.
 #[component]
-fn ColumnSection(column: ColumnScores, review: String) -> impl IntoView {
+fn Differences(list: Vec<Difference>) -> impl IntoView {
+    let i18n = use_i18n();
+    let kind = kind_name();
+    let points = |value: f64| format!("{:.1}", 100.0 * value);
+    let signed = |value: f64| format!("{:+.1}", 100.0 * value);
+    let cell = move |i: Interval, number: fn(f64) -> String| {
+        let range = move || fill(t_string!(i18n, range), &[("low", &number(i.low)), ("high", &number(i.high))]);
+        view! { <td><strong>{number(i.value)}</strong> " " <span class="muted">{range}</span></td> }
+    };
+    let row = move |d: Difference| {
+        let open = d.is_open();
+        view! {
+            <tr data-testid="difference">
+                <th scope="row">{move || kind(d.kind)}</th>
+                {cell(d.tuned, points)} {cell(d.base, points)} {cell(d.difference, signed)}
+                <td class="name">{open.then(|| view! { <span class="tag warn">{t!(i18n, difference_open)}</span> })}</td>
+            </tr>
+        }
+    };
+    (!list.is_empty()).then(|| {
+        view! {
+            <section class="card" data-testid="differences">
+                <h2>{t!(i18n, difference)}</h2>
+                <div class="scroll">
+                    <table class="headline numbers">
+                        <thead><tr>
+                            <th scope="col">"F1, %"</th>
+                            <th scope="col">{t!(i18n, tuned)}</th>
+                            <th scope="col">{t!(i18n, base)}</th>
+                            <th scope="col">{t!(i18n, difference_column)}</th>
+                            <th scope="col"></th>
+                        </tr></thead>
+                        <tbody>{list.into_iter().map(row).collect_view()}</tbody>
+                    </table>
+                </div>
+                <p class="help">{t!(i18n, difference_help)}</p>
+            </section>
+        }
+    })
+}
+
+#[component]
+fn ColumnSection(column: ColumnScores, judged: usize, review: String) -> impl IntoView {
     let i18n = use_i18n();
     let kind = kind_name();
     let base = column.column == Column::Base;
@@ -106,6 +137,9 @@ fn ColumnSection(column: ColumnScores, review: String) -> impl IntoView {
     view! {
         <article class="card" data-testid=if base { "scores-base" } else { "scores-tuned" }>
             <h2><span class=class></span>{move || if base { t_string!(i18n, base) } else { t_string!(i18n, tuned) }} " " <span class="muted">{column.name}</span></h2>
+            {(column.texts < judged).then(|| view! {
+                <p class="muted">{move || fill(t_string!(i18n, scores_asked), &[("count", &column.texts), ("judged", &judged)])}</p>
+            })}
             {tables.collect_view()}
         </article>
     }

@@ -40,7 +40,7 @@ pub fn Shared() -> impl IntoView {
 pub fn SnapshotBody(snapshot: Snapshot) -> impl IntoView {
     let i18n = use_i18n();
     let error = RwSignal::new(None);
-    let Snapshot { note, shared_at, session } = snapshot;
+    let Snapshot { note, shared_at, session, .. } = snapshot;
     let page = session.page;
     let items = RwSignal::new(live::items(session.runs, session.documents, session.extractions));
     OnlyChanged::provide();

@@ -16,8 +16,8 @@ use crate::{
     convert::{self, ConvertError},
     folder,
     huggingface::read_json,
-    source::{Info, Numbers, order},
-    write::{self, Container, Manifest, Planned, Progress, WriteError, WriteOptions},
+    source::{Info, Kind, Numbers, order},
+    write::{self, Companion, Container, Manifest, Planned, Progress, WriteError, WriteOptions},
 };
 
 /// Why there is no difference, or no model.
@@ -104,17 +104,43 @@ pub fn combine(
 ) -> Result<Outcome, DiffError> {
     let mut notes = Vec::new();
     let planned = plan(direction, raw, other, options.element, &mut notes)?;
-    let folders = [other.folder(), raw.folder()];
-    if folder::tokenizer_folder(&folders).is_none() {
-        notes.push("there is no tokenizer in either folder: the result has none, and cannot be talked to".into());
-    }
-    let most = planned.iter().max_by_key(|p| p.tensor.info.count()).map(|p| p.element);
-    let companions = folder::companions(&folders, most)?;
+    let companions = companions([other, raw], convert::most(&planned), &mut notes)?;
     let mut write = options.write.clone();
     write.reads(raw);
     write.reads(other);
     let manifest = write::folder(out, options.container, &planned, &companions, &write, progress)?;
     Ok(Outcome { manifest, notes })
+}
+
+/// Configuration and tokenizer: each file of the first of the two models that has it, the tokenizer's files from one.
+/// GGUF files have theirs in themselves, original LLaMA models in files of another form.
+fn companions(
+    models: [&Source; 2],
+    element: Option<Element>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Companion>, DiffError> {
+    let mut all: Vec<Companion> = Vec::new();
+    for model in models {
+        let mut said = Vec::new();
+        let found = match model.kind() {
+            Kind::Gguf | Kind::OriginalLlama => convert::companions(model, element, &mut said)?,
+            _ => folder::companions(&[model.folder()], element)?,
+        };
+        let has_tokenizer = all.iter().any(|c| folder::tells_tokenizer(&c.name));
+        let is_new = |c: &Companion| {
+            let is_there = all.iter().any(|other| other.name == c.name);
+            !is_there && (!has_tokenizer || !folder::is_tokenizer(&c.name))
+        };
+        let found: Vec<Companion> = found.into_iter().filter(is_new).collect();
+        if !found.is_empty() {
+            notes.extend(said.into_iter().filter(|note| note != convert::NO_TOKENIZER));
+        }
+        all.extend(found);
+    }
+    if !all.iter().any(|c| folder::tells_tokenizer(&c.name)) {
+        notes.push("there is no tokenizer with either model: the result has none, and cannot be talked to".into());
+    }
+    Ok(all)
 }
 
 /// Pairs the tensors up.
@@ -187,6 +213,8 @@ fn plan<'a>(
         // Numbers of 64 bits are weights too; like all others they are computed in 32.
         let format = match tensor.info.element {
             Element::F64 => Some(BlockFormat::F32),
+            // Differences of whole numbers of eight bits are whole, and fit into sixteen.
+            Element::I8 if convert::eight_bit::is_matrix(&tensor.info) => Some(BlockFormat::F16),
             element => element.format(),
         };
         let Some(format) = format else {
@@ -247,18 +275,7 @@ fn rotary<'a>(name: &str, raw: &Source, like: &Tensor<'_>) -> Result<Tensor<'a>,
     let base = if path.is_file() { read_json::<Config>(&path)?.rope_theta } else { None }.unwrap_or(10000.0);
     let half = like.info.count();
     let angles: Vec<f32> = (0..half).map(|i| 1.0 / (base as f32).powf((2 * i) as f32 / (2 * half) as f32)).collect();
-    let info = Info { name: name.into(), shape: like.info.shape.clone(), element: Element::F32 };
-    Ok(Tensor { info, numbers: Box::new(InMemory(angles)) })
-}
-
-/// Numbers in memory.
-struct InMemory(Vec<f32>);
-
-impl Numbers for InMemory {
-    fn read(&self, from: usize, out: &mut [f32]) {
-        let numbers = self.0.get(from..).unwrap_or_default();
-        out.iter_mut().zip(numbers).for_each(|(o, x)| *o = *x);
-    }
+    Ok(Tensor::computed(name, like.info.shape.clone(), angles))
 }
 
 /// `other + sign * base`, where the base may have fewer rows.

@@ -27,6 +27,16 @@ pub fn has_tokenizer(folder: &Path) -> bool {
     TOKENIZER[..3].iter().any(|name| folder.join(name).is_file())
 }
 
+/// Whether a file of this name belongs to a tokenizer.
+pub(crate) fn is_tokenizer(name: &str) -> bool {
+    TOKENIZER.contains(&name)
+}
+
+/// Whether a file of this name is a tokenizer by itself.
+pub(crate) fn tells_tokenizer(name: &str) -> bool {
+    TOKENIZER[..3].contains(&name)
+}
+
 /// The first of the folders that has a tokenizer.
 pub fn tokenizer_folder<'a>(folders: &[&'a Path]) -> Option<&'a Path> {
     folders.iter().copied().find(|folder| has_tokenizer(folder))
@@ -58,6 +68,8 @@ pub fn config(mut config: Value, element: Option<Element>) -> Companion {
     if let (Some(name), Some(fields)) = (element.and_then(torch_name), config.as_object_mut()) {
         let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
         fields.insert(key.into(), name.into());
+        // How weights were packed that are plain now.
+        fields.remove("quantization_config");
     }
     Companion { name: "config.json".into(), content: Content::Bytes(format!("{config:#}\n").into_bytes()) }
 }

@@ -155,6 +155,11 @@ impl HuggingFace {
         &self.config
     }
 
+    /// Says that these bytes of a tensor will not be read soon again: they need not be kept in memory.
+    pub fn done_with(&self, bytes: &[u8]) {
+        self.shards.iter().for_each(|(_, map)| map.done_with(bytes));
+    }
+
     /// All tensors: name, format, number of weights.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, BlockFormat, usize)> {
         self.tensors.iter().map(|(name, p)| (name.as_str(), p.format, p.rows * p.columns))

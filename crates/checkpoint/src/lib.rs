@@ -12,6 +12,7 @@ pub mod element;
 pub mod find;
 pub mod folder;
 pub mod gguf;
+pub mod gptq;
 pub mod huggingface;
 pub mod inspect;
 mod kblocks;
@@ -22,6 +23,7 @@ pub mod pytorch;
 pub mod quantize;
 pub mod sentencepiece;
 pub mod source;
+mod space;
 pub mod verify;
 pub mod write;
 

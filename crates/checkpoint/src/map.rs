@@ -37,6 +37,14 @@ impl Mapped {
         }
     }
 
+    /// [`Mapped::done`] for a part given by its bytes; those of another map are left alone.
+    pub(crate) fn done_with(&self, part: &[u8]) {
+        let (own, part) = (self.0.as_ptr_range(), part.as_ptr_range());
+        if own.start <= part.start && part.end <= own.end {
+            self.done(part.start.addr() - own.start.addr(), part.end.addr() - part.start.addr());
+        }
+    }
+
     /// Says that a part will not be read soon again, so that it is not counted as this program's memory any longer. What
     /// is read all the same comes from the file once more.
     #[allow(unsafe_code)]

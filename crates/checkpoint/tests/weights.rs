@@ -236,6 +236,87 @@ fn a_difference_and_its_base_are_the_model_again() {
     assert!(!at("nothing").exists());
 }
 
+/// A model as an original LLaMA folder of one part, with parameters and a tokenizer.
+fn original(path: &Path, model: Vec<Named>) {
+    let names = [
+        ("self_attn.q_proj", "attention.wq"),
+        ("self_attn.k_proj", "attention.wk"),
+        ("self_attn.v_proj", "attention.wv"),
+        ("self_attn.o_proj", "attention.wo"),
+        ("mlp.gate_proj", "feed_forward.w1"),
+        ("mlp.down_proj", "feed_forward.w2"),
+        ("mlp.up_proj", "feed_forward.w3"),
+        ("input_layernorm", "attention_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("model.embed_tokens", "tok_embeddings"),
+        ("model.norm", "norm"),
+        ("lm_head", "output"),
+        ("model.layers", "layers"),
+    ];
+    let name = |name: &str| names.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
+    let tensors: Vec<(String, Vec<usize>, Vec<f32>)> =
+        model.into_iter().map(|(old, shape, numbers)| (name(old), shape, numbers)).collect();
+    let tensors: Vec<_> = tensors.iter().map(|t| (t.0.as_str(), t.1.clone(), t.2.clone())).collect();
+    folder(path, Container::PyTorch, &tensors, u64::MAX);
+    fs::rename(path.join("pytorch_model.bin"), path.join("consolidated.00.pth")).unwrap();
+    fs::remove_file(path.join("config.json")).unwrap();
+    let parameters = r#"{"dim": 32, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "norm_eps": 1e-5, "vocab_size": -1}"#;
+    fs::write(path.join("params.json"), parameters).unwrap();
+    fs::write(path.join("tokenizer.model"), "of the original").unwrap();
+}
+
+/// A model as a GGUF file with a tokenizer of forty letters.
+fn gguf_with_tokenizer(path: &Path, model: &[Named]) {
+    let plain = path.with_extension("plain.gguf");
+    folder(&path.with_extension("folder"), Container::Safetensors, model, u64::MAX);
+    let source = Source::open(&path.with_extension("folder")).unwrap();
+    convert::to_gguf(&source, &plain, None, &WriteOptions::new("test"), &quiet).unwrap();
+    let source = Source::open(&plain).unwrap();
+    let mut metadata = write::copied_metadata(&source, &["tokenizer.ggml.model"]);
+    let letters: Vec<String> = (0..40u8).map(|i| char::from(b'A' + i).to_string()).collect();
+    metadata.push(("tokenizer.ggml.model".into(), Meta::text("llama")));
+    metadata.push(("tokenizer.ggml.tokens".into(), Meta::texts(&letters)));
+    let planned: Vec<Planned<'_>> = source.tensors().into_iter().map(Planned::kept).collect();
+    write::gguf(path, &metadata, &planned, &WriteOptions::new("test"), &quiet).unwrap();
+}
+
+#[test]
+fn results_from_original_and_gguf_models_have_a_configuration_and_a_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let do_it = |direction, raw: &str, other: &str, out: &str| {
+        let (raw, other) = (Source::open(&at(raw)).unwrap(), Source::open(&at(other)).unwrap());
+        combine(direction, &raw, &other, &at(out), &options(Container::Safetensors), &quiet).unwrap().notes
+    };
+    let there = |folder: &str| files(&at(folder));
+    let config = |folder: &str| serde_json::from_slice::<serde_json::Value>(&there(folder)["config.json"]).unwrap();
+    original(&at("raw"), model(1));
+    gguf_with_tokenizer(&at("tuned.gguf"), &model(2));
+
+    // What the second model has goes first.
+    let notes = do_it(Direction::Diff, "raw", "tuned.gguf", "diff");
+    assert!(!notes.iter().any(|note| note.contains("no tokenizer")), "{notes:?}");
+    assert!(there("diff").contains_key("tokenizer.json") && !there("diff").contains_key("tokenizer.model"));
+    assert_eq!(config("diff")["num_key_value_heads"], 1);
+    do_it(Direction::Recover, "raw", "diff", "again");
+    assert_eq!(read(&at("again")), read(&at("tuned.gguf")));
+    assert_eq!(there("again")["tokenizer.json"], there("diff")["tokenizer.json"]);
+
+    // A bare difference gets what the original model has, and what was assumed is told.
+    for name in ["config.json", "tokenizer.json"] {
+        fs::remove_file(at("diff").join(name)).unwrap();
+    }
+    let notes = do_it(Direction::Recover, "raw", "diff", "from-raw");
+    assert_eq!(there("from-raw")["tokenizer.model"], b"of the original");
+    assert_eq!(config("from-raw")["hidden_size"], 32);
+    assert!(notes.iter().any(|note| note.contains("max_position_embeddings")), "{notes:?}");
+
+    // Without a tokenizer anywhere, that is said.
+    fs::remove_file(at("raw/tokenizer.model")).unwrap();
+    let notes = do_it(Direction::Recover, "raw", "diff", "mute");
+    assert!(notes.iter().any(|note| note.contains("no tokenizer")), "{notes:?}");
+}
+
 #[test]
 fn work_that_was_ended_goes_on_and_makes_the_same_files() {
     let dir = tempfile::tempdir().unwrap();
@@ -343,6 +424,79 @@ fn an_adapter_becomes_part_of_its_base() {
     assert!(error.contains("does not fit the base") && error.contains("layers.7.self_attn.k_proj"), "{error}");
     adapter("pissa", r#"{"lora_alpha": 4, "init_lora_weights": "pissa"}"#, &tensors);
     assert!(Lora::open(&at("pissa"), 1.0).unwrap_err().to_string().contains("changed by pissa"));
+}
+
+#[test]
+fn whole_numbers_of_eight_bits_and_doubles_become_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (q, norm) = ("model.layers.0.self_attn.q_proj.weight", "model.layers.0.input_layernorm.weight");
+    let eights: Vec<u8> = (0..32 * 32).map(|i| (i % 255) as u8).collect();
+    let largest: Vec<f32> = (0..32).map(|row| 0.5 + row as f32).collect();
+    let model = model(1);
+    let stored: Vec<(String, Vec<usize>, Element, Vec<u8>)> = model
+        .iter()
+        .map(|(name, shape, numbers)| match *name {
+            name if name == q => (name.into(), shape.clone(), Element::I8, eights.clone()),
+            name if name == norm => {
+                let bytes = numbers.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect();
+                (name.into(), shape.clone(), Element::F64, bytes)
+            }
+            name => {
+                let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                (name.to_owned(), shape.clone(), Element::F32, bytes)
+            }
+        })
+        .collect();
+    let write = |out: &str, scales: bool| {
+        let mut stored = stored.clone();
+        if scales {
+            let bytes = largest.iter().flat_map(|x| x.to_le_bytes()).collect();
+            stored.push((q.replace(".weight", ".SCB"), vec![32], Element::F32, bytes));
+            stored.push((q.replace(".weight", ".weight_format"), vec![1], Element::U8, vec![0]));
+        }
+        let planned: Vec<Planned<'_>> = stored
+            .iter()
+            .map(|(name, shape, element, bytes)| {
+                let info = Info { name: name.clone(), shape: shape.clone(), element: *element };
+                Planned::kept(Tensor::stored(info, bytes))
+            })
+            .collect();
+        let config = Companion { name: "config.json".into(), content: Content::Bytes(CONFIG.into()) };
+        let options = WriteOptions::new("test");
+        write::folder(&at(out), Container::Safetensors, &planned, &[config], &options, &quiet).unwrap();
+    };
+    write("scaled", true);
+    write("bare", false);
+    let whole = |i: usize| f32::from(eights[i] as i8);
+    for (from, wanted) in [
+        ("scaled", Box::new(|i: usize| whole(i) * largest[i / 32] / 127.0) as Box<dyn Fn(usize) -> f32>),
+        ("bare", Box::new(whole)),
+    ] {
+        let source = Source::open(&at(from)).unwrap();
+        let mut options = options(Container::Safetensors);
+        options.element = Some(Element::Block(BlockFormat::F16));
+        let to = format!("{from}-hf");
+        let notes = convert::to_folder(&source, &at(&to), &options, &quiet).unwrap().notes;
+        assert_eq!(notes.iter().any(|note| note.contains("taken as they are")), from == "bare", "{notes:?}");
+        let gguf = format!("{from}.gguf");
+        convert::to_gguf(&source, &at(&gguf), None, &WriteOptions::new("convert"), &quiet).unwrap();
+        let infos = |path: &str| Source::open(&at(path)).unwrap().infos().to_vec();
+        assert_eq!(infos(&to).len(), SHAPES.len(), "what lay beside is no tensor of the model");
+        assert!(infos(&gguf).iter().all(|info| info.element.format().is_some()), "{:?}", infos(&gguf));
+        for result in [to, gguf] {
+            let read = read(&at(&result));
+            for (i, x) in read[q].1.iter().enumerate() {
+                assert!((x - wanted(i)).abs() <= 1e-3 * wanted(i).abs(), "{result} {i}: {x} {}", wanted(i));
+            }
+            assert_eq!(read[norm].1, model.iter().find(|t| t.0 == norm).unwrap().2);
+        }
+    }
+    // Without a type that is asked for, a folder keeps what it has.
+    let source = Source::open(&at("bare")).unwrap();
+    convert::to_folder(&source, &at("kept"), &options(Container::Safetensors), &quiet).unwrap();
+    let element = |name: &str| Source::open(&at("kept")).unwrap().tensor(name).unwrap().info.element;
+    assert_eq!((element(q), element(norm)), (Element::I8, Element::F64));
 }
 
 #[test]

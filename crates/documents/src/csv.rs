@@ -5,19 +5,12 @@ use std::collections::HashSet;
 use protocol::Sentence;
 use serde_json::Value;
 
-use super::{DocumentError, Table, TableRow, limits};
+use super::{DocumentError, Room, Table, TableRow, limits};
 
 /// Reads a table; without a delimiter, the one that the first line has.
-pub fn read(text: &str, delimiter: Option<u8>) -> Result<Table, DocumentError> {
+pub fn read(text: &str, delimiter: Option<u8>, mut room: Room) -> Result<Table, DocumentError> {
     let delimiter = delimiter.unwrap_or_else(|| delimiter_of(text));
-    if let Some(line) = unclosed(text, delimiter) {
-        return Err(DocumentError::new(
-            format!(
-                "has a quotation mark in line {line} that is never closed; close it, or double it where it is meant as a character"
-            ),
-            format!("第 {line} 行的引号没有闭合；请补全，或将作为字符的引号写成两个"),
-        ));
-    }
+    check(text, delimiter)?;
     let mut reader = ::csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
     let failed = |e: ::csv::Error| {
         DocumentError::new(format!("cannot be read as a table: {e}"), format!("无法作为表格读取：{e}"))
@@ -27,6 +20,8 @@ pub fn read(text: &str, delimiter: Option<u8>) -> Result<Table, DocumentError> {
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(failed)?;
+        room.row()?;
+        room.cells(record.len().min(columns.len()))?;
         let line = record.position().map_or(rows.len() + 2, |p| p.line() as usize);
         let fields = columns.iter().zip(&record).map(|(name, value)| (name.clone(), Value::from(value)));
         let (has, wanted) = (record.len(), columns.len());
@@ -37,7 +32,6 @@ pub fn read(text: &str, delimiter: Option<u8>) -> Result<Table, DocumentError> {
             )
         });
         rows.push(TableRow { line, fields: fields.collect(), error });
-        room(rows.len())?;
     }
     Ok(Table { columns, rows, sheet: false })
 }
@@ -66,24 +60,16 @@ pub fn names(header: Vec<String>) -> Result<Vec<String>, DocumentError> {
     }
 }
 
-/// Whether so many rows are still read.
-pub fn room(rows: usize) -> Result<(), DocumentError> {
-    let limit = limits::ROWS;
-    if rows <= limit {
-        return Ok(());
-    }
-    Err(DocumentError::new(format!("has more than {limit} rows; split it"), format!("超过 {limit} 行，请拆分")))
-}
-
 /// What stands between the names of the first line: commas, or else semicolons or tabs as some programs write.
 fn delimiter_of(text: &str) -> u8 {
     let first = text.lines().next().unwrap_or("");
     [b',', b';', b'\t'].into_iter().find(|d| first.bytes().any(|b| b == *d)).unwrap_or(b',')
 }
 
-/// The line in which a quotation mark opens that is never closed: all that follows would be one field.
-fn unclosed(text: &str, delimiter: u8) -> Option<usize> {
-    let (mut line, mut opened, mut begins) = (1, None, true);
+/// Refuses a quotation mark that opens and is never closed, as all that follows would be one field; and a row of more
+/// fields than anybody means.
+fn check(text: &str, delimiter: u8) -> Result<(), DocumentError> {
+    let (mut line, mut opened, mut begins, mut fields) = (1, None, true, 1);
     let mut bytes = text.bytes().peekable();
     while let Some(byte) = bytes.next() {
         line += usize::from(byte == b'\n');
@@ -95,11 +81,26 @@ fn unclosed(text: &str, delimiter: u8) -> Option<usize> {
             }
             (Some(_), _) => {}
             (None, b'"') if begins => opened = Some(line),
-            (None, _) => {}
+            (None, b'\n' | b'\r') => fields = 1,
+            (None, byte) => fields += usize::from(byte == delimiter),
+        }
+        let limit = limits::FIELDS;
+        if fields > limit {
+            return Err(DocumentError::new(
+                format!("has {fields} fields in line {line} or more, and at most {limit} are read"),
+                format!("第 {line} 行至少有 {fields} 个字段，最多读取 {limit} 个"),
+            ));
         }
         begins = opened.is_none() && (byte == delimiter || byte == b'\n' || byte == b'\r');
     }
-    opened
+    opened.map_or(Ok(()), |line| {
+        Err(DocumentError::new(
+            format!(
+                "has a quotation mark in line {line} that is never closed; close it, or double it where it is meant as a character"
+            ),
+            format!("第 {line} 行的引号没有闭合；请补全，或将作为字符的引号写成两个"),
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -108,6 +109,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::Reading;
+
+    fn read(text: &str, delimiter: Option<u8>) -> Result<Table, DocumentError> {
+        super::read(text, delimiter, Room::new(Reading::default()))
+    }
 
     fn shown(table: &Table) -> Vec<(usize, Value)> {
         table.rows.iter().map(|row| (row.line, json!(row.fields))).collect()

@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use protocol::Sentence;
 use serde_json::{Map, Value};
 
-use super::{DocumentError, Table, TableRow, csv::room, limits};
+use super::{DocumentError, Room, Table, TableRow, limits};
 
 /// Reads the lines; one that is no object is a row with a reason. The columns are all fields that any line has.
-pub fn read(text: &str) -> Result<Table, DocumentError> {
+pub fn read(text: &str, mut room: Room) -> Result<Table, DocumentError> {
     let mut table = Table::default();
     let mut known = HashSet::new();
     for (index, json) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        // Counted before it is parsed: a list of numbers takes far more memory than its text.
+        room.row()?;
+        room.cells(values(json))?;
         let line = index + 1;
         let broken = |en: String, zh: String| TableRow {
             line,
@@ -31,9 +34,23 @@ pub fn read(text: &str) -> Result<Table, DocumentError> {
             Ok(_) => broken("is no object with a text".into(), "不是含文本的对象".into()),
             Err(e) => broken(format!("is no JSON: {e}"), format!("不是 JSON：{e}")),
         });
-        room(table.rows.len())?;
     }
     Ok(table)
+}
+
+/// How many values an object has, those inside of its values too: what stands between commas and brackets outside of texts.
+fn values(json: &str) -> usize {
+    let (mut count, mut quoted, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 #[cfg(test)]
@@ -44,8 +61,9 @@ mod tests {
     #[test]
     fn every_line_is_a_row_and_a_broken_one_says_why() {
         let deep = "[".repeat(100_000);
+        let room = Room::new(crate::Reading::default());
         let table =
-            read(&format!("{{\"id\": 1, \"text\": \"a\"}}\n\nnonsense\n[]\n{{\"text\": 2}}\n{deep}\n")).unwrap();
+            read(&format!("{{\"id\": 1, \"text\": \"a\"}}\n\nnonsense\n[]\n{{\"text\": 2}}\n{deep}\n"), room).unwrap();
         assert_eq!(table.columns, ["id", "text"]);
         let lines: Vec<_> = table.rows.iter().map(|r| (r.line, r.error.is_some())).collect();
         assert_eq!(lines, [(1, false), (3, true), (4, true), (5, false), (6, true)]);

@@ -28,8 +28,12 @@ pub mod limits {
     pub const PARTS: usize = 10_000;
     /// Columns of a table.
     pub const COLUMNS: usize = 1_000;
-    /// Rows of a table.
+    /// Rows of a table, where nothing less is asked for.
     pub const ROWS: usize = 1_000_000;
+    /// Fields of a table, all rows together; values inside of values count too.
+    pub const CELLS: usize = 20_000_000;
+    /// Fields of one row, read or not.
+    pub const FIELDS: usize = 10_000;
     /// Code points of one text.
     pub const TEXT: usize = 2_000_000;
 }
@@ -122,6 +126,60 @@ pub struct TableRow {
     pub error: Option<Sentence>,
 }
 
+/// How a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Plain text has a text in each line: all of it may be longer than one text.
+    pub lines: bool,
+    /// The most rows of a table.
+    pub rows: usize,
+    /// The most fields of a table, all rows together.
+    pub cells: usize,
+}
+
+impl Default for Reading {
+    /// Plain text is one text, and a table has what [`limits`] allow.
+    fn default() -> Self {
+        Self { lines: false, rows: limits::ROWS, cells: limits::CELLS }
+    }
+}
+
+/// What has been read of a table, against the most that is.
+struct Room {
+    most: Reading,
+    rows: usize,
+    cells: usize,
+}
+
+impl Room {
+    fn new(most: Reading) -> Self {
+        Self { most, rows: 0, cells: 0 }
+    }
+
+    /// Whether one more row is still read.
+    fn row(&mut self) -> Result<(), DocumentError> {
+        self.rows += 1;
+        let limit = self.most.rows;
+        if self.rows <= limit {
+            return Ok(());
+        }
+        Err(DocumentError::new(format!("has more than {limit} rows; split it"), format!("超过 {limit} 行，请拆分")))
+    }
+
+    /// Whether so many more fields are.
+    fn cells(&mut self, count: usize) -> Result<(), DocumentError> {
+        self.cells = self.cells.saturating_add(count);
+        let limit = self.most.cells;
+        if self.cells <= limit {
+            return Ok(());
+        }
+        Err(DocumentError::new(
+            format!("has more than {limit} fields in all its rows; split it, or leave out columns that are not needed"),
+            format!("各行共有超过 {limit} 个字段；请拆分，或去掉不需要的列"),
+        ))
+    }
+}
+
 /// Why a file cannot be read: the rest of a sentence that begins with the file's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{0}")]
@@ -143,7 +201,7 @@ impl DocumentError {
 ///
 /// # Errors
 /// The kind is not known, the bytes are of another kind, or there is more in it than [`limits`] allow.
-pub fn read(name: &str, bytes: &[u8]) -> Result<Content, DocumentError> {
+pub fn read(name: &str, bytes: &[u8], reading: Reading) -> Result<Content, DocumentError> {
     let format = Format::of(name).ok_or_else(|| {
         DocumentError::new(
             format!("is of no known kind; {ENDINGS} are read"),
@@ -151,24 +209,32 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Content, DocumentError> {
         )
     })?;
     match format {
+        Format::Text if reading.lines => encoding::decode(bytes, None).and_then(lines),
         Format::Text | Format::Markdown => encoding::decode(bytes, None).and_then(text),
-        Format::Csv => csv::read(&encoding::decode(bytes, None)?, None).map(Content::Table),
-        Format::Tsv => csv::read(&encoding::decode(bytes, None)?, Some(b'\t')).map(Content::Table),
-        Format::JsonLines => json_lines::read(&encoding::decode(bytes, None)?).map(Content::Table),
-        Format::Xlsx => xlsx::read(bytes).map(Content::Table),
+        Format::Csv => csv::read(&encoding::decode(bytes, None)?, None, Room::new(reading)).map(Content::Table),
+        Format::Tsv => csv::read(&encoding::decode(bytes, None)?, Some(b'\t'), Room::new(reading)).map(Content::Table),
+        Format::JsonLines => json_lines::read(&encoding::decode(bytes, None)?, Room::new(reading)).map(Content::Table),
+        Format::Xlsx => xlsx::read(bytes, Room::new(reading)).map(Content::Table),
         Format::Html => html::read(&encoding::decode(bytes, html::charset(bytes))?).and_then(text),
         Format::Pdf => pdf::read(bytes).and_then(text),
         Format::Docx => docx::read(bytes).and_then(text),
     }
 }
 
-/// One text, its line ends plain and without control characters.
-fn text(text: String) -> Result<Content, DocumentError> {
+/// Many texts, a line each: line ends are plain, and no control characters are in it.
+fn lines(text: String) -> Result<Content, DocumentError> {
     let text = clean(&text);
     if text.trim().is_empty() {
         return Err(DocumentError::new("has no text", "没有文本"));
     }
-    too_long(&text).map_or(Ok(Content::Text(text)), |said| Err(DocumentError(said)))
+    Ok(Content::Text(text))
+}
+
+/// One text, its line ends plain and without control characters.
+fn text(text: String) -> Result<Content, DocumentError> {
+    let content = lines(text)?;
+    let Content::Text(text) = &content else { return Ok(content) };
+    too_long(text).map_or(Ok(()), |said| Err(DocumentError(said))).map(|()| content)
 }
 
 /// Why a text is too long, if it is.
@@ -204,15 +270,42 @@ mod tests {
         assert_eq!(Format::of("报告.v2.PDF"), Some(Format::Pdf));
         assert_eq!(Format::of("../../a.csv"), Some(Format::Csv));
         assert_eq!((Format::of("csv"), Format::of("a.exe"), Format::of("")), (None, None, None));
-        let said = read("a.doc", b"x").unwrap_err().about("a.doc");
+        let said = read("a.doc", b"x", Reading::default()).unwrap_err().about("a.doc");
         assert_eq!(said.en, "a.doc is of no known kind; .txt .md .csv .tsv .xlsx .jsonl .html .pdf .docx are read.");
     }
 
     #[test]
     fn a_text_has_plain_line_ends_and_no_control_characters() {
+        let read = |name: &str, bytes: &[u8]| read(name, bytes, Reading::default());
         assert_eq!(read("a.md", b"# One\r\n\r\ntwo\x07\tend\r").unwrap(), Content::Text("# One\n\ntwo\tend\n".into()));
         assert_eq!(read("a.txt", b" \r\n").unwrap_err().to_string(), "has no text");
         let long = "a".repeat(limits::TEXT + 1);
         assert!(read("a.txt", long.as_bytes()).unwrap_err().to_string().contains("2000001 characters"));
+    }
+
+    #[test]
+    fn a_file_of_many_texts_may_be_longer_than_one_text() {
+        let many = "One text.\r\n".repeat(limits::TEXT / 10 + 1);
+        let lines = Reading { lines: true, ..Reading::default() };
+        let Content::Text(text) = read("a.txt", many.as_bytes(), lines).unwrap() else { panic!("no text") };
+        assert!(text.len() > limits::TEXT && text.starts_with("One text.\nOne"));
+        assert!(read("a.md", many.as_bytes(), lines).is_err(), "a document is one text");
+    }
+
+    #[test]
+    fn a_table_is_given_up_as_soon_as_it_is_too_large() {
+        let read = |name: &str, text: &str, rows, cells| {
+            read(name, text.as_bytes(), Reading { rows, cells, lines: false }).map(|_| ()).map_err(|e| e.to_string())
+        };
+        let csv = "a,b\n1,2\n3,4\n";
+        assert_eq!(read("a.csv", csv, 2, 4), Ok(()));
+        assert!(read("a.csv", csv, 1, 4).unwrap_err().starts_with("has more than 1 rows"));
+        assert!(read("a.csv", csv, 2, 3).unwrap_err().starts_with("has more than 3 fields"));
+        let json = "{\"text\": \"a, [b], \\\"c\\\", {\"}\n{\"text\": [1, [2], 3]}\n";
+        assert_eq!(read("a.jsonl", json, 2, 6), Ok(()), "what stands in a text counts as nothing");
+        assert!(read("a.jsonl", json, 2, 5).unwrap_err().starts_with("has more than 5 fields"));
+        assert!(read("a.jsonl", json, 1, 9).unwrap_err().starts_with("has more than 1 rows"));
+        let wide = format!("text\n{}\n", ",".repeat(limits::FIELDS));
+        assert!(read("a.csv", &wide, 9, 9).unwrap_err().contains("10001 fields in line 2"));
     }
 }

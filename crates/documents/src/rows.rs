@@ -40,7 +40,7 @@ impl Columns<'_> {
 }
 
 /// The names that the output gives a meaning to. A column of the input that has one is called `input_NAME` there.
-pub const OWN: [&str; 7] = ["id", "text", "entities", "relations", "events", "issues", "error"];
+pub const OWN: [&str; 8] = ["id", "text", "entities", "relations", "events", "base", "issues", "error"];
 
 /// Texts of a table.
 ///
@@ -157,10 +157,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Content, read};
+    use crate::{Content, Reading, read};
 
     fn table(name: &str, content: &str, columns: Columns<'_>) -> Result<Vec<Row>, String> {
-        let Content::Table(table) = read(name, content.as_bytes()).unwrap() else { panic!("no table") };
+        let Content::Table(table) = read(name, content.as_bytes(), Reading::default()).unwrap() else {
+            panic!("no table")
+        };
         of_table(table, columns).map_err(|e| e.to_string())
     }
 

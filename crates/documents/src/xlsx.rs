@@ -9,8 +9,8 @@ use protocol::Sentence;
 use serde_json::{Map, Number, Value};
 
 use super::{
-    DocumentError, Table, TableRow,
-    csv::{names, room},
+    DocumentError, Room, Table, TableRow,
+    csv::names,
     limits,
     package::{Package, broken},
 };
@@ -21,7 +21,7 @@ const WHAT: (&str, &str) = ("Excel workbook", " Excel 工作簿");
 type Cells = BTreeMap<u32, BTreeMap<u32, Value>>;
 
 /// Reads the first sheet with content.
-pub fn read(bytes: &[u8]) -> Result<Table, DocumentError> {
+pub fn read(bytes: &[u8], mut room: Room) -> Result<Table, DocumentError> {
     Package::open(bytes, WHAT)?.check(WHAT)?;
     let mut book = Xlsx::new(Cursor::new(bytes)).map_err(|e| broken(WHAT, &e))?;
     let shown: Vec<String> = book
@@ -31,7 +31,7 @@ pub fn read(bytes: &[u8]) -> Result<Table, DocumentError> {
         .map(|sheet| sheet.name.clone())
         .collect();
     for sheet in shown {
-        let cells = cells(&mut book, &sheet)?;
+        let cells = cells(&mut book, &sheet, &mut room)?;
         if !cells.is_empty() {
             return table(cells);
         }
@@ -39,15 +39,19 @@ pub fn read(bytes: &[u8]) -> Result<Table, DocumentError> {
     Err(DocumentError::new("has no sheet with anything in it", "没有任何内容"))
 }
 
-fn cells(book: &mut Xlsx<Cursor<&[u8]>>, sheet: &str) -> Result<Cells, DocumentError> {
+fn cells(book: &mut Xlsx<Cursor<&[u8]>>, sheet: &str, room: &mut Room) -> Result<Cells, DocumentError> {
     // A sheet of charts has no cells.
     let Ok(mut reader) = book.worksheet_cells_reader(sheet) else { return Ok(Cells::new()) };
     let mut cells = Cells::new();
     while let Some(cell) = reader.next_cell().map_err(|e| broken(WHAT, &e))? {
         let (row, column) = cell.get_position();
         if let Some(value) = value(cell.get_value()) {
+            room.cells(1)?;
+            // The first row has the names.
+            if !cells.is_empty() && !cells.contains_key(&row) {
+                room.row()?;
+            }
             cells.entry(row).or_default().insert(column, value);
-            room(cells.len())?;
         }
     }
     Ok(cells)
@@ -132,7 +136,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::package::tests::pack;
+    use crate::{Reading, package::tests::pack};
+
+    fn read(bytes: &[u8]) -> Result<Table, DocumentError> {
+        super::read(bytes, Room::new(Reading::default()))
+    }
 
     /// A workbook whose second, shown sheet has these rows of XML.
     fn book(rows: &str, shared: &str) -> Vec<u8> {

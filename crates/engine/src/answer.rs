@@ -102,14 +102,19 @@ impl One {
         tokens: &mut Vec<u32>,
         rules: &Rules,
     ) -> Result<Option<FinishReason>, String> {
-        // The model's own probabilities, before anything changes the scores.
-        let own = self.alternatives.map(|n| (scores.to_vec(), log_sum(scores), best(scores, n)));
+        // The model's own probabilities, before anything changes the scores. A guide leaves those of possible tokens as
+        // they are, so that none are copied where nobody asks for alternatives.
+        let own = self.alternatives.map(|n| {
+            let kept = (n > 0 || self.penalties.change()).then(|| scores.to_vec());
+            (kept, log_sum(scores), best(scores, n))
+        });
         self.penalties.apply(scores);
         if let Some(guide) = &mut self.guide {
             guide.mask(scores)?;
         }
         let token = self.choose_with_room(scores, rules)?;
-        if let Some((scores, sum, top)) = own {
+        if let Some((kept, sum, top)) = own {
+            let scores = kept.as_deref().unwrap_or(scores);
             let said = |(score, id): (f32, u32)| {
                 let bytes = rules.tokenizer.piece(id).to_vec();
                 let token = String::from_utf8_lossy(&bytes).into_owned();

@@ -101,7 +101,7 @@ impl CandleModel {
             for p in Projection::ALL {
                 let bias = source.bias(&config, layer, p)?.map(|b| vector(b, &device)).transpose()?;
                 let stored = source.projection(&config, layer, p)?;
-                let weight = match rounded(&stored, config.rounded_to, 1).zip(config.rounded_to) {
+                let weight = match rounded(&stored, config.rounded_to).zip(config.rounded_to) {
                     Some((bytes, format)) => matrix(&TensorView { format, bytes: &bytes, ..stored }, &device)?,
                     None => matrix(&stored, &device)?,
                 };
@@ -307,12 +307,12 @@ impl From<candle_core::Error> for EngineError {
 }
 
 #[cfg(feature = "cuda")]
-fn device() -> Result<Device> {
+pub(crate) fn device() -> Result<Device> {
     Device::new_cuda(0)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn device() -> Result<Device> {
+pub(crate) fn device() -> Result<Device> {
     Ok(Device::Cpu)
 }
 

@@ -18,6 +18,7 @@ mod cpu;
 mod ending;
 mod error;
 mod fair;
+mod gptq;
 mod guide;
 mod local;
 mod lookup;
@@ -44,6 +45,7 @@ mod worker;
 
 pub use chat::{ChatError, ChatMessage, ChatTemplate};
 pub use error::EngineError;
+pub use gptq::{GptqMatrix, GptqOptions, RoundError, gptq};
 pub use guide::Grammar;
 pub use local::{DeviceChoice, EngineOptions, LoadAs, LocalEngine};
 pub use perplexity::{Perplexity, PerplexityOptions, perplexity};

@@ -32,6 +32,9 @@ use crate::{
     worker::Worker,
 };
 
+/// Bytes of weights from which on their preparing takes long enough to tell how far it is.
+const LARGE: usize = 1 << 29;
+
 /// What computes the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -148,7 +151,7 @@ impl LocalEngine {
     ///
     /// # Errors
     /// A file is missing, damaged, of an unknown kind, or an adapter does not fit the model.
-    pub fn load(options: EngineOptions, progress: impl Fn(&str)) -> Result<Self, EngineError> {
+    pub fn load(options: EngineOptions, progress: impl Fn(&str) + Sync) -> Result<Self, EngineError> {
         let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get())).max(1);
         progress(&format!("Reading {}", options.model.display()));
         let source = Source::open(&options.model)?;
@@ -204,11 +207,19 @@ impl LocalEngine {
         let (worker, take_in, limits, page) = match options.device {
             DeviceChoice::Cpu => {
                 let isa = Isa::choose()?;
-                let model = CpuModel::load(source, config.clone(), &[], threads, isa)?;
+                let told = Mutex::new(0);
+                let model = CpuModel::load(source, config.clone(), &[], threads, isa, &|read, of| {
+                    let tenths = read * 10 / of.max(1);
+                    let mut told = told.lock().unwrap_or_else(|e| e.into_inner());
+                    if of >= LARGE && tenths > *told {
+                        *told = tenths;
+                        progress(&format!("Preparing the weights: {tenths}0 % of {:.1} GB", of as f64 / 1e9));
+                    }
+                })?;
                 info.backend = format!("CPU, {}, {}", isa.name(), count(model.threads(), "thread"));
                 let page = model.page();
                 let limits = limits(options.prefix_cache, memory(page));
-                let again = move || CpuModel::load(reopen(&file, &c)?, c.clone(), &[], threads, isa);
+                let again = move || CpuModel::load(reopen(&file, &c)?, c.clone(), &[], threads, isa, &|_, _| {});
                 let c = config.clone();
                 let pack = move |adapter: &Adapter| cpu::pack_adapter(adapter, &c, threads);
                 let (worker, take_in) = start(model, tokenizer.clone(), limits, &queue, again, pack)?;

@@ -10,10 +10,7 @@ use std::collections::{HashMap, VecDeque};
 const LONGEST: usize = 6;
 /// The most tokens guessed at once.
 const MOST: usize = 8;
-/// Up to how many rows a step waits for the memory that the weights come from, and what one more costs until then and
-/// beyond, in steps of one row.
-const FREE_ROWS: usize = 4;
-const FREE_ROW: f32 = 0.06;
+/// What one more row costs, in steps of one row: 0.15 to 0.25 with small models, an adapter at the upper end.
 const ROW: f32 = 0.2;
 /// Tokens of recent answers that are kept.
 const RECENT: usize = 8192;
@@ -79,27 +76,27 @@ impl Lookup {
     pub(crate) fn guess(&self, adapter: Option<usize>, tokens: &[u32], prompt: usize, answering: usize) -> Guess {
         let mut guess = Guess::default();
         let Some(&last) = tokens.last() else { return guess };
-        let mut best = find(tokens, tokens);
-        let mut answered = best.as_ref().is_some_and(|found| found.at >= prompt);
-        for (of, answer) in &self.recent {
-            if *of == adapter
-                && let Some(found) = find(answer, tokens)
-                && best.as_ref().is_none_or(|best| found.agree > best.agree)
-            {
-                best = Some(found);
-                answered = true;
-            }
-        }
-        let Some(Found { follows, agree, .. }) = best else { return guess };
+        let own = find(tokens, tokens).map(|found| (found.at >= prompt, found));
+        let earlier =
+            self.recent.iter().filter(|(of, _)| *of == adapter).filter_map(|(_, answer)| find(answer, tokens));
+        let earlier = earlier.reduce(|best, found| if found.agree > best.agree { found } else { best });
+        // What was right more often; the run's own words when in doubt.
+        let odds = |(answer, found): &(bool, Found<'_>)| {
+            self.odds_of(Context { adapter, answer: *answer, agree: found.agree, after: Some(last) })
+        };
+        let best = match (own, earlier.map(|found| (true, found))) {
+            (Some(own), Some(earlier)) => Some(if odds(&earlier) > odds(&own) { earlier } else { own }),
+            (own, earlier) => own.or(earlier),
+        };
+        let Some((answered, Found { follows, agree, .. })) = best else { return guess };
         // A right guess saves this run's share of a step.
-        let share = (1.0 + (1..answering).map(|rows| row_cost(rows + 1)).sum::<f32>()) / answering.max(1) as f32;
+        let share = (1.0 + ROW * answering.saturating_sub(1) as f32) / answering.max(1) as f32;
         let (mut odds, mut previous) = (1.0, last);
         for (i, token) in follows.iter().copied().take(MOST).enumerate() {
             let agree = (agree + i).min(LONGEST);
             let context = Context { adapter, answer: answered, agree, after: Some(previous) };
             odds *= self.odds_of(context);
-            // The others guess as much.
-            if odds * share >= row_cost((i + 1) * answering + 1) {
+            if odds * share >= ROW {
                 guess.worth = i + 1;
             }
             guess.tokens.push(token);
@@ -157,12 +154,7 @@ impl Lookup {
     }
 }
 
-/// What the `rows`-th row of a step costs.
-fn row_cost(rows: usize) -> f32 {
-    if rows <= FREE_ROWS { FREE_ROW } else { ROW }
-}
-
-/// What followed the longest of the last sequences of `tokens` in `said`, the newest of equals.
+/// What followed the longest of the last sequences of `tokens` in what was said, the newest of equals.
 struct Found<'a> {
     follows: &'a [u32],
     /// Where that begins.

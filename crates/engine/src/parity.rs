@@ -33,7 +33,7 @@ impl Files {
 
     fn cpu(&self, threads: usize, isa: Isa) -> CpuModel {
         let (source, config, adapters) = self.open();
-        CpuModel::load(source, config, &adapters, threads, isa).unwrap()
+        CpuModel::load(source, config, &adapters, threads, isa, &|_, _| {}).unwrap()
     }
 }
 

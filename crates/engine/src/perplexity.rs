@@ -81,7 +81,7 @@ pub fn perplexity(
     let begin = tokenizer.begins_with(&tokens);
     let chunks = (tokens.len() / length).min(options.chunks.unwrap_or(usize::MAX).max(1));
     let all = tokens.len();
-    let mut model = CpuModel::load(source, config, &[], threads, Isa::detect())?;
+    let mut model = CpuModel::load(source, config, &[], threads, Isa::detect(), &|_, _| {})?;
     let mut scores = Vec::new();
     let mut tally = Tally::default();
     for (at, chunk) in tokens.chunks_exact_mut(length).take(chunks).enumerate() {

@@ -101,7 +101,7 @@ fn scores_and_greedy_text_are_those_of_transformers_and_peft() {
     for case in cases {
         for isa in Isa::all() {
             let (source, config, adapters) = case.open();
-            case.check(&mut CpuModel::load(source, config, &adapters, 2, isa).unwrap(), isa.name());
+            case.check(&mut CpuModel::load(source, config, &adapters, 2, isa, &|_, _| {}).unwrap(), isa.name());
         }
         let (source, config, adapters) = case.open();
         case.check(&mut CandleModel::load(source, config, &adapters).unwrap(), "candle");
@@ -124,7 +124,7 @@ fn weights_rounded_while_loading_give_nearly_the_same_scores() {
         let scores = |to| {
             let (source, mut config, _) = case.open();
             config.rounded_to = to;
-            let mut ours = CpuModel::load(source, config.clone(), &[], 2, Isa::detect()).unwrap();
+            let mut ours = CpuModel::load(source, config.clone(), &[], 2, Isa::detect(), &|_, _| {}).unwrap();
             let mut reference = CandleModel::load(case.open().0, config, &[]).unwrap();
             [last_scores(&mut ours, &case.tokens), last_scores(&mut reference, &case.tokens)]
         };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use protocol::{
-    EngineStatus, FinishReason, Language, ParameterError, Parameters, Timings, TokenLogprob,
+    EngineStatus, FinishReason, Hesitation, Language, ParameterError, Parameters, Timings, TokenLogprob,
     view::{AdapterInfo, ModelInfo},
 };
 
@@ -29,7 +29,7 @@ pub struct GenerateRequest {
     /// the same either way.
     pub lookup: Option<bool>,
     /// With how many alternatives the log-probability of each token is wanted; `None` is not at all. Beam search
-    /// gives none.
+    /// gives none. Without alternatives, a token that only the end of the room forces has none (minus infinity).
     pub logprobs: Option<u8>,
     /// Added to the scores of these tokens, before anything else.
     pub logit_bias: Vec<(u32, f32)>,
@@ -91,6 +91,13 @@ pub struct Outcome {
     pub timings: Timings,
     /// Of each token of the text, where they were asked for.
     pub logprobs: Vec<TokenLogprob>,
+}
+
+impl Outcome {
+    /// Where the model hesitated; `None` where log-probabilities were not asked for.
+    pub fn hesitations(&self) -> Option<Vec<Hesitation>> {
+        (!self.logprobs.is_empty()).then(|| Hesitation::of(&self.text, &self.logprobs))
+    }
 }
 
 /// Called with every event, on the engine's own thread: it must not block.

@@ -67,7 +67,7 @@ pub(crate) struct Run<B: Backend> {
     rules: Rules,
     screen: Screen,
     clock: Clock,
-    _lease: Option<Arc<Lease>>,
+    lease: Option<Arc<Lease>>,
 }
 
 enum Answer<B: Backend> {
@@ -121,7 +121,7 @@ impl<B: Backend> Run<B> {
             rules,
             screen,
             clock,
-            _lease: job.lease,
+            lease: job.lease,
         }
     }
 
@@ -335,6 +335,8 @@ impl<B: Backend> Run<B> {
             timings,
             logprobs,
         };
+        // Who hears of the end finds that the run no longer uses its adapter.
+        self.lease = None;
         self.screen.tell(EngineEvent::Done(outcome));
     }
 }
@@ -357,6 +359,7 @@ impl Job {
             timings: Timings { queue_ms: ms(self.accepted, Instant::now()), ..Timings::default() },
             logprobs: vec![],
         };
+        self.lease = None;
         (self.sink)(EngineEvent::Done(outcome));
     }
 }

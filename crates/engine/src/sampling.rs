@@ -38,6 +38,11 @@ impl Penalties {
         *self.counts.entry(token).or_default() += 1;
     }
 
+    /// Whether any score is changed.
+    pub(crate) fn change(&self) -> bool {
+        !self.bias.is_empty() || self.repetition != 1.0 || self.presence != 0.0 || self.frequency != 0.0
+    }
+
     pub(crate) fn apply(&self, scores: &mut [f32]) {
         for (token, bias) in &self.bias {
             if let Some(score) = scores.get_mut(*token as usize) {
@@ -187,6 +192,9 @@ fn block_maxima(scores: &[f32]) -> Vec<f32> {
 
 /// The tokens with the greatest scores, greatest first; at most `n`, and only possible ones.
 pub(crate) fn best(scores: &[f32], n: usize) -> Vec<(f32, u32)> {
+    if n == 0 {
+        return vec![];
+    }
     let maxima = block_maxima(scores);
     // As many blocks have a score of at least this: so no less can be among the best.
     let least = if (1..maxima.len()).contains(&n) {
@@ -208,9 +216,37 @@ pub(crate) fn best(scores: &[f32], n: usize) -> Vec<(f32, u32)> {
 
 /// The natural logarithm of the sum of the scores' exponentials: a score less this is its log-probability.
 pub(crate) fn log_sum(scores: &[f32]) -> f32 {
-    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = scores.iter().map(|s| f64::from((s - greatest).exp())).sum();
+    let greatest = block_maxima(scores).into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let of_block = |block: &[f32]| {
+        let mut lanes = [0.0_f32; 16];
+        let parts = block.chunks_exact(16);
+        let rest: f32 = parts.remainder().iter().map(|s| exp(s - greatest)).sum();
+        for part in parts {
+            for (lane, score) in lanes.iter_mut().zip(part) {
+                *lane += exp(score - greatest);
+            }
+        }
+        f64::from(lanes.into_iter().sum::<f32>() + rest)
+    };
+    let sum: f64 = scores.chunks(BLOCK).map(of_block).sum();
     (f64::from(greatest) + sum.ln()) as f32
+}
+
+/// The exponential of what is not above 0, to a few units in the last place: without branches or calls, so that many are
+/// computed at a time. It is computed of a whole vocabulary for every token whose probability somebody wants to know.
+fn exp(x: f32) -> f32 {
+    /// Adding it rounds to a whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = if x > -87.0 { x } else { -87.0 };
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let octaves = rounded - ROUND;
+    let x = x - octaves * LN_2[0] - octaves * LN_2[1];
+    // Cephes' `expf` on half an octave around 1.
+    let p = 1.987_569_1e-4 * x + 1.398_2e-3;
+    let p = ((p * x + 8.333_452e-3) * x + 4.166_579_6e-2) * x + 1.666_666_5e-1;
+    let p = (p * x + 0.5) * x * x + x + 1.0;
+    p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
 /// The token with the greatest score; the first of equals.
@@ -322,6 +358,21 @@ mod tests {
         assert_eq!(greatest(&scores), Some(best(&scores, 1)[0].1));
         assert_eq!(best(&[f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY], 3), [(1.0, 1)]);
         assert_eq!(best(&scores, 3).iter().map(|c| c.0).collect::<Vec<_>>(), [29.99, 29.98, 29.97]);
+    }
+
+    #[test]
+    fn the_probabilities_of_a_vocabulary_add_up_to_one() {
         assert!((log_sum(&[0.5f32.ln(), 0.25f32.ln(), 0.25f32.ln()])).abs() < 1e-6);
+        for x in [0.0, -1e-6, -0.3, -1.0, -7.77, -30.0, -86.0] {
+            let of_library = f32::exp(x);
+            assert!((exp(x) - of_library).abs() <= 4e-7 * of_library, "{x}");
+        }
+        assert!(exp(f32::NEG_INFINITY) < 1e-37, "what a guide forbids adds nothing");
+        for size in [1, 15, 64, 100, 49_152] {
+            let scores: Vec<f32> = (0..size).map(|i| ((i * 7919) % 3001) as f32 / 100.0 - 12.0).collect();
+            let sum = log_sum(&scores);
+            let all: f64 = scores.iter().map(|s| f64::from(s - sum).exp()).sum();
+            assert!((all - 1.0).abs() < 1e-5, "{size}: {all}");
+        }
     }
 }

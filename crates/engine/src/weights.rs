@@ -38,6 +38,14 @@ impl Source {
         }
     }
 
+    /// Says that these bytes of a tensor will not be read soon again: they need not be kept in memory.
+    pub(crate) fn done_with(&self, bytes: &[u8]) {
+        match self {
+            Self::Gguf(file) => file.done_with(bytes),
+            Self::HuggingFace(folder) => folder.done_with(bytes),
+        }
+    }
+
     pub(crate) fn config(&self) -> Result<ModelConfig, EngineError> {
         match self {
             Self::Gguf(file) => {
@@ -129,6 +137,14 @@ impl Source {
         self.checked(view, &name, rows, columns)
     }
 
+    /// The name that a projection has in the file.
+    pub(crate) fn projection_name(&self, layer: usize, p: Projection) -> String {
+        match self {
+            Self::Gguf(_) => format!("blk.{layer}.{}.weight", gguf_name(p)),
+            Self::HuggingFace(_) => format!("model.layers.{layer}.{}.weight", p.path()),
+        }
+    }
+
     /// The norms of each head's queries and keys, in models that have them.
     pub(crate) fn head_norms(&self, c: &ModelConfig, layer: usize) -> Result<Option<[Vec<f32>; 2]>, EngineError> {
         if !c.head_norms {
@@ -183,25 +199,18 @@ fn gguf_name(p: Projection) -> &'static str {
 
 /// A tensor's rows rounded to blocks; nothing when it stays as it is, because nothing is asked for, it is quantized
 /// already, or its rows are no whole number of blocks.
-pub(crate) fn rounded(view: &TensorView<'_>, to: Option<BlockFormat>, threads: usize) -> Option<Vec<u8>> {
+pub(crate) fn rounded(view: &TensorView<'_>, to: Option<BlockFormat>) -> Option<Vec<u8>> {
     let to = to.filter(|_| view.format.block() == 1)?;
     let (from_row, to_row) = (view.format.row_bytes(view.columns)?, to.row_bytes(view.columns)?);
     if from_row == 0 || view.bytes.len() != from_row.checked_mul(view.rows)? {
         return None;
     }
     let mut out = vec![0; to_row.checked_mul(view.rows)?];
-    let rows = view.rows.div_ceil(threads.max(1)).max(1);
-    std::thread::scope(|scope| {
-        for (part, out) in view.bytes.chunks(rows * from_row).zip(out.chunks_mut(rows * to_row)) {
-            scope.spawn(move || {
-                let mut numbers = vec![0.0; view.columns];
-                for (row, out) in part.chunks_exact(from_row).zip(out.chunks_exact_mut(to_row)) {
-                    view.format.dequantize(row, &mut numbers);
-                    to.quantize(&numbers, out);
-                }
-            });
-        }
-    });
+    let mut numbers = vec![0.0; view.columns];
+    for (row, out) in view.bytes.chunks_exact(from_row).zip(out.chunks_exact_mut(to_row)) {
+        view.format.dequantize(row, &mut numbers);
+        to.quantize(&numbers, out);
+    }
     Some(out)
 }
 

@@ -47,6 +47,7 @@ fn question(schema: &str, text: &str) -> (SchemaChoice, GenerateRequest) {
         language: taught.language,
         types: taught.types.clone(),
         roles: taught.roles.clone(),
+        asking: Default::default(),
     };
     let prompt = extract::prompt::alpaca(&extract::prompt::instruction(Some(&info.manifest), &choice), Some(text));
     let parameters = Parameters::published(Mode::Lora).with(&info.manifest.decoding);

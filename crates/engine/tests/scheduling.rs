@@ -284,9 +284,18 @@ fn an_adapter_comes_and_goes_while_runs_go_on() {
     let status = engine.status();
     assert!(status.ready && status.cache_bytes > 0 && status.adapters[0].bytes > 0);
 
-    let running = submit(&engine, with(Some("late"))).unwrap().1;
+    assert_eq!(engine.status().adapters[0].runs, 0, "who was told of the end finds none");
+    let ((sender, running), (go, wait)) = (channel(), channel());
+    let sink = move |event| {
+        if matches!(event, EngineEvent::Started { .. }) {
+            wait.recv().unwrap();
+        }
+        sender.send(event).unwrap_or(());
+    };
+    engine.submit(with(Some("late")), Box::new(sink)).unwrap();
     assert_eq!(engine.status().adapters[0].runs, 1);
     engine.unload_adapter("late").unwrap();
+    go.send(()).unwrap();
     assert_eq!(end(&running).text, tuned, "it ends with the adapter that it began with");
     assert!(said(Some("late")).is_err() && engine.unload_adapter("late").is_err());
     assert_eq!(said(None).unwrap(), base);

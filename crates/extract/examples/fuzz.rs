@@ -7,20 +7,32 @@
 use std::time::{Duration, Instant};
 
 use extract::{chunk, graph, ground, layout, marks, parse, together};
-use protocol::{FinishReason, Language, Record, SchemaChoice, Span, Task, text::slice_chars};
+use protocol::{
+    Asking, EventPart, FinishReason, Format, Language, Record, SchemaChoice, Span, Task, text::slice_chars,
+};
 
 /// Good answers with their texts, where there is no file.
-const ANSWERS: [(&str, &str); 6] = [
+const ANSWERS: [(&str, &str); 10] = [
     ("Ada met Bob in Paris.", "(Ada, person) (Bob, person) (Paris, place)"),
     ("2019年12月22日,阳光城集团收购协信地产。", "(2019年12月22日,日期)(阳光城集团,机构)(协信地产,机构)"),
     ("Ann founded Acme (UK) Ltd.", "(Acme (UK) Ltd, founder, Ann)"),
     ("Aspirin induced a rash.", "(induced, adverse event, [(Aspirin, treatment), (a rash, effect)])"),
     ("旧金山大桥在圣弗朗西斯科", "[{'head':'旧金山大桥', 'relation':'位于', 'tail':'圣弗朗西斯科'}]"),
     ("旧金山大桥在圣弗朗西斯科", "输入中包含的关系三元组是：位于：旧金山大桥，圣弗朗西斯科。"),
+    ("Aspirin induced a rash.", "<adverse event, induced, treatment#Aspirin; effect#a rash>"),
+    ("Ann founded Acme (UK) Ltd.", "founder: Acme (UK) Ltd, Ann\n位于：Acme，Ltd"),
+    (
+        "Ann founded Acme (UK) Ltd.",
+        r#"{"founder": [{"subject": "Acme (UK) Ltd", "object": "Ann"}], "person": ["Ann"]}"#,
+    ),
+    (
+        "Aspirin induced a rash.",
+        r#"{"adverse event": [{"trigger": "induced", "arguments": {"treatment": ["Aspirin"], "effect": "NAN"}}]}"#,
+    ),
 ];
 
 /// What formats are made of.
-const PIECES: [&str; 38] = [
+const PIECES: [&str; 41] = [
     "(",
     ")",
     "（",
@@ -57,6 +69,9 @@ const PIECES: [&str; 38] = [
     "\u{0}",
     "\u{feff}",
     "1,000",
+    "treatment#",
+    "{\"person\": [",
+    "NAN",
     "person",
     "机构",
 ];
@@ -105,9 +120,15 @@ fn schemas() -> Vec<Option<SchemaChoice>> {
     let types = own(&["person", "place", "机构", "日期", "founder", "位于", "adverse event", "a, b"]);
     let choice = |task| {
         let roles = own(&["treatment", "effect", "主体机构"]);
-        Some(SchemaChoice { task, language: Language::En, types: types.clone(), roles })
+        Some(SchemaChoice { task, language: Language::En, types: types.clone(), roles, asking: Asking::default() })
     };
     vec![None, choice(Task::Entities), choice(Task::Relations), choice(Task::Events)]
+}
+
+/// Any way of asking.
+fn asking(random: &mut Random) -> Asking {
+    let only = [None, None, Some(EventPart::Triggers), Some(EventPart::Arguments)][random.below(4)];
+    Asking { format: Format::ALL.get(random.below(Format::ALL.len() + 1)).copied(), only, ..Asking::default() }
 }
 
 /// What a line says was asked.
@@ -116,7 +137,7 @@ fn choice(task: Task, schema: &serde_json::Value) -> SchemaChoice {
         list.as_array().into_iter().flatten().filter_map(|n| n.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
     let (types, roles) = if task == Task::Events { (&schema[0], &schema[1]) } else { (schema, &schema["none"]) };
-    SchemaChoice { task, language: Language::En, types: names(types), roles: names(roles) }
+    SchemaChoice { task, language: Language::En, types: names(types), roles: names(roles), asking: Asking::default() }
 }
 
 /// Everything that holds for every answer.
@@ -191,6 +212,10 @@ fn main() {
         let (source, _) = &answers[random.below(answers.len())];
         for schema in &schemas {
             let cut = random.below(answer.chars().count() + 1);
+            let mut schema = schema.clone();
+            if let Some(choice) = &mut schema {
+                choice.asking = asking(&mut random);
+            }
             check(&answer, source, schema.as_ref(), cut);
         }
         tried += 1;

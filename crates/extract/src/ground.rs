@@ -7,16 +7,15 @@
 
 mod fuzzy;
 
-use std::{
-    cell::OnceCell,
-    collections::{HashMap, HashSet},
-};
+use std::cell::OnceCell;
 
 use protocol::{
     Record, Span,
     record::{Found, Mention},
     text::{is_han, slice_chars},
 };
+
+use crate::quick::{QuickMap, QuickSet, offsets};
 
 /// Looks for the words of every mention that has no place yet (typed by a person, for example) and sets their spans;
 /// mentions that have one stay as they are. A mention's text becomes the text's own wording.
@@ -77,31 +76,31 @@ impl Folded {
 /// A text prepared for finding words in it, and the places taken so far.
 pub(crate) struct Ground<'a> {
     text: &'a str,
-    /// Byte offset of every code point, and the length at the end.
-    starts: Vec<usize>,
+    /// Byte offset of every code point, and the length at the end; `None` where every code point is one byte.
+    starts: Option<Vec<usize>>,
     /// Made when the first words do not stand in the text letter by letter.
     folded: OnceCell<Folded>,
-    places: HashMap<String, (Vec<Span>, Found)>,
+    places: QuickMap<String, (Vec<Span>, Found)>,
     /// Words that stand nowhere, and what they may be a misspelling of.
-    likely: HashMap<String, Option<Span>>,
+    likely: QuickMap<String, Option<Span>>,
     /// How many code points may still be searched for those.
     patience: usize,
-    used: HashSet<Span>,
+    used: QuickSet<Span>,
     /// Start of the mention placed last.
     cursor: usize,
 }
 
 impl<'a> Ground<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let starts = (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).chain([text.len()]).collect());
         Self {
             text,
             starts,
             folded: OnceCell::new(),
-            places: HashMap::new(),
-            likely: HashMap::new(),
+            places: QuickMap::default(),
+            likely: QuickMap::default(),
             patience: PATIENCE,
-            used: HashSet::new(),
+            used: QuickSet::default(),
             cursor: 0,
         }
     }
@@ -176,8 +175,10 @@ impl<'a> Ground<'a> {
                 None => (None, Found::Exact),
             },
         };
-        if let Some(span) = mention.span {
-            mention.text = self.slice(span).to_owned();
+        if let Some(words) = mention.span.map(|span| self.slice(span))
+            && words != mention.text
+        {
+            mention.text = words.to_owned();
         }
     }
 
@@ -199,10 +200,9 @@ impl<'a> Ground<'a> {
     }
 
     fn slice(&self, span: Span) -> &str {
-        match (self.starts.get(span.start), self.starts.get(span.end)) {
-            (Some(from), Some(to)) => &self.text[*from..*to],
-            _ => slice_chars(self.text, span.start, span.end),
-        }
+        let bytes = self.byte(span.start).zip(self.byte(span.end));
+        let words = bytes.and_then(|(from, to)| self.text.get(from..to));
+        words.unwrap_or_else(|| slice_chars(self.text, span.start, span.end))
     }
 
     fn next_free(&mut self, words: &str) -> Option<Span> {
@@ -251,7 +251,7 @@ impl<'a> Ground<'a> {
         }
         let mut parts = Vec::new();
         let mut whole = Vec::new();
-        for (at, _) in self.text.match_indices(words).take(MAX_PLACES) {
+        for at in offsets(self.text, words, MAX_PLACES) {
             let span = Span { start: self.code_point(at), end: self.code_point(at + words.len()) };
             if self.is_whole(span) { whole.push(span) } else { parts.push(span) }
         }
@@ -270,15 +270,20 @@ impl<'a> Ground<'a> {
     }
 
     fn code_point(&self, byte: usize) -> usize {
-        self.starts.partition_point(|start| *start < byte)
+        self.starts.as_ref().map_or(byte, |starts| starts.partition_point(|start| *start < byte))
+    }
+
+    /// The byte at which a code point begins; that of the end is the length.
+    fn byte(&self, point: usize) -> Option<usize> {
+        match &self.starts {
+            Some(starts) => starts.get(point).copied(),
+            None => (point <= self.text.len()).then_some(point),
+        }
     }
 
     /// Whether the place neither begins nor ends inside a word.
     fn is_whole(&self, span: Span) -> bool {
-        let at = |index: usize| {
-            let from = *self.starts.get(index)?;
-            self.text.get(from..)?.chars().next()
-        };
+        let at = |index: usize| self.text.get(self.byte(index)?..)?.chars().next();
         let joined =
             |left: Option<char>, right: Option<char>| left.is_some_and(is_spaced) && right.is_some_and(is_spaced);
         let before = span.start.checked_sub(1).and_then(at);

@@ -1,38 +1,82 @@
 //! From what is asked of a text to a grammar of its answers.
 //!
-//! In the adapter's own format: types, relations and roles are those that the instruction names (of a taught schema also
-//! others, which are left out of the records), words are those of the text. The format is read off the manifest's samples
-//! of it, `(entity, type) (entity, type)`; an adapter whose manifest has none, or one that is not made like these, is not
-//! guided. The grammar is in the Lark dialect of the library `llguidance`.
+//! Types, relations and roles are those that the instruction names (of a taught schema also others, which are left out of
+//! the records), words are those of the text. The adapter's own tuples are read off the manifest's samples of them,
+//! `(entity, type) (entity, type)`; an adapter whose manifest has none, names no format, or has samples that are not made
+//! like these, is not guided. Every other [`Format`] has a grammar of its own. The grammar is in the Lark dialect of the
+//! library `llguidance`.
 //!
 //! The whole answer is one terminal. Words of the text may themselves hold commas and brackets, so that only what comes
 //! later decides where a mention ended; within a terminal every reading is followed, between terminals only one. Bytes
 //! that are certain are not forced as tokens: the start of a word is often written with other tokens than the whole, and
 //! the adapter learnt the whole.
 
-use protocol::{AdapterManifest, SchemaChoice, Task, text::span_pieces};
+mod written;
+
+use protocol::{AdapterManifest, EventPart, Format, SchemaChoice, Task, text::span_pieces};
 use serde_json::json;
 
-use crate::prompt::taught_with;
+use crate::prompt::{self, taught_with};
 
 /// The grammar of answers about `text` to the instruction that [`prompt::instruction`](crate::prompt::instruction) makes
 /// of a choice; `None` where answers cannot be foreseen.
 pub fn lark(manifest: Option<&AdapterManifest>, choice: &SchemaChoice, text: &str) -> Option<String> {
-    let manifest = manifest?;
-    let sample = |name: &str| manifest.formats.get(name)?.get(choice.language.code());
-    let form = Form::of(sample(choice.task.code())?, choice.task)?;
-    let nothing = sample("nothing_found").map_or(String::new(), |words| format!(" | {}", quoted(words)));
-    // Asked for some types of a taught schema, the adapter is asked for all of them.
-    let taught = taught_with(Some(manifest), choice);
-    let (types, roles) = taught.map_or((&choice.types, &choice.roles), |t| (&t.types, &t.roles));
-    // A model that would give some words a type that was not asked for, and may not, gives them an asked one, which is
-    // wrong. Where it was taught the names, it may say what it likes; `parse` leaves out what was not asked.
-    let free = taught.map_or(String::new(), |_| format!(" | {NAME}"));
-    let types = format!("{}{free}", names(types)?);
     let pieces = span_pieces(text.trim());
     if pieces.is_empty() {
         return None;
     }
+    let (rules, pieces) = match prompt::format(manifest, choice) {
+        Format::Tuples => (tuples(manifest, choice)?, json!(pieces)),
+        format @ (Format::Angles | Format::Lines) => (written::rules(format, choice)?, json!(pieces)),
+        // Within JSON the words are those of the text as JSON writes them.
+        format @ (Format::Json | Format::OnekeJson) => {
+            let pieces: Vec<String> = pieces.into_iter().map(written::escaped).collect();
+            (written::rules(format, choice)?, json!(pieces))
+        }
+    };
+    Some(format!(
+        "%llguidance {{\"no_forcing\": true}}\nstart: ANSWER\n{rules}\
+         WORDS: SPAN & /\\S|\\S(?s:.*)\\S/\nSPAN: %regex {}\n",
+        json!({ "substring_chunks": pieces })
+    ))
+}
+
+/// The rules of tuples, in the punctuation of the manifest's samples. Where the format was chosen or named, the usual
+/// punctuation does for a manifest without samples.
+fn tuples(manifest: Option<&AdapterManifest>, choice: &SchemaChoice) -> Option<String> {
+    let named = choice.asking.format.is_some() || manifest.is_some_and(|m| m.format.is_some());
+    let of_manifest =
+        |name: &str| manifest.and_then(|m| m.formats.get(name)?.get(choice.language.code())).map(String::as_str);
+    let usual = |sample: (&'static str, &'static str)| named.then(|| choice.language.pick(sample.0, sample.1));
+    let sample = match (choice.task, choice.asking.only) {
+        (Task::Events, Some(EventPart::Triggers)) => {
+            Some(choice.language.pick("(trigger, type) (trigger, type)", "(触发词,类型)(触发词,类型)"))
+        }
+        (Task::Events, Some(EventPart::Arguments)) => {
+            Some(choice.language.pick("(argument, role) (argument, role)", "(论元,角色)(论元,角色)"))
+        }
+        (Task::Entities, _) => {
+            of_manifest("ner").or_else(|| usual(("(entity, type) (entity, type)", "(实体,类型)(实体,类型)")))
+        }
+        (Task::Relations, _) => {
+            of_manifest("re").or_else(|| usual(("(head, relation, tail) (…)", "(头实体,关系,尾实体)(…)")))
+        }
+        (Task::Events, None) => of_manifest("ee").or_else(|| {
+            usual(("(trigger, event type, [(argument, role), (…)]) (…)", "(触发词,事件类型,[(论元,角色),(…)])(…)"))
+        }),
+    }?;
+    let pair = choice.task == Task::Events && choice.asking.only.is_some();
+    let form = Form::of(sample, if pair { Task::Entities } else { choice.task })?;
+    let nothing = of_manifest("nothing_found").or_else(|| usual(("None", "无")));
+    let nothing = nothing.map_or(String::new(), |words| format!(" | {}", quoted(words)));
+    // Asked for some types of a taught schema, the adapter is asked for all of them.
+    let taught = taught_with(manifest, choice);
+    let (types, roles) = taught.map_or((&choice.types, &choice.roles), |t| (&t.types, &t.roles));
+    let types = if choice.asking.only == Some(EventPart::Arguments) && pair { roles } else { types };
+    // A model that would give some words a type that was not asked for, and may not, gives them an asked one, which is
+    // wrong. Where it was taught the names, it may say what it likes; `parse` leaves out what was not asked.
+    let free = taught.map_or(String::new(), |_| format!(" | {NAME}"));
+    let types = format!("{}{free}", names(types)?);
     let Form { open, comma, close, gap, list } = form;
     let (open, comma, close) = (quoted(&open), quoted(&comma), quoted(&close));
     let (tuple, rest) = match list {
@@ -50,9 +94,7 @@ pub fn lark(manifest: Option<&AdapterManifest>, choice: &SchemaChoice, text: &st
     };
     let gap = if gap.is_empty() { String::new() } else { quoted(&gap) };
     Some(format!(
-        "%llguidance {{\"no_forcing\": true}}\nstart: ANSWER\nANSWER: TUPLE ({gap} TUPLE)*{nothing}\nTUPLE: {open} {tuple} {close}\nCOMMA: {comma}\nTYPE: {types}\n{rest}\
-         WORDS: SPAN & /\\S|\\S(?s:.*)\\S/\nSPAN: %regex {}\n",
-        json!({ "substring_chunks": pieces })
+        "ANSWER: TUPLE ({gap} TUPLE)*{nothing}\nTUPLE: {open} {tuple} {close}\nCOMMA: {comma}\nTYPE: {types}\n{rest}"
     ))
 }
 
@@ -138,7 +180,7 @@ fn marks(sample: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use protocol::Language;
+    use protocol::{Asking, Language};
 
     use super::*;
 
@@ -175,7 +217,13 @@ mod tests {
     }
 
     fn people(task: Task) -> SchemaChoice {
-        SchemaChoice { task, language: Language::En, types: vec!["a \"b\"".into(), " ".into()], roles: vec![] }
+        SchemaChoice {
+            task,
+            language: Language::En,
+            types: vec!["a \"b\"".into(), " ".into()],
+            roles: vec![],
+            asking: Asking::default(),
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is doubtful about an answer, in words a reader can act on.
 
-use protocol::Language;
+use protocol::{Language, Span};
 use serde::{Deserialize, Serialize};
 
 /// What is doubtful.
@@ -48,6 +48,9 @@ pub struct Issue {
     /// The record it is about: an index into [`Parsed::records`](crate::Parsed::records).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<usize>,
+    /// Where the words stand in the answer, in code points; `None` where they are not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Span>,
     /// How often it happened; for [`IssueKind::Duplicate`] the number of copies dropped.
     pub count: usize,
 }
@@ -63,7 +66,7 @@ impl Issue {
         if short.len() < words.len() {
             short.push('…');
         }
-        Self { kind, words: short, record, count: 1 }
+        Self { kind, words: short, record, at: None, count: 1 }
     }
 
     /// The issue as a sentence.

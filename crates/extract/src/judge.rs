@@ -188,6 +188,7 @@ mod tests {
             language: protocol::Language::En,
             types: vec!["person".into()],
             roles: vec![],
+            asking: protocol::Asking::default(),
         };
         for (answer, finish, expected) in [
             ("(Ada, person)", FinishReason::Stop, true),

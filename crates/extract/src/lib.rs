@@ -3,11 +3,12 @@
 //! No input or output, no clock, no model; builds for the browser and for the server. Nothing here fails on what a
 //! model wrote: a function returns what it found and a list of [`Issue`]s.
 //!
-//! The way of an answer: `scan`, `object` and `sentence` cut it into pieces, `split` decides which comma is which,
+//! The way of an answer: `scan`, `object`, `angle` and `sentence` cut it into pieces, `split` decides which comma is which,
 //! [`ground`] finds the words in the text, [`parse`] puts it together.
 
 pub mod chunk;
 pub mod color;
+pub mod doubt;
 #[cfg(feature = "export")]
 pub mod export;
 pub mod graph;
@@ -31,10 +32,14 @@ pub mod svg;
 pub mod text;
 pub mod together;
 
+mod angle;
 mod object;
+mod oneke;
+mod quick;
 mod scan;
 mod sentence;
 mod split;
+mod wording;
 
 pub use color::label_color;
 pub use issue::{Issue, IssueKind};

@@ -2,7 +2,7 @@
 
 use protocol::{
     Record, Span, Task,
-    record::{self, Found, Mention},
+    record::{self, Certainty, Found, Mention},
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,20 +47,22 @@ impl Extraction {
 
     /// The records, as pages show them: entities, then triples, then events.
     pub fn records(&self) -> Vec<Record> {
-        let entity =
-            |e: &Entity| Record::Entity { label: e.label.clone(), mention: mention(&e.text, e.start, e.end, e.found) };
+        let entity = |e: &Entity| Record::Entity {
+            label: e.label.clone(),
+            mention: mention(&e.text, e.start, e.end, e.found, e.certainty),
+        };
         let relation = |r: &Relation| Record::Relation {
             relation: r.relation.clone(),
-            head: mention(&r.head, r.head_start, r.head_end, r.found),
-            tail: mention(&r.tail, r.tail_start, r.tail_end, r.found),
+            head: mention(&r.head, r.head_start, r.head_end, r.found, r.certainty),
+            tail: mention(&r.tail, r.tail_start, r.tail_end, r.found, r.certainty),
         };
         let argument = |a: &Argument| record::Argument {
             role: a.role.clone(),
-            mention: mention(&a.text, a.start, a.end, a.found),
+            mention: mention(&a.text, a.start, a.end, a.found, a.certainty),
         };
         let event = |e: &Event| Record::Event {
             label: e.label.clone(),
-            trigger: mention(&e.trigger, e.trigger_start, e.trigger_end, e.found),
+            trigger: mention(&e.trigger, e.trigger_start, e.trigger_end, e.found, e.certainty),
             arguments: e.arguments.iter().map(argument).collect(),
         };
         let entities = self.entities.iter().map(entity);
@@ -104,6 +106,9 @@ pub struct Entity {
     /// How the words were found.
     #[serde(default, skip_serializing_if = "Found::is_exact")]
     pub found: Found,
+    /// How sure the model was of it.
+    #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
+    pub certainty: Certainty,
 }
 
 /// A triple.
@@ -130,6 +135,9 @@ pub struct Relation {
     /// How head and tail were found; of two ways the less certain.
     #[serde(default, skip_serializing_if = "Found::is_exact")]
     pub found: Found,
+    /// How sure the model was of it.
+    #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
+    pub certainty: Certainty,
 }
 
 /// An event.
@@ -149,6 +157,9 @@ pub struct Event {
     /// How the trigger was found.
     #[serde(default, skip_serializing_if = "Found::is_exact")]
     pub found: Found,
+    /// How sure the model was of trigger and type.
+    #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
+    pub certainty: Certainty,
     /// Who and what took part.
     #[serde(default)]
     pub arguments: Vec<Argument>,
@@ -170,6 +181,9 @@ pub struct Argument {
     /// How the words were found.
     #[serde(default, skip_serializing_if = "Found::is_exact")]
     pub found: Found,
+    /// How sure the model was of words and role.
+    #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
+    pub certainty: Certainty,
 }
 
 impl Argument {
@@ -193,7 +207,7 @@ impl Entity {
     /// An entity of a mention.
     pub fn new(label: String, mention: Mention) -> Self {
         let (start, end) = ends(&mention);
-        Self { label, text: mention.text, start, end, found: mention.found }
+        Self { label, text: mention.text, start, end, found: mention.found, certainty: mention.certainty }
     }
 }
 
@@ -201,9 +215,9 @@ impl Relation {
     /// A triple of two mentions.
     pub fn new(relation: String, head: Mention, tail: Mention) -> Self {
         let ((head_start, head_end), (tail_start, tail_end)) = (ends(&head), ends(&tail));
-        let found = head.found.max(tail.found);
+        let (found, certainty) = (head.found.max(tail.found), head.certainty.max(tail.certainty));
         let (head, tail) = (head.text, tail.text);
-        Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found }
+        Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found, certainty }
     }
 }
 
@@ -212,15 +226,16 @@ impl Event {
     pub fn new(label: String, trigger: Mention, arguments: Vec<record::Argument>) -> Self {
         let (trigger_start, trigger_end) = ends(&trigger);
         let arguments = arguments.into_iter().map(Argument::from).collect();
-        Self { label, trigger: trigger.text, trigger_start, trigger_end, found: trigger.found, arguments }
+        let Mention { text, found, certainty, .. } = trigger;
+        Self { label, trigger: text, trigger_start, trigger_end, found, certainty, arguments }
     }
 }
 
 impl From<record::Argument> for Argument {
     fn from(argument: record::Argument) -> Self {
         let (start, end) = ends(&argument.mention);
-        let Mention { text, found, .. } = argument.mention;
-        Self { role: argument.role, text, start, end, found }
+        let Mention { text, found, certainty, .. } = argument.mention;
+        Self { role: argument.role, text, start, end, found, certainty }
     }
 }
 
@@ -228,9 +243,9 @@ fn ends(mention: &Mention) -> (Option<usize>, Option<usize>) {
     (mention.span.map(|s| s.start), mention.span.map(|s| s.end))
 }
 
-fn mention(text: &str, start: Option<usize>, end: Option<usize>, found: Found) -> Mention {
+fn mention(text: &str, start: Option<usize>, end: Option<usize>, found: Found, certainty: Certainty) -> Mention {
     let span = start.zip(end).filter(|(start, end)| start < end).map(|(start, end)| Span { start, end });
-    Mention { text: text.to_owned(), span, found }
+    Mention { text: text.to_owned(), span, found, certainty }
 }
 
 /// One doubtful thing about the answers.

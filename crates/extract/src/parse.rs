@@ -2,20 +2,24 @@
 //!
 //! Reads the formats the shipped adapter was taught, `(entity, type)`, `(head, relation, tail)` and
 //! `(trigger, event type, [(argument, role)])` with ASCII or full-width punctuation and `None` / `无`; and those of the
-//! original system: tuples in a list, JSON objects with `head`, `relation` and `tail`, and the sentence
-//! `输入中包含的关系三元组是：…`. Without a schema the shape decides: two fields are an entity, three a relation, three with
-//! a list at the end an event.
+//! original system: tuples in a list, JSON objects with `head`, `relation` and `tail`, the sentence
+//! `输入中包含的关系三元组是：…`, and objects with the asked types as keys. These are read whatever format was asked for; lines
+//! of relations and tuples in angle brackets, which plain text also has, only where they were (see
+//! [`Format`](protocol::Format)). Without a schema the shape decides: two fields are an entity, three a relation, three
+//! with a list at the end an event.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::hash_map::Entry;
 
 use protocol::{
-    Record, SchemaChoice, Task,
-    record::{Argument, Found, Mention},
+    Format, Record, SchemaChoice, Span, Task,
+    record::{Argument, Mention},
 };
 
 use crate::{
     ground::Ground,
     issue::{Issue, IssueKind},
+    object::Pair,
+    quick::QuickMap,
     scan::{self, Piece},
     sentence,
     split::{Asked, fields},
@@ -39,7 +43,15 @@ pub struct Parsed {
 /// and triples with words of the text are taken for records, and nothing else is held against it.
 pub fn records(answer: &str, source: &str, schema: Option<&SchemaChoice>, done: bool) -> Parsed {
     let asked = Asked::of(schema);
-    let mut reader = Reader { asked, ground: Ground::new(source), parsed: Parsed::default(), seen: HashMap::new() };
+    let mut reader = Reader {
+        asked,
+        answer,
+        counted: (0, 0),
+        here: None,
+        ground: Ground::new(source),
+        parsed: Parsed::default(),
+        seen: QuickMap::default(),
+    };
     if done && says_nothing(answer) {
         reader.parsed.nothing_found = true;
         return reader.parsed;
@@ -48,7 +60,14 @@ pub fn records(answer: &str, source: &str, schema: Option<&SchemaChoice>, done: 
         reader.parsed.issues.push(Issue::new(IssueKind::Empty, "", None));
         return reader.parsed;
     }
-    match sentence::entries(answer, done).filter(|_| matches!(asked.task, None | Some(Task::Relations))) {
+    let listed = match schema {
+        Some(choice) if choice.task != Task::Relations => None,
+        Some(choice) if choice.asking.format == Some(Format::Lines) => {
+            sentence::entries(answer, done).or_else(|| sentence::lines(answer, asked.types, done))
+        }
+        _ => sentence::entries(answer, done),
+    };
+    match listed {
         Some(entries) => {
             for entry in entries {
                 match entry {
@@ -58,14 +77,17 @@ pub fn records(answer: &str, source: &str, schema: Option<&SchemaChoice>, done: 
             }
         }
         None => {
-            let mut stray = None;
+            let (mut stray, mut nothing) = (None, false);
             for piece in scan::pieces(answer, asked, done) {
-                if let Piece::Other(words) = piece {
-                    stray = stray.or(Some(words));
-                } else {
-                    reader.piece(piece, done);
+                // Types whose lists are empty, or say that there is nothing.
+                nothing |= matches!(piece, Piece::Nothing | Piece::Object { label: Some(_), .. } | Piece::Named { .. });
+                match piece {
+                    Piece::Other(words) => stray = stray.or(Some(words)),
+                    piece => reader.piece(piece, done),
                 }
             }
+            reader.parsed.nothing_found =
+                nothing && done && reader.parsed.records.is_empty() && reader.parsed.issues.is_empty();
             reader.stray(stray.filter(|_| done && asked.task.is_some()));
         }
     }
@@ -74,19 +96,29 @@ pub fn records(answer: &str, source: &str, schema: Option<&SchemaChoice>, done: 
 
 fn says_nothing(answer: &str) -> bool {
     let answer = answer.trim_matches(|c: char| c.is_whitespace() || matches!(c, '.' | '。' | '"' | '\''));
+    // Longer than any of them.
+    if answer.len() > 12 {
+        return false;
+    }
     matches!(answer.to_lowercase().as_str(), "none" | "无" | "没有" | "[]" | "{}" | "[ ]")
 }
 
 struct Reader<'a> {
     asked: Asked<'a>,
+    answer: &'a str,
+    /// A byte of the answer, and how many code points stand before it.
+    counted: (usize, usize),
+    /// Where the words of the record just read stand in the answer, in bytes.
+    here: Option<(usize, usize)>,
     ground: Ground<'a>,
     parsed: Parsed,
-    /// For every record, without its places: its index unless it was left out, and that of the issue about its copies.
-    seen: HashMap<Record, (Option<usize>, Option<usize>)>,
+    /// For every record, as [`said`] makes one line of it: its index unless it was left out, and that of the issue about its copies.
+    seen: QuickMap<String, (Option<usize>, Option<usize>)>,
 }
 
 impl Reader<'_> {
     fn piece(&mut self, piece: Piece<'_>, done: bool) {
+        self.here = None;
         match piece {
             Piece::Entity { words, label } => self.entity(words, label),
             Piece::Relation(readings) => self.relation(&readings),
@@ -97,19 +129,29 @@ impl Reader<'_> {
                 }
             }
             Piece::Unknown(content) => self.shape(content),
-            Piece::Object(pairs) => self.object(&pairs),
+            Piece::Object { label, pairs, inner, raw } => self.object(label.as_deref(), &pairs, &inner, raw),
+            Piece::Named { words, .. } if is_missing(&words) => {}
+            Piece::Named { label, words } => match self.asked.task {
+                Some(Task::Entities) => self.entity(&words, &label),
+                Some(Task::Events) => self.event(&words, &label, &[]),
+                _ => self.unreadable(&words),
+            },
             Piece::Unreadable(words) => self.unreadable(words),
             Piece::Unfinished(words) if done && (self.asked.task.is_some() || !self.parsed.records.is_empty()) => {
                 self.issue(IssueKind::BrokenOff, words, None);
             }
-            Piece::Unfinished(_) | Piece::Other(_) => {}
+            Piece::Unfinished(_) | Piece::Other(_) | Piece::Nothing => {}
         }
     }
 
     /// Text beside the records, or in their place.
     fn stray(&mut self, words: Option<&str>) {
         if let Some(words) = words {
-            let kind = if self.parsed.records.is_empty() { IssueKind::Unreadable } else { IssueKind::OtherText };
+            let kind = if self.parsed.records.is_empty() && !self.parsed.nothing_found {
+                IssueKind::Unreadable
+            } else {
+                IssueKind::OtherText
+            };
             self.issue(kind, words, None);
         }
     }
@@ -151,6 +193,7 @@ impl Reader<'_> {
     }
 
     fn entity(&mut self, words: &str, label: &str) {
+        self.here = self.bytes_of(words);
         let (label, asked) = scan::spelling(label, self.asked.types);
         self.keep(Record::Entity { label, mention: mention(words) }, asked, &[]);
     }
@@ -160,11 +203,13 @@ impl Reader<'_> {
         let ground = &mut self.ground;
         let fits = readings.iter().position(|[head, _, tail]| ground.holds(head) && ground.holds(tail));
         let Some([head, relation, tail]) = readings.get(fits.unwrap_or(0)) else { return };
+        self.here = self.bytes_of(head);
         let (relation, asked) = scan::spelling(relation, self.asked.types);
         self.keep(Record::Relation { relation, head: mention(head), tail: mention(tail) }, asked, &[]);
     }
 
     fn event(&mut self, trigger: &str, label: &str, arguments: &[(&str, &str)]) {
+        self.here = self.bytes_of(trigger);
         let (label, asked) = scan::spelling(label, self.asked.types);
         let mut unasked = Vec::new();
         let mut kept: Vec<Argument> = Vec::new();
@@ -179,23 +224,47 @@ impl Reader<'_> {
         self.keep(Record::Event { label, trigger: mention(trigger), arguments: kept }, asked, &unasked);
     }
 
-    /// A JSON object with the keys of a triple or of an entity.
-    fn object(&mut self, pairs: &[(String, String)]) {
+    /// A JSON object with the keys of a triple, an entity or an event. `label` is its type, where that is the key it stands
+    /// under.
+    fn object(&mut self, label: Option<&str>, pairs: &[Pair<'_>], inner: &[Pair<'_>], raw: &str) {
         let value = |names: &[&str]| {
-            let found = pairs.iter().find(|(key, value)| names.contains(&key.as_str()) && !value.is_empty());
-            found.map(|(_, value)| value.as_str())
+            let found = pairs.iter().find(|(key, value)| names.contains(&&**key) && !is_missing(value));
+            found.map(|(_, value)| &**value)
         };
-        let triple = (value(&["head", "subject"]), value(&["relation", "predicate"]), value(&["tail", "object"]));
-        let entity = (value(&["entity", "text", "name"]), value(&["type", "label", "entity_type"]));
-        match (self.asked.task, triple, entity) {
-            (None | Some(Task::Relations), (Some(head), Some(relation), Some(tail)), _) => {
-                self.relation(&[[head, relation, tail]]);
+        let (head, tail) = (value(&["head", "subject"]), value(&["tail", "object"]));
+        let relation = value(&["relation", "predicate"]).or(label);
+        let kind = value(&["type", "label", "entity_type", "event_type"]).or(label);
+        let entity = value(&["entity", "text", "name"]);
+        let nothing = label.is_some() && pairs.iter().all(|(_, value)| is_missing(value));
+        match self.asked.task {
+            _ if nothing && inner.iter().all(|(_, value)| is_missing(value)) => {}
+            Some(Task::Entities) if self.asked.arguments => {
+                let arguments = match value(&["argument"]).zip(value(&["role"])) {
+                    Some(argument) => vec![argument],
+                    None => arguments(inner),
+                };
+                if arguments.is_empty() && (inner.is_empty() || label.is_none()) {
+                    self.unreadable(raw);
+                }
+                for (words, role) in arguments {
+                    self.entity(words, role);
+                }
             }
-            (None | Some(Task::Entities), _, (Some(words), Some(label))) => self.entity(words, label),
-            _ => {
-                let words: Vec<&str> = pairs.iter().map(|(_, value)| value.as_str()).collect();
-                self.unreadable(&words.join(", "));
-            }
+            Some(Task::Events) => match value(&["trigger"]).zip(kind) {
+                Some((trigger, kind)) => self.event(trigger, kind, &arguments(inner)),
+                None => self.unreadable(raw),
+            },
+            task => match (head, relation, tail, entity.zip(kind)) {
+                (Some(head), Some(relation), Some(tail), _) if task != Some(Task::Entities) => {
+                    self.relation(&[[head, relation, tail]]);
+                }
+                (.., Some((words, kind))) if task != Some(Task::Relations) => self.entity(words, kind),
+                _ if inner.is_empty() => {
+                    let words: Vec<&str> = pairs.iter().map(|(_, value)| &**value).collect();
+                    self.unreadable(&words.join(", "));
+                }
+                _ => self.unreadable(raw),
+            },
         }
     }
 
@@ -207,7 +276,7 @@ impl Reader<'_> {
             return;
         }
         let index = self.parsed.records.len();
-        let seen = match self.seen.entry(without_places(&record)) {
+        let seen = match self.seen.entry(said(&record)) {
             Entry::Occupied(seen) => Some(seen.into_mut()),
             Entry::Vacant(new) => {
                 new.insert((asked.then_some(index), None));
@@ -241,6 +310,24 @@ impl Reader<'_> {
         self.parsed.records.push(record);
     }
 
+    /// Which bytes of the answer words are, when they are a piece of it.
+    fn bytes_of(&self, words: &str) -> Option<(usize, usize)> {
+        let words = words.trim();
+        let from = (words.as_ptr() as usize).checked_sub(self.answer.as_ptr() as usize)?;
+        let to = from.checked_add(words.len())?;
+        (!words.is_empty() && self.answer.get(from..to)? == words).then_some((from, to))
+    }
+
+    /// Bytes of the answer as code points.
+    fn place(&mut self, (from, to): (usize, usize)) -> Option<Span> {
+        let words = self.answer.get(from..to)?;
+        // Pieces come in the answer's order, nearly always.
+        let (byte, chars) = if from < self.counted.0 { (0, 0) } else { self.counted };
+        let start = chars + self.answer.get(byte..from)?.chars().count();
+        self.counted = (from, start);
+        Some(Span { start, end: start + words.chars().count() })
+    }
+
     /// Nothing was asked for in a format without a schema.
     fn unreadable(&mut self, words: &str) {
         if self.asked.task.is_some() {
@@ -249,7 +336,8 @@ impl Reader<'_> {
     }
 
     fn issue(&mut self, kind: IssueKind, words: &str, record: Option<usize>) {
-        let issue = Issue::new(kind, words, record);
+        let mut issue = Issue::new(kind, words, record);
+        issue.at = self.bytes_of(words).or(self.here).and_then(|bytes| self.place(bytes));
         match self.parsed.issues.last_mut() {
             Some(last) if (last.kind, last.record, &last.words) == (kind, record, &issue.words) => last.count += 1,
             _ => self.parsed.issues.push(issue),
@@ -257,12 +345,60 @@ impl Reader<'_> {
     }
 }
 
-fn without_places(record: &Record) -> Record {
-    let mut record = record.clone();
-    for mention in record.mentions_mut() {
-        (mention.span, mention.found) = (None, Found::Exact);
+/// What OneKE answers where there is nothing.
+fn is_missing(words: &str) -> bool {
+    matches!(words, "" | "NAN")
+}
+
+/// Words and roles of an event's arguments: of `{"role": "words"}`, or of `{"argument": "words", "role": "role"}` one after
+/// another.
+fn arguments<'p>(inner: &'p [Pair<'_>]) -> Vec<(&'p str, &'p str)> {
+    let mut found = Vec::new();
+    let (mut words, mut role) = (None, None);
+    for (key, value) in inner {
+        match &**key {
+            "argument" => words = Some(&**value),
+            "role" => role = Some(&**value),
+            key if !is_missing(value) => found.push((&**value, key)),
+            _ => {}
+        }
+        if let (Some(known), Some(as_role)) = (words, role) {
+            (words, role) = (None, None);
+            if !is_missing(known) {
+                found.push((known, as_role));
+            }
+        }
     }
-    record
+    found
+}
+
+/// What a record says, wherever it stands.
+fn said(record: &Record) -> String {
+    let (label, first) = match record {
+        Record::Entity { label, mention } => (label, mention),
+        Record::Relation { relation, head, .. } => (relation, head),
+        Record::Event { label, trigger, .. } => (label, trigger),
+    };
+    let mut said = String::with_capacity(label.len() + first.text.len() + 32);
+    let mut add = |words: &str| {
+        said.push_str(words);
+        said.push('\u{0}');
+    };
+    add(label);
+    add(&first.text);
+    match record {
+        Record::Entity { .. } => {}
+        Record::Relation { tail, .. } => add(&tail.text),
+        Record::Event { arguments, .. } => {
+            // Told from a relation, where there is no schema.
+            add("");
+            for argument in arguments {
+                add(&argument.role);
+                add(&argument.mention.text);
+            }
+        }
+    }
+    said
 }
 
 fn mention(words: &str) -> Mention {

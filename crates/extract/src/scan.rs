@@ -1,12 +1,16 @@
-//! Cutting an answer into tuples: `(entity, type) (…)`, `[(head, relation, tail)]`, `(trigger, type, [(argument, role)])`.
+//! Cutting an answer into tuples: `(entity, type) (…)`, `[(head, relation, tail)]`, `(trigger, type, [(argument, role)])`,
+//! `<entity, type>`; and into objects of JSON.
 //!
 //! One pass from left to right. Whether a tuple ends at a bracket is decided by what stands before it and by at most
 //! the next visible character, never by what comes later: so the records of a growing answer only ever get more.
 
+use std::borrow::Cow;
+
 use protocol::Task;
 
 use crate::{
-    object,
+    angle,
+    object::{self, Pair},
     split::{Asked, clean, fields, is_close, is_comma, is_open, known, known_end},
 };
 
@@ -21,8 +25,13 @@ pub(crate) enum Piece<'a> {
     Event { trigger: &'a str, label: &'a str, arguments: Vec<(&'a str, &'a str)>, stray: Option<&'a str> },
     /// A tuple that no asked name explains: the shape decides.
     Unknown(&'a str),
-    /// A JSON object: its keys and texts.
-    Object(Vec<(String, String)>),
+    /// A JSON object: its keys and texts, those of the objects in it, and all of it as it was written. One in an object
+    /// with types as keys has its type.
+    Object { label: Option<Cow<'a, str>>, pairs: Vec<Pair<'a>>, inner: Vec<Pair<'a>>, raw: &'a str },
+    /// Words in an object with types as keys.
+    Named { label: Cow<'a, str>, words: Cow<'a, str> },
+    /// An object with types as keys and nothing else.
+    Nothing,
     /// Looks like a record, but cannot be read.
     Unreadable(&'a str),
     /// The answer ends inside this.
@@ -44,12 +53,29 @@ pub(crate) fn pieces<'a>(answer: &'a str, asked: Asked<'_>, done: bool) -> Vec<P
     let (mut at, mut plain_from, mut rereads) = (0, 0, 0);
     while let Some(c) = char_at(answer, at) {
         let inside = at + c.len_utf8();
-        if !is_open(c) && c != '{' {
+        let bracket = Bracket::of(c, asked);
+        if bracket.is_none() && c != '{' {
             at = inside;
             continue;
         }
         other(&answer[plain_from..at], &mut pieces);
-        let step = if c == '{' { object::object(answer, inside) } else { tuple(answer, inside, asked, done) };
+        let step = match bracket {
+            Some(bracket) => tuple(answer, inside, bracket, asked, done),
+            None => match object::is_by_type(answer, inside, asked, done) {
+                None => Step::Open(None),
+                Some(false) => object::object(answer, inside),
+                Some(true) => match object::by_type(answer, inside, &mut pieces) {
+                    Ok(end) => {
+                        (at, plain_from) = (end, end);
+                        continue;
+                    }
+                    Err(unfinished) => {
+                        pieces.push(Piece::Unfinished(&answer[unfinished..]));
+                        return pieces;
+                    }
+                },
+            },
+        };
         match step {
             Step::Whole(piece, end) => {
                 pieces.push(piece);
@@ -83,14 +109,48 @@ pub(crate) enum Step<'a> {
 
 /// Keeps text between records that says something.
 fn other<'a>(text: &'a str, pieces: &mut Vec<Piece<'a>>) {
+    // Nearly always a space or a comma.
+    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric()) {
+        return;
+    }
     let text = text.trim_matches(|c: char| !c.is_alphanumeric());
     if !text.is_empty() && !matches!(text, "and" | "json" | "和" | "以及") {
         pieces.push(Piece::Other(text));
     }
 }
 
+/// The brackets around a tuple; within one kind the other is part of the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bracket {
+    Round,
+    Angle,
+}
+
+impl Bracket {
+    /// The kind that a character opens.
+    fn of(c: char, asked: Asked<'_>) -> Option<Self> {
+        if is_open(c) {
+            Some(Self::Round)
+        } else if asked.angles && angle::is_open(c) {
+            Some(Self::Angle)
+        } else {
+            None
+        }
+    }
+
+    fn opens(self, c: char) -> bool {
+        if self == Self::Round { is_open(c) } else { angle::is_open(c) }
+    }
+
+    fn closes(self, c: char) -> bool {
+        if self == Self::Round { is_close(c) } else { angle::is_close(c) }
+    }
+}
+
 /// Reads a tuple whose opening bracket ends at `from`.
-fn tuple<'a>(answer: &'a str, from: usize, asked: Asked<'_>, done: bool) -> Step<'a> {
+fn tuple<'a>(answer: &'a str, from: usize, bracket: Bracket, asked: Asked<'_>, done: bool) -> Step<'a> {
+    // Events in angle brackets begin with their type, and are read when they are whole.
+    let hashed = bracket == Bracket::Angle && asked.task == Some(Task::Events);
     let (mut at, mut depth) = (from, 1_usize);
     let mut readings: Vec<(&str, &str, usize)> = Vec::new();
     let mut inner_end = None;
@@ -101,19 +161,19 @@ fn tuple<'a>(answer: &'a str, from: usize, asked: Asked<'_>, done: bool) -> Step
         match c {
             '\n' => {
                 let (end, c) = visible(answer, next);
-                if c.is_some_and(is_open) {
+                if c.is_some_and(|c| bracket.opens(c)) {
                     return Step::Whole(Piece::Unreadable(content), end);
                 }
                 at = end;
                 continue;
             }
-            '[' if matches!(asked.task, None | Some(Task::Events)) && lists < MAX_READINGS => {
+            '[' if matches!(asked.task, None | Some(Task::Events)) && !hashed && lists < MAX_READINGS => {
                 lists += 1;
                 if let Some((trigger, label)) = event_head(content, asked) {
                     return arguments(answer, next, trigger, label, asked, done);
                 }
             }
-            c if is_open(c) => depth += 1,
+            c if bracket.opens(c) => depth += 1,
             c if is_comma(c) && asked.task == Some(Task::Relations) && readings.len() < MAX_READINGS => {
                 if let Some((head, _)) = known_end(content, asked.types) {
                     // Brackets of the head no longer count.
@@ -122,19 +182,22 @@ fn tuple<'a>(answer: &'a str, from: usize, asked: Asked<'_>, done: bool) -> Step
                     readings.push((head, relation, next));
                 }
             }
-            c if is_close(c) => {
-                let piece = complete(content, &readings, answer, at, asked);
+            c if bracket.closes(c) => {
+                let piece = if hashed { None } else { complete(content, &readings, answer, at, asked) };
                 if depth == 1 {
                     if let Some(piece) = piece {
                         return Step::Whole(piece, next);
                     }
-                    match follows(answer, next, done) {
+                    match follows(answer, next, bracket, done) {
                         Follows::Words => {}
                         Follows::More => return Step::Open(None),
-                        _ => return Step::Whole(Piece::Unknown(content), next),
+                        _ => {
+                            let event = if hashed { angle::event(content, asked) } else { None };
+                            return Step::Whole(event.unwrap_or(Piece::Unknown(content)), next);
+                        }
                     }
                 } else {
-                    let ends = follows(answer, next, done) == Follows::Tuple;
+                    let ends = follows(answer, next, bracket, done) == Follows::Tuple;
                     if let (Some(piece @ Piece::Entity { .. } | piece @ Piece::Event { .. }), true) = (piece, ends) {
                         return match inner_end {
                             Some((closed, end)) if at - from < MAX_TUPLE => {
@@ -236,7 +299,7 @@ fn arguments<'a>(
             at = next;
             continue;
         }
-        match tuple(answer, next, inner, done) {
+        match tuple(answer, next, Bracket::Round, inner, done) {
             Step::Whole(Piece::Entity { words, label }, end) => {
                 arguments.push((words, label));
                 at = end;
@@ -272,7 +335,7 @@ enum Follows {
 }
 
 /// What follows a bracket at `from`.
-fn follows(answer: &str, from: usize, done: bool) -> Follows {
+fn follows(answer: &str, from: usize, bracket: Bracket, done: bool) -> Follows {
     let more = if done { Follows::Tuple } else { Follows::More };
     let (mut at, mut c) = visible(answer, from);
     if answer[from..at].contains('\n') {
@@ -285,14 +348,14 @@ fn follows(answer: &str, from: usize, done: bool) -> Follows {
     }
     match c {
         None => more,
-        Some(c) if is_open(c) || c == ']' => Follows::Tuple,
+        Some(c) if bracket.opens(c) || c == ']' => Follows::Tuple,
         Some(_) if comma => Follows::Words,
         Some(_) => Follows::Text,
     }
 }
 
 /// The next character that is not a space, and its offset.
-fn visible(answer: &str, from: usize) -> (usize, Option<char>) {
+pub(crate) fn visible(answer: &str, from: usize) -> (usize, Option<char>) {
     let rest = answer.get(from..).unwrap_or("");
     let at = from + (rest.len() - rest.trim_start().len());
     (at, char_at(answer, at))

@@ -7,7 +7,7 @@
 //! Where a name stands, an object may stand that says more: `{"name": "person", "description": "…", "examples": ["…"]}`.
 //! The format is described for other programs in `docs/schema.schema.json`.
 
-use protocol::{Language, SchemaChoice, Task, manifest::Title};
+use protocol::{Asking, Language, SchemaChoice, Task, manifest::Title};
 
 use crate::node::Node;
 
@@ -142,6 +142,7 @@ impl Schema {
                 language: self.language.unwrap_or(language),
                 types: types(task),
                 roles: if task == Task::Events { roles.clone() } else { Vec::new() },
+                asking: Asking::default(),
             })
             .filter(|choice| !choice.types.is_empty())
             .collect()

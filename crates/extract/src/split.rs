@@ -1,7 +1,7 @@
 //! Which comma is which. Words hold commas and brackets of their own ("Smith, John", "Acme (UK) Ltd", "1,000 dollars"),
 //! so names that were asked for decide first, then the text, then the shape.
 
-use protocol::{SchemaChoice, Task};
+use protocol::{EventPart, Format, SchemaChoice, Task};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -10,19 +10,46 @@ pub(crate) struct Asked<'a> {
     pub(crate) task: Option<Task>,
     pub(crate) types: &'a [String],
     pub(crate) roles: &'a [String],
+    /// The keys of an object that is asked for with types as keys.
+    pub(crate) keys: &'a [String],
+    /// Whether such an object was asked for.
+    pub(crate) by_type: bool,
+    /// Whether tuples stand between angle brackets.
+    pub(crate) angles: bool,
+    /// Whether arguments are asked for without their events: words and a role, like entities.
+    pub(crate) arguments: bool,
 }
 
 impl<'a> Asked<'a> {
     pub(crate) fn of(schema: Option<&'a SchemaChoice>) -> Self {
-        match schema {
-            Some(choice) => Self { task: Some(choice.task), types: &choice.types, roles: &choice.roles },
-            None => Self { task: None, types: &[], roles: &[] },
-        }
+        let Some(choice) = schema else {
+            let none: &[String] = &[];
+            return Self {
+                task: None,
+                types: none,
+                roles: none,
+                keys: none,
+                by_type: false,
+                angles: false,
+                arguments: false,
+            };
+        };
+        let asked = Self {
+            task: Some(choice.task),
+            types: &choice.types,
+            roles: &choice.roles,
+            keys: &choice.types,
+            by_type: choice.asking.format == Some(Format::OnekeJson),
+            angles: choice.asking.format == Some(Format::Angles),
+            arguments: false,
+        };
+        let arguments = choice.task == Task::Events && choice.asking.only == Some(EventPart::Arguments);
+        if arguments { Self { arguments, ..asked.of_arguments() } } else { asked }
     }
 
     /// What is asked of an argument: words and a role, like an entity.
     pub(crate) fn of_arguments(self) -> Self {
-        Self { task: Some(Task::Entities), types: self.roles, roles: &[] }
+        Self { task: Some(Task::Entities), types: self.roles, roles: &[], ..self }
     }
 }
 
@@ -40,10 +67,17 @@ pub(crate) fn is_close(c: char) -> bool {
 
 const QUOTES: &[char] = &['\'', '"', '“', '”', '‘', '’'];
 
+/// Words without spaces around them: nearly always the words themselves, which is soon seen of those in ASCII.
+fn trimmed(words: &str) -> &str {
+    let (first, last) = (words.as_bytes().first(), words.as_bytes().last());
+    let bare = first.is_some_and(u8::is_ascii_graphic) && last.is_some_and(u8::is_ascii_graphic);
+    if bare { words } else { words.trim() }
+}
+
 /// A field without spaces around it and without a pair of plain quotation marks that holds all of it. Typographic marks
 /// belong to the words.
 pub(crate) fn clean(field: &str) -> &str {
-    let field = field.trim();
+    let field = trimmed(field);
     let mut chars = field.chars();
     let ends = (chars.next(), chars.next_back());
     match ends {
@@ -61,7 +95,7 @@ pub(crate) fn known_end<'c, 'n>(content: &'c str, names: &'n [String]) -> Option
     let end = content.trim_end();
     let bare = end.strip_suffix(QUOTES).map(str::trim_end);
     let mut best: Option<(&str, &str)> = None;
-    for name in names.iter().map(|n| n.trim()).filter(|n| !n.is_empty()) {
+    for name in names.iter().map(|n| trimmed(n)).filter(|n| !n.is_empty()) {
         let plain = strip_end(end, name);
         let quoted = || bare.and_then(|b| strip_end(b, name)).and_then(|b| b.trim_end().strip_suffix(QUOTES));
         let Some(before) = plain.or_else(quoted) else { continue };
@@ -75,6 +109,13 @@ pub(crate) fn known_end<'c, 'n>(content: &'c str, names: &'n [String]) -> Option
 
 /// `text` without `suffix` at its end, without regard to case.
 fn strip_end<'t>(text: &'t str, suffix: &str) -> Option<&'t str> {
+    if let (Some(last), Some(wanted)) = (text.as_bytes().last(), suffix.as_bytes().last())
+        && last.is_ascii()
+        && wanted.is_ascii()
+        && !last.eq_ignore_ascii_case(wanted)
+    {
+        return None;
+    }
     if let Some(before) = text.strip_suffix(suffix) {
         return Some(before);
     }
@@ -96,12 +137,12 @@ fn strip_end<'t>(text: &'t str, suffix: &str) -> Option<&'t str> {
 /// The name of `names` that a label is, in the schema's spelling.
 pub(crate) fn known<'n>(label: &str, names: &'n [String]) -> Option<&'n str> {
     // Nearly always it is spelt as in the schema.
-    let label = label.trim();
-    if let Some(name) = names.iter().map(|n| n.trim()).find(|name| *name == label) {
+    let label = trimmed(label);
+    if let Some(name) = names.iter().map(|n| trimmed(n)).find(|name| *name == label) {
         return Some(name);
     }
     let label = label.to_lowercase();
-    names.iter().map(|n| n.trim()).find(|name| name.to_lowercase() == label)
+    names.iter().map(|n| trimmed(n)).find(|name| name.to_lowercase() == label)
 }
 
 /// The commas that part the fields of a tuple: outside inner brackets, and not inside a number such as `1,000`. Byte

@@ -60,7 +60,7 @@ impl<'a> Together<'a> {
             indexes.push(index);
             triggers.extend(trigger.map(|at| (at, index)));
             for words in unasked {
-                self.issue(Issue { kind: IssueKind::NotInSchema, words, record: Some(index), count: 1 });
+                self.issue(Issue { kind: IssueKind::NotInSchema, words, record: Some(index), at: None, count: 1 });
             }
         }
         for (at, index) in triggers {
@@ -140,7 +140,7 @@ impl<'a> Together<'a> {
         let missing: Vec<String> =
             record.mentions().iter().filter(|(_, m)| m.span.is_none()).map(|(_, m)| m.text.clone()).collect();
         for words in missing {
-            self.issue(Issue { kind: IssueKind::NotInText, words, record: Some(index), count: 1 });
+            self.issue(Issue { kind: IssueKind::NotInText, words, record: Some(index), at: None, count: 1 });
         }
     }
 

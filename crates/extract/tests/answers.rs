@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use extract::{Parsed, parse};
-use protocol::{Language, Record, SchemaChoice, Task, record::Mention};
+use protocol::{Asking, Language, Record, SchemaChoice, Task, record::Mention};
 
 fn schema(task: Task, types: &[&str], roles: &[&str]) -> SchemaChoice {
     let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    SchemaChoice { task, language: Language::En, types: own(types), roles: own(roles) }
+    SchemaChoice { task, language: Language::En, types: own(types), roles: own(roles), asking: Asking::default() }
 }
 
 fn shown(parsed: &Parsed) -> Vec<String> {

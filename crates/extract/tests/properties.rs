@@ -3,12 +3,18 @@
 
 use extract::{Parsed, ground, hint, judge, label_color, marks, parse, text};
 use proptest::prelude::*;
-use protocol::{Language, SchemaChoice, Task, text::slice_chars};
+use protocol::{Asking, Language, SchemaChoice, Task, text::slice_chars};
 
 fn schemas() -> Vec<Option<SchemaChoice>> {
     let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let choice = |task| {
-        Some(SchemaChoice { task, language: Language::En, types: own(&["a", "b, c", "机构"]), roles: own(&["r"]) })
+        Some(SchemaChoice {
+            task,
+            language: Language::En,
+            types: own(&["a", "b, c", "机构"]),
+            roles: own(&["r"]),
+            asking: Asking::default(),
+        })
     };
     vec![None, choice(Task::Entities), choice(Task::Relations), choice(Task::Events)]
 }

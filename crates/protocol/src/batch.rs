@@ -119,9 +119,17 @@ pub struct Counts {
     pub nothing: usize,
     /// Failed.
     pub failed: usize,
+    /// Of these, rows without a text that could be read: trying again would not help.
+    #[serde(default)]
+    pub unreadable: usize,
 }
 
 impl Counts {
+    /// Failed rows that may do better when they are tried again.
+    pub fn retryable(&self) -> usize {
+        self.failed.saturating_sub(self.unreadable)
+    }
+
     /// Rows that have ended.
     pub fn ended(&self) -> usize {
         self.done + self.nothing + self.failed

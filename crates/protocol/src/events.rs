@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    logprob::Hesitation,
     run::{FinishReason, RunStatus, Timings},
     text::byte_offset,
 };
@@ -60,6 +61,9 @@ pub struct StateEvent {
     pub completion_tokens: u32,
     /// Where the time went, once it ended.
     pub timings: Option<Timings>,
+    /// Where the model hesitated, once it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hesitations: Option<Vec<Hesitation>>,
     /// Runs before it in the queue, while queued.
     pub position: Option<u32>,
 }

@@ -5,6 +5,9 @@
 pub mod admin;
 pub mod batch;
 pub mod events;
+pub mod format;
+pub mod graph;
+pub mod job;
 pub mod logprob;
 pub mod manifest;
 pub mod params;
@@ -15,10 +18,11 @@ pub mod view;
 
 pub use admin::{AdapterUse, AdminView, EngineStatus, FoundAdapter};
 pub use events::{RunEvent, StateEvent, TextEvent};
-pub use logprob::{Alternative, TokenLogprob};
+pub use format::{Asking, EventPart, Format, TaughtFormat};
+pub use logprob::{Alternative, Hesitation, TokenLogprob};
 pub use manifest::{AdapterManifest, Example, ModelEntry, SchemaChoice, Task, Taught};
 pub use params::{PARAMETERS, ParameterError, ParameterPatch, ParameterSpec, Parameters};
-pub use record::{Judgement, Record, Span, Verdict};
+pub use record::{Certainty, Judgement, Record, Span, Verdict};
 pub use run::{Column, FinishReason, Mode, RunStatus, Timings};
 pub use text::{Language, Sentence};
 pub use view::{Ask, Bench, RunView, SessionSummary, SessionView, StartRuns, Started};

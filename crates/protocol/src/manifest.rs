@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{params::ParameterPatch, text::Language};
+use crate::{
+    format::{Asking, TaughtFormat},
+    params::ParameterPatch,
+    text::Language,
+};
 
 /// What to extract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,7 +94,7 @@ pub struct AdapterManifest {
     /// sha256 of the base's file, when it was trained on exactly one.
     #[serde(default)]
     pub base_file_sha256: Option<String>,
-    /// The prompt template; `alpaca` is the only one so far.
+    /// The prompt template: `alpaca`, or `llama-2` for `[INST] … [/INST]`. The format `oneke-json` brings the latter along.
     #[serde(default = "alpaca")]
     pub template: String,
     /// Whether the prompt begins with the model's BOS token.
@@ -99,7 +103,11 @@ pub struct AdapterManifest {
     /// The token that ends an answer, in words; the model's own when empty.
     #[serde(default)]
     pub end_token: Option<String>,
-    /// Answer format for each task code and language code, and `nothing_found`.
+    /// The answer format by name, `"oneke-json"`, or one for each task code, `{"re": "json"}`; `tuples` where none is
+    /// named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<TaughtFormat>,
+    /// The exact punctuation of tuples for each task code and language code, and `nothing_found`.
     #[serde(default)]
     pub formats: BTreeMap<String, BTreeMap<String, String>>,
     /// Default decoding.
@@ -110,8 +118,8 @@ pub struct AdapterManifest {
     /// the model can read.
     #[serde(default)]
     pub taught_chars: BTreeMap<String, usize>,
-    /// For each task code: the most types to ask for at once; larger schemas are asked in groups. Any number where it is
-    /// not said.
+    /// For each task code: the most types to ask for at once; larger schemas are asked in groups. Where it is not said, as
+    /// many as the format was taught with: any number, of `oneke-json` 6 entity types and 4 relations or events.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub group: BTreeMap<String, usize>,
     /// The schemas it was trained on.
@@ -132,6 +140,7 @@ impl AdapterManifest {
             template: alpaca(),
             add_bos: true,
             end_token: None,
+            format: None,
             formats: BTreeMap::new(),
             decoding: ParameterPatch::default(),
             taught_chars: BTreeMap::new(),
@@ -158,6 +167,9 @@ pub struct SchemaChoice {
     /// Argument roles, for events.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// How to ask, where that is not the adapter's own way.
+    #[serde(default, skip_serializing_if = "Asking::is_default")]
+    pub asking: Asking,
 }
 
 /// A model we know by name: where it comes from and how it decodes best.

@@ -40,6 +40,38 @@ impl Found {
     }
 }
 
+/// How sure the model was when it gave words.
+///
+/// Two steps, not a number: a model's probabilities order its records by how far they can be trusted, and are no chances
+/// of being right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// Nobody asked it; people's own words too.
+    #[default]
+    Unknown,
+    /// It did not hesitate.
+    Sure,
+    /// It hesitated: more often wrong than others.
+    Check,
+}
+
+impl Certainty {
+    /// The name in JSON; empty for [`Certainty::Unknown`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Sure => "sure",
+            Self::Check => "check",
+        }
+    }
+
+    /// Whether it needs no mention; for serde.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+}
+
 /// Words the model gave, and where they stand in the text. `span` is `None` when they do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mention {
@@ -51,6 +83,9 @@ pub struct Mention {
     /// How they were found there; [`Found::Exact`] also when they were not.
     #[serde(default, skip_serializing_if = "Found::is_exact")]
     pub found: Found,
+    /// How sure the model was of them, and of the type or role it gave them.
+    #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
+    pub certainty: Certainty,
 }
 
 impl Mention {
@@ -144,6 +179,18 @@ impl Record {
         self.mentions().iter().all(|(_, m)| m.span.is_some())
     }
 
+    /// How sure the model was of all of it: of its mentions the least.
+    pub fn certainty(&self) -> Certainty {
+        self.mentions().iter().map(|(_, m)| m.certainty).max().unwrap_or_default()
+    }
+
+    /// The same, as a person says it: how sure a model was is not part of that.
+    #[must_use]
+    pub fn without_certainty(mut self) -> Self {
+        self.mentions_mut().into_iter().for_each(|m| m.certainty = Certainty::Unknown);
+        self
+    }
+
     /// Two records with the same key say the same: type and words, without case, extra spaces, place
     /// in the text, or order of arguments. Judgements are filed under it, so that one judgement
     /// holds for every column that found the record.
@@ -215,6 +262,13 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// The same, without how sure a model was of what is judged: a judgement holds for every answer that says it.
+    #[must_use]
+    pub fn without_certainty(self) -> Self {
+        let correction = self.correction.map(Record::without_certainty);
+        Self { record: self.record.without_certainty(), correction, ..self }
+    }
+
     /// The record that belongs to the text's gold because of this judgement, if any.
     pub fn gold(&self) -> Option<&Record> {
         match self.verdict {

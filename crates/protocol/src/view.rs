@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    format::Asking,
+    logprob::Hesitation,
     manifest::{AdapterManifest, Example, SchemaChoice, Title},
     params::Parameters,
     record::{Judgement, Span},
@@ -137,6 +139,9 @@ pub struct RunView {
     pub completion_tokens: u32,
     /// Where the time went, once it ended.
     pub timings: Option<Timings>,
+    /// Where its model hesitated, once it ended; `None` where that was not asked, as of beams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hesitations: Option<Vec<Hesitation>>,
     /// Runs before it, while queued.
     pub position: Option<u32>,
     /// When it was accepted, milliseconds since 1970.
@@ -360,6 +365,9 @@ pub struct Snapshot {
     pub shared_at: i64,
     /// The session as it was.
     pub session: SessionView,
+    /// What its author had changed of its graph; nothing in links from before this was kept.
+    #[serde(default)]
+    pub edits: crate::graph::Edits,
 }
 
 /// What to run.
@@ -400,6 +408,9 @@ pub enum Ask {
         /// Ask the base too, to compare.
         #[serde(default)]
         compare: bool,
+        /// How to ask, where that is not the adapter's own way.
+        #[serde(default, skip_serializing_if = "Asking::is_default")]
+        asking: Asking,
     },
 }
 

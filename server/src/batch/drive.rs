@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, SubmitError};
+use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, Outcome, SubmitError};
 use extract::Schema;
 use protocol::{
     Ask, Column, FinishReason, Parameters, RunStatus, RunView, Sentence,
@@ -30,8 +30,9 @@ use crate::{
 
 /// Runs with the engine at a time: one less than it computes side by side, so that a person's starts at once.
 const AT_ONCE: usize = 7;
-/// Rows in a group.
+/// Rows in a group, at most; and questions that are enough for one, where texts are long.
 const GROUP: i64 = 16;
+const ENOUGH: usize = 128;
 /// How often a stop is noticed.
 const TICK: Duration = Duration::from_millis(100);
 /// How often what has come is stored.
@@ -48,7 +49,8 @@ pub struct Drive<'a> {
 /// A question, and the row it belongs to.
 struct Question {
     position: i64,
-    draft: plan::Draft,
+    /// What its answer can look like.
+    guide: Option<Grammar>,
     run: RunView,
 }
 
@@ -99,9 +101,13 @@ impl<'a> Work<'a> {
             let said = error.to_string();
             Sentence::new(format!("The schema cannot be used: {said}."), format!("抽取清单无法使用：{said}。"))
         })?;
+        let adapter = match &drive.batch.adapter {
+            Some(name) => Some(pool.adapter_named(Some(name)).ok_or_else(|| not_loaded(name))?),
+            None => None,
+        };
         Ok(Self {
             drive,
-            adapter: pool.adapter(),
+            adapter,
             model: generator.model().name,
             generator,
             schema,
@@ -150,6 +156,11 @@ impl<'a> Work<'a> {
         self.next = last.position + 1;
         let mut new = Vec::new();
         for row in rows {
+            if new.len() >= ENOUGH {
+                // The rest is read again with the next group.
+                self.next = row.position;
+                break;
+            }
             held(&going.rows).insert(row.position);
             match self.ask(&row) {
                 Ok(drafts) => {
@@ -159,7 +170,7 @@ impl<'a> Work<'a> {
                 Err(reason) => self.ended(row, RowState::Failed, Some(reason), 0, Vec::new(), Vec::new()),
             }
         }
-        new.sort_by_key(|q| (q.draft.column, q.run.schema.as_ref().map(|s| (s.task, s.language)), q.position));
+        new.sort_by_key(|q| (q.run.column, q.run.schema.as_ref().map(|s| (s.task, s.language)), q.position));
         self.questions.extend(new);
         Ok(())
     }
@@ -170,7 +181,12 @@ impl<'a> Work<'a> {
         let generator = self.generator.as_ref();
         let tokens = |text: &str| pool::tokens(generator, text);
         let (context, answer) = (generator.model().context_length as usize, batch.parameters.max_new_tokens as usize);
-        let ask = Ask::Schema { schema: batch.schema.clone(), texts: vec![row.text.clone()], compare: batch.compare };
+        let ask = Ask::Schema {
+            schema: batch.schema.clone(),
+            texts: vec![row.text.clone()],
+            compare: batch.compare,
+            asking: Default::default(),
+        };
         plan::drafts(&ask, self.adapter.as_ref(), Reading { context, answer, tokens: &tokens })
     }
 
@@ -200,12 +216,12 @@ impl<'a> Work<'a> {
                 mode: draft.mode,
                 column: draft.column,
                 model: self.model.clone(),
-                adapter: draft.adapter.clone(),
-                schema: draft.schema.clone(),
+                adapter: draft.adapter,
+                schema: draft.schema,
                 extraction: extractions.iter().find(|e| e.column == draft.column).map(|e| e.id.clone()),
                 part: draft.part,
-                instruction: draft.instruction.clone(),
-                prompt: draft.prompt.clone(),
+                instruction: draft.instruction,
+                prompt: draft.prompt,
                 parameters: Parameters { guided, ..batch.parameters.clone() },
                 status: RunStatus::Finished,
                 finish_reason: None,
@@ -214,10 +230,11 @@ impl<'a> Work<'a> {
                 prompt_tokens: None,
                 completion_tokens: 0,
                 timings: None,
+                hesitations: None,
                 position: None,
                 created_at,
             };
-            new.push(Question { position: row.position, draft, run });
+            new.push(Question { position: row.position, guide: draft.guide, run });
         }
         Open { row, extractions, waiting, runs: Vec::new(), error: None }
     }
@@ -235,7 +252,7 @@ impl<'a> Work<'a> {
             let mut submitted = self.give(&question, said);
             if let Err(SubmitError::Grammar { reason }) = &submitted {
                 tracing::warn!(%reason, "an answer will not be guided");
-                question.draft.guide = None;
+                question.guide = None;
                 question.run.parameters.guided = false;
                 submitted = self.give(&question, said);
             }
@@ -244,6 +261,7 @@ impl<'a> Work<'a> {
                     self.running.insert(self.number, (question, handle));
                 }
                 Err(SubmitError::Stopping) => return Err(engine_stopped()),
+                Err(SubmitError::UnknownAdapter { name, .. }) => return Err(not_loaded(&name)),
                 Err(busy) if busy.is_busy() => {
                     self.questions.push_front(question);
                     break;
@@ -261,9 +279,10 @@ impl<'a> Work<'a> {
     fn give(&self, question: &Question, said: &mpsc::Sender<(u64, Outcome)>) -> Result<CancelHandle, SubmitError> {
         let (run, number, said) = (&question.run, self.number, said.clone());
         let request = GenerateRequest {
-            guide: question.draft.guide.clone().filter(|_| run.parameters.guided),
+            guide: question.guide.clone().filter(|_| run.parameters.guided),
             // An asker of its own: who has few runs goes before who has many.
             owner: u64::try_from(self.drive.batch.owner).ok().map(|owner| u64::MAX - owner),
+            logprobs: Some(0),
             ..GenerateRequest::new(run.prompt.clone(), run.adapter.clone(), run.parameters.clone())
         };
         let sink = move |event| {
@@ -287,6 +306,7 @@ impl<'a> Work<'a> {
             reason => {
                 self.busy.tokens += i64::from(outcome.completion_tokens);
                 let run = RunView {
+                    hesitations: outcome.hesitations(),
                     finish_reason: Some(reason),
                     text: outcome.text,
                     prompt_tokens: Some(outcome.prompt_tokens),
@@ -362,6 +382,16 @@ impl<'a> Work<'a> {
         (self.busy, self.since) = (Busy::default(), Instant::now());
         Ok(())
     }
+}
+
+/// The adapter that the batch was begun with was taken out of use: another, or the base, would answer something else.
+fn not_loaded(name: &str) -> Sentence {
+    Sentence::new(
+        format!(
+            "It stopped because its adapter \"{name}\" is not in use. Load it on the page \"Model\" or start the server with it, then go on."
+        ),
+        format!("所用的适配器“{name}”未加载，批处理已停止。请在“模型”页加载它，或带上它启动服务器，然后继续。"),
+    )
 }
 
 /// The engine ends, or has ended what it was asked.

@@ -105,7 +105,8 @@ fn columns(full: &FullRow) -> Vec<Column> {
     columns
 }
 
-const OWN: [&str; 11] = ["id", "variant", "kind", "type", "text", "start", "end", "head", "tail", "role", "error"];
+const OWN: [&str; 12] =
+    ["id", "variant", "kind", "type", "text", "start", "end", "head", "tail", "role", "certainty", "error"];
 
 fn head(batch: &Batch, bom: bool) -> Vec<u8> {
     let mut bytes = if bom { "\u{feff}".as_bytes().to_vec() } else { Vec::new() };
@@ -119,14 +120,10 @@ fn head(batch: &Batch, bom: bool) -> Vec<u8> {
 fn table(batch: &Batch, schema: &Schema, full: &FullRow, bytes: &mut Vec<u8>) {
     let id = shown(&full.row.id);
     let error = full.row.error.as_ref().map_or("", |said| said.en.as_str());
-    let passed = |name: &String| {
-        let own = documents::rows::OWN.contains(&name.as_str());
-        let name = if own { format!("input_{name}") } else { name.clone() };
-        full.row.extra.get(&name).map(shown).unwrap_or_default()
-    };
+    let passed = |name: &String| full.row.passed(name).map(shown).unwrap_or_default();
     let extra: Vec<String> = batch.columns.iter().map(passed).collect();
     let lines = Cell::new(0_usize);
-    let mut add = |cells: [&str; 9]| {
+    let mut add = |cells: [&str; 10]| {
         let own = std::iter::once(id.as_str()).chain(cells).chain([error]);
         put(bytes, own.chain(extra.iter().map(String::as_str)));
         lines.set(lines.get() + 1);
@@ -136,20 +133,31 @@ fn table(batch: &Batch, schema: &Schema, full: &FullRow, bytes: &mut Vec<u8>) {
         let found = found::records(schema, &full.row.text, full.runs.iter().filter(|run| run.column == column));
         let number = |at: Option<usize>| at.map(|at| at.to_string()).unwrap_or_default();
         for e in &found.entities {
-            add([variant, "entity", &e.label, &e.text, &number(e.start), &number(e.end), "", "", ""]);
+            add([
+                variant,
+                "entity",
+                &e.label,
+                &e.text,
+                &number(e.start),
+                &number(e.end),
+                "",
+                "",
+                "",
+                e.certainty.name(),
+            ]);
         }
         for r in &found.relations {
-            add([variant, "relation", &r.relation, "", "", "", &r.head, &r.tail, ""]);
+            add([variant, "relation", &r.relation, "", "", "", &r.head, &r.tail, "", r.certainty.name()]);
         }
         for e in &found.events {
-            add([variant, "event", &e.label, &e.trigger, "", "", "", "", ""]);
+            add([variant, "event", &e.label, &e.trigger, "", "", "", "", "", e.certainty.name()]);
             for a in &e.arguments {
-                add([variant, "argument", &e.label, &a.text, "", "", &e.trigger, "", &a.role]);
+                add([variant, "argument", &e.label, &a.text, "", "", &e.trigger, "", &a.role, a.certainty.name()]);
             }
         }
     }
     if lines.get() == 0 {
-        add([""; 9]);
+        add([""; 10]);
     }
 }
 

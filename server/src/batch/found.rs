@@ -1,10 +1,9 @@
 //! What the runs of an extraction found.
 
 use extract::{
-    Schema,
+    Schema, doubt,
     merge::{self, Part},
     output::Extraction,
-    parse,
 };
 use protocol::{FinishReason, RunView, Span, text::slice_chars};
 
@@ -18,7 +17,7 @@ pub fn records<'r>(schema: &Schema, text: &str, runs: impl Iterator<Item = &'r R
         Some(Part {
             task: choice.task,
             span,
-            parsed: parse::records(&run.text, words, Some(choice), true),
+            parsed: doubt::records(&run.text, words, Some(choice), run.hesitations.as_deref()),
             finish: run.finish_reason.unwrap_or(FinishReason::Stop),
         })
     });

@@ -15,6 +15,7 @@ mod view;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -34,11 +35,17 @@ use serde_json::Value;
 
 use crate::{
     pool::{Pool, refused_by_store},
-    store::{Batch, BatchRow, Store, new_id},
+    store::{Batch, BatchRow, Store, StoreError, new_id},
 };
 
 /// The most rows of a batch on the pages; `knowlm extract` has no such limit.
 pub const MAX_ROWS: usize = 100_000;
+
+/// Between two times of tidying.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Files read at a time.
+const READING: usize = 2;
 
 /// All batches of the server.
 pub struct Batches {
@@ -48,6 +55,8 @@ pub struct Batches {
     going: Mutex<HashMap<String, Arc<Going>>>,
     /// Held while a batch begins or ends to be worked on.
     change: tokio::sync::Mutex<()>,
+    /// Files read at a time: each is in memory as a whole.
+    reading: tokio::sync::Semaphore,
     closing: AtomicBool,
 }
 
@@ -96,6 +105,7 @@ impl Batches {
             uploads: data_dir.join("uploads"),
             going: Mutex::default(),
             change: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Semaphore::new(READING),
             closing: AtomicBool::new(false),
         })
     }
@@ -104,14 +114,33 @@ impl Batches {
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn resume(self: &Arc<Self>) -> Result<usize, crate::store::StoreError> {
+    pub async fn resume(self: &Arc<Self>) -> Result<usize, StoreError> {
         upload::tidy(&self.uploads, &self.store.uploads().await?);
-        let unfinished = self.store.running_batches().await?;
-        for (owner, session) in &unfinished {
-            let (batch, _) = self.store.batch(*owner, session).await?;
-            self.go(batch).await;
+        let mut resumed = 0;
+        for (owner, session) in self.store.running_batches().await? {
+            match self.store.batch(owner, &session).await {
+                Ok((batch, _)) => {
+                    self.go(batch).await;
+                    resumed += 1;
+                }
+                // The others, and the server, do not wait for one that a newer version wrote or a disk damaged.
+                Err(error) => tracing::error!(%error, session, "a batch cannot be read, and does not go on"),
+            }
         }
-        Ok(unfinished.len())
+        Ok(resumed)
+    }
+
+    /// Tidies the store once a day for as long as the server runs, and removes the files of uploads that went with it.
+    pub async fn tidy_daily(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(DAY).await;
+            match self.store.tidy().await {
+                Ok(gone) => gone.iter().for_each(|id| upload::remove(&self.uploads, id)),
+                Err(error) => {
+                    tracing::error!(%error, "the data folder could not be tidied; it is tried again tomorrow")
+                }
+            }
+        }
     }
 
     /// Ends all work, at most in a time; what is not done goes on at the next start.
@@ -135,7 +164,21 @@ impl Batches {
         schema: NamedSchema,
         parameters: Parameters,
     ) -> Result<String, ServiceError> {
-        if new.compare && self.pool.adapter().is_none() {
+        // In a task of its own: a batch accepted begins even if the one who asked for it is gone.
+        let (batches, new) = (Arc::clone(self), new.clone());
+        let task = tokio::spawn(async move { batches.begin_whole(owner, &new, schema, parameters).await });
+        task.await.unwrap_or_else(|e| Err(upload::lost(&e)))
+    }
+
+    async fn begin_whole(
+        self: &Arc<Self>,
+        owner: Owner,
+        new: &NewBatch,
+        schema: NamedSchema,
+        parameters: Parameters,
+    ) -> Result<String, ServiceError> {
+        let adapter = self.pool.adapter().map(|adapter| adapter.name);
+        if new.compare && adapter.is_none() {
             return Err(ServiceError::invalid(
                 "There is no adapter to compare the base with: start the server with --adapter NAME=PATH.",
                 "没有可与基座对比的适配器：请用 --adapter NAME=PATH 启动服务器。",
@@ -144,6 +187,7 @@ impl Batches {
         let upload = self.store.upload(owner.0, &new.upload).await.map_err(refused_by_store)?;
         let (file, text, id) = (self.uploads.join(&upload.id), new.text_column.clone(), new.id_column.clone());
         let name = upload.name.clone();
+        let _place = self.reading.acquire().await;
         let read = tokio::task::spawn_blocking(move || upload::rows(&file, &name, &text, id.as_deref())).await;
         let rows = read.map_err(|e| upload::lost(&e))??;
         let columns = upload.columns.iter();
@@ -153,6 +197,7 @@ impl Batches {
             owner: owner.0,
             schema,
             compare: new.compare,
+            adapter,
             parameters: Parameters { seed: Some(parameters.seed.unwrap_or(0)), ..parameters },
             columns: columns.filter(own).cloned().collect(),
             text_column: new.text_column.clone(),
@@ -162,9 +207,10 @@ impl Batches {
             busy: crate::store::Busy::default(),
         };
         let rows = wanted(rows, new.all);
-        self.store.insert_batch(&batch, &upload.name, &rows).await.map_err(refused_by_store)?;
+        self.store.insert_batch(&batch, &upload, &rows).await.map_err(refused_by_store)?;
+        drop(rows);
         let session = batch.session.clone();
-        upload::forget(self, owner, &upload.id).await;
+        upload::remove(&self.uploads, &upload.id);
         self.go(batch).await;
         Ok(session)
     }
@@ -176,14 +222,7 @@ impl Batches {
     pub async fn act(self: &Arc<Self>, owner: Owner, session: &str, act: Act) -> Result<(), ServiceError> {
         let (batch, _) = self.store.batch(owner.0, session).await.map_err(refused_by_store)?;
         match act {
-            Act::Stop => {
-                let _change = self.change.lock().await;
-                if let Some(going) = self.all_going().get(session) {
-                    going.again.store(false, Ordering::Relaxed);
-                    going.stop.store(true, Ordering::Relaxed);
-                }
-                return self.store.set_batch_running(owner.0, session, false, None).await.map_err(refused_by_store);
-            }
+            Act::Stop => return self.stop(owner, session).await.map_err(refused_by_store),
             Act::All => self.store.want_rows(owner.0, session, false).await.map_err(refused_by_store)?,
             Act::Retry => self.store.want_rows(owner.0, session, true).await.map_err(refused_by_store)?,
             Act::On => {}
@@ -192,10 +231,25 @@ impl Batches {
         Ok(())
     }
 
-    /// The rows of a batch that the engine is asked about, if it is being worked on.
+    /// Stops the batch of a session that is the owner's, deleted or not. One that is no batch, or does not go on, is no
+    /// error.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn stop(&self, owner: Owner, session: &str) -> Result<(), StoreError> {
+        let _change = self.change.lock().await;
+        if let Some(going) = self.all_going().get(session) {
+            going.again.store(false, Ordering::Relaxed);
+            going.stop.store(true, Ordering::Relaxed);
+        }
+        self.store.set_batch_running(owner.0, session, false, None).await
+    }
+
+    /// The rows of a batch that the engine is asked about, if it is being worked on or about to be again.
     fn running(&self, session: &str) -> Option<Vec<i64>> {
-        let going = self.all_going();
-        let going = going.get(session).filter(|going| !going.stop.load(Ordering::Relaxed))?;
+        let all = self.all_going();
+        let goes_on = |going: &&Arc<Going>| !going.stop.load(Ordering::Relaxed) || going.again.load(Ordering::Relaxed);
+        let going = all.get(session).filter(goes_on)?;
         Some(held(&going.rows).iter().copied().collect())
     }
 
@@ -228,7 +282,9 @@ impl Batches {
 
     fn work(&self, going: &Going, batch: &Batch, runtime: &tokio::runtime::Handle) {
         loop {
-            let reason = drive::drive(&drive::Drive { batches: self, going, batch, runtime });
+            let drive = drive::Drive { batches: self, going, batch, runtime };
+            // A fault of ours must not leave the batch looking as if it went on.
+            let reason = catch_unwind(AssertUnwindSafe(|| drive::drive(&drive))).unwrap_or_else(|_| Some(broken()));
             held(&going.rows).clear();
             let ended = runtime.block_on(async {
                 let _change = self.change.lock().await;
@@ -237,7 +293,6 @@ impl Batches {
                     going.stop.store(false, Ordering::Relaxed);
                     return false;
                 }
-                self.all_going().remove(&batch.session);
                 // What the end of the server cuts off goes on at its next start.
                 if !closing {
                     let done = self.store.set_batch_running(batch.owner, &batch.session, false, reason.as_ref()).await;
@@ -245,6 +300,8 @@ impl Batches {
                         tracing::error!(%error, "a batch could not be marked as stopped");
                     }
                 }
+                // Not before: a page that finds it stopped asks no more, and is to find the reason too.
+                self.all_going().remove(&batch.session);
                 true
             });
             if ended {
@@ -302,6 +359,14 @@ fn shown(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
+}
+
+/// Why a batch stops that a fault of the program ended.
+fn broken() -> Sentence {
+    Sentence::new(
+        "It stopped because of a fault in the program; the server's log says where. What is done is kept, and the rest can go on.",
+        "程序出错，批处理已停止，位置见服务器日志。已完成的部分已保存，其余可以继续。",
+    )
 }
 
 /// Why a batch stops when nothing can be stored.

@@ -14,6 +14,8 @@ use protocol::{
 };
 use tempfile::TempDir;
 
+mod ends;
+
 use super::{
     upload::{As, Incoming},
     *,
@@ -31,12 +33,20 @@ struct Finder {
     /// Texts with "broken" in them fail while this is set.
     broken: AtomicBool,
     slow: AtomicBool,
+    /// The adapter is not in use while this is set.
+    unloaded: AtomicBool,
+    /// The next question hits a fault of the program.
+    faulty: AtomicBool,
 }
 
 impl Generator for Finder {
     fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<CancelHandle, SubmitError> {
         let text = request.prompt.rsplit("### Input:\n").next().unwrap_or_default().to_owned();
         let text = text.split("\n\n").next().unwrap_or_default().to_owned();
+        if request.adapter.is_some() && self.unloaded.load(Ordering::SeqCst) {
+            return Err(SubmitError::UnknownAdapter { name: "ie".into(), known: String::new() });
+        }
+        assert!(!self.faulty.swap(false, Ordering::SeqCst), "a fault of the program");
         self.asked.lock().unwrap().push((text.clone(), request.owner));
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
@@ -69,7 +79,8 @@ impl Generator for Finder {
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
-        vec![AdapterInfo { name: "ie".into(), manifest: AdapterManifest::unknown("m"), rank: 1 }]
+        let adapter = || AdapterInfo { name: "ie".into(), manifest: AdapterManifest::unknown("m"), rank: 1 };
+        (!self.unloaded.load(Ordering::SeqCst)).then(adapter).into_iter().collect()
     }
 
     fn drain(&self, _limit: Duration) {}
@@ -99,11 +110,20 @@ impl Server {
     }
 
     async fn begin(&self, csv: &str, all: bool) -> Result<String, ServiceError> {
+        let upload = self.upload(csv).await?;
+        self.begin_with(upload, all).await
+    }
+
+    /// The id of a file that waits for its columns to be chosen.
+    async fn upload(&self, csv: &str) -> Result<String, ServiceError> {
         let incoming: Incoming = self.batches.incoming("texts.csv").unwrap();
         std::fs::write(&incoming.file.0, csv).unwrap();
-        let upload = self.batches.receive(ME, vec![incoming], As::Lines).await?;
+        Ok(self.batches.receive(ME, vec![incoming], As::Lines).await?.id)
+    }
+
+    async fn begin_with(&self, upload: String, all: bool) -> Result<String, ServiceError> {
         let new = NewBatch {
-            upload: upload.id.clone(),
+            upload,
             text_column: "text".into(),
             id_column: Some("id".into()),
             schema: String::new(),
@@ -246,7 +266,7 @@ async fn a_download_has_every_row_with_its_other_columns() {
     let table = read(export::Format::Csv { bom: true }).await;
     assert_eq!(
         table,
-        "\u{feff}id,variant,kind,type,text,start,end,head,tail,role,error,source\r\n\
-         a,tuned,entity,person,Ada,0,3,,,,,'=1+1\r\nb,,,,,,,,,,,\"x, y\"\r\n"
+        "\u{feff}id,variant,kind,type,text,start,end,head,tail,role,certainty,error,source\r\n\
+         a,tuned,entity,person,Ada,0,3,,,,,,'=1+1\r\nb,,,,,,,,,,,,\"x, y\"\r\n"
     );
 }

@@ -2,11 +2,15 @@
 //!
 //! The table's file is named by an id of ours; what a file was called is only shown.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::{Path, PathBuf},
+};
 
 use app::services::{Owner, ServiceError};
 use documents::{
-    Content, Format, Table, TableRow,
+    Content, Format, Reading, Table, TableRow,
     rows::{self, Columns, Row},
 };
 use protocol::{Sentence, batch::UploadView};
@@ -19,6 +23,8 @@ use crate::{files, pool::refused_by_store, store::new_id};
 pub const MAX_BYTES: usize = 50 * 1024 * 1024;
 /// The most files of one upload.
 pub const MAX_FILES: usize = 1_000;
+/// What is read of a table: with so many fields it takes a few hundred megabytes while it is read.
+const MOST: Reading = Reading { lines: false, rows: MAX_ROWS, cells: 2_000_000 };
 /// Rows of the preview, and code points of its values.
 const PREVIEW: usize = 8;
 const VALUE: usize = 120;
@@ -86,24 +92,18 @@ impl Batches {
     /// A file cannot be read, or they do not go together.
     pub async fn receive(&self, owner: Owner, files: Vec<Incoming>, plain: As) -> Result<UploadView, ServiceError> {
         let folder = self.uploads.clone();
+        let _place = self.reading.acquire().await;
         let read = tokio::task::spawn_blocking(move || keep(&folder, files, plain)).await;
         let view = read.map_err(|e| lost(&e))??;
         self.store.insert_upload(owner.0, &view).await.map_err(refused_by_store)?;
-        let old = self.store.delete_uploads(owner.0, None, KEPT).await.map_err(refused_by_store)?;
+        let old = self.store.delete_old_uploads(owner.0, KEPT).await.map_err(refused_by_store)?;
         old.iter().for_each(|id| remove(&self.uploads, id));
         Ok(view)
     }
 }
 
-/// Forgets an upload whose rows are stored.
-pub async fn forget(batches: &Batches, owner: Owner, id: &str) {
-    if let Err(error) = batches.store.delete_uploads(owner.0, Some(id), 0).await {
-        tracing::warn!(%error, "an upload could not be forgotten");
-    }
-    remove(&batches.uploads, id);
-}
-
-fn remove(folder: &Path, id: &str) {
+/// Removes the file of an upload that is forgotten.
+pub fn remove(folder: &Path, id: &str) {
     if let Err(error) = std::fs::remove_file(folder.join(id)) {
         tracing::warn!(%error, "an upload's file could not be removed");
     }
@@ -148,13 +148,6 @@ fn keep(folder: &Path, files: Vec<Incoming>, plain: As) -> Result<UploadView, Se
     if table.rows.is_empty() {
         return Err(ServiceError::invalid(format!("{name} has no rows."), format!("{name} 没有任何行。")));
     }
-    if table.rows.len() > MAX_ROWS {
-        let rows = table.rows.len();
-        return Err(ServiceError::invalid(
-            format!("{name} has {rows} rows; the page takes at most {MAX_ROWS}. Split it, or use `knowlm extract`."),
-            format!("{name} 有 {rows} 行，页面最多接受 {MAX_ROWS} 行。请拆分，或使用 `knowlm extract`。"),
-        ));
-    }
     let value = |row: &TableRow, column: &String| cut(&row.fields.get(column).map(shown).unwrap_or_default(), VALUE);
     let preview =
         table.rows.iter().take(PREVIEW).map(|row| table.columns.iter().map(|column| value(row, column)).collect());
@@ -166,8 +159,13 @@ fn keep(folder: &Path, files: Vec<Incoming>, plain: As) -> Result<UploadView, Se
         preview: preview.collect(),
     };
     std::fs::create_dir_all(folder).map_err(|e| lost(&e))?;
-    let json = serde_json::to_vec(&table).map_err(|e| lost(&e))?;
-    std::fs::write(folder.join(&view.id), json).map_err(|e| lost(&e))?;
+    // Row by row: as one piece it would be in memory twice.
+    let mut file = BufWriter::new(File::create(folder.join(&view.id)).map_err(|e| lost(&e))?);
+    let written = serde_json::to_writer(&mut file, &table).map_err(std::io::Error::from).and_then(|()| file.flush());
+    if let Err(error) = written {
+        remove(folder, &view.id);
+        return Err(lost(&error));
+    }
     Ok(view)
 }
 
@@ -191,17 +189,17 @@ fn table(mut files: Vec<Incoming>, plain: As) -> Result<(String, Table), Service
     if let (1, Some(file)) = (files.len(), files.first()) {
         let table_of_text = plain == As::Table && Format::of(&file.name) == Some(Format::Text);
         let read_as = if table_of_text { "text.csv" } else { file.name.as_str() };
-        return match files::read(&file.file.0, read_as).map_err(|e| refused(&first, e))? {
+        let in_lines = plain == As::Lines && Format::of(&file.name) == Some(Format::Text);
+        let reading = Reading { lines: in_lines, ..MOST };
+        return match files::read(&file.file.0, read_as, reading).map_err(|e| refused(&first, e))? {
             Content::Table(table) => Ok((first, table)),
-            Content::Text(text) if plain == As::Lines && Format::of(&file.name) == Some(Format::Text) => {
-                Ok((first, lines(&text)))
-            }
+            Content::Text(text) if in_lines => lines(&text).map(|table| (first, table)),
             Content::Text(text) => Ok((first.clone(), document_table(vec![(first, Ok(text))]))),
         };
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let read = |file: &Incoming| {
-        let text = match files::read(&file.file.0, &file.name) {
+        let text = match files::read(&file.file.0, &file.name, MOST) {
             Ok(Content::Text(text)) => Ok(text),
             Ok(Content::Table(_)) => Err(Sentence::new("It is a table.", "这是表格。")),
             Err(error) => Err(error.about(&file.name)),
@@ -213,13 +211,22 @@ fn table(mut files: Vec<Incoming>, plain: As) -> Result<(String, Table), Service
     Ok((name, document_table(files.iter().map(read).collect())))
 }
 
-fn lines(text: &str) -> Table {
+fn lines(text: &str) -> Result<Table, ServiceError> {
+    let count = text.lines().filter(|line| !line.trim().is_empty()).count();
+    if count > MAX_ROWS {
+        return Err(ServiceError::invalid(
+            format!(
+                "There are {count} lines of text; the page takes at most {MAX_ROWS}. Split them, or use `knowlm extract`."
+            ),
+            format!("共有 {count} 行文本，页面最多接受 {MAX_ROWS} 行。请拆分，或使用 `knowlm extract`。"),
+        ));
+    }
     let row = |row: Row| TableRow {
         line: row.line,
         error: row.text.as_ref().err().cloned(),
         fields: row.text.map(|text| Map::from_iter([("text".to_owned(), Value::from(text))])).unwrap_or_default(),
     };
-    Table { columns: vec!["text".into()], rows: rows::of_lines(text).into_iter().map(row).collect(), sheet: false }
+    Ok(Table { columns: vec!["text".into()], rows: rows::of_lines(text).into_iter().map(row).collect(), sheet: false })
 }
 
 /// Documents as rows: the file's name is the id. Of two with one name the second is told apart.
@@ -308,6 +315,19 @@ mod tests {
         assert_eq!(of(As::Lines), own(&[("1", "name,body"), ("2", "One,\"a, b\"")]));
         assert_eq!(of(As::Document), own(&[("pasted.txt", text)]));
         assert_eq!(of(As::Table), own(&[("2", "a, b")]));
+    }
+
+    #[test]
+    fn a_long_list_of_texts_is_read_and_one_too_long_is_told() {
+        let line = "A text of forty letters, or about that.\n";
+        let (view, _) = kept(&[("many.txt", &line.repeat(60_000))], As::Lines).unwrap();
+        assert_eq!(view.rows, 60_000, "more than two million characters, but no text of it");
+        let said = kept(&[("many.txt", &line.repeat(60_000))], As::Document).unwrap_err();
+        assert!(said.contains("at most 2000000 are read"), "{said}");
+        let said = kept(&[("many.txt", &"a\n".repeat(MAX_ROWS + 1))], As::Lines).unwrap_err();
+        assert!(said.starts_with("There are 100001 lines"), "{said}");
+        let said = kept(&[("many.csv", &format!("text\n{}", "a\n".repeat(MAX_ROWS + 1)))], As::Lines).unwrap_err();
+        assert!(said.starts_with("many.csv has more than 100000 rows"), "{said}");
     }
 
     #[test]

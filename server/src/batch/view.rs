@@ -86,11 +86,7 @@ impl BatchServices for Batches {
         let position = i64::try_from(position).unwrap_or(i64::MAX);
         let full = self.store.batch_row(owner.0, session, position).await.map_err(refused_by_store)?;
         let running = self.running(session).unwrap_or_default();
-        let field = |name: &String| {
-            let own = documents::rows::OWN.contains(&name.as_str());
-            let value = full.row.extra.get(&if own { format!("input_{name}") } else { name.clone() })?;
-            Some((name.clone(), shown(value)))
-        };
+        let field = |name: &String| Some((name.clone(), shown(full.row.passed(name)?)));
         Ok(RowCard {
             row: view(&full.row, &running),
             document: full.document(),

@@ -58,30 +58,51 @@ fn apply_text(mut command: Command, file: &Path, text: &str) -> Result<Command, 
         // clap keeps defaults for as long as the program runs.
         let values: Vec<&'static str> = values.into_iter().map(|v| &*v.leak()).collect();
         let id = key.replace('-', "_");
-        let find = |c: &Command| c.get_arguments().find(|a| a.get_id() == id.as_str()).cloned();
-        let has = |c: &Command| find(c).is_some();
-        let names: Vec<String> =
-            command.get_subcommands().filter(|c| has(c)).map(|c| c.get_name().to_owned()).collect();
-        if names.is_empty() {
+        let mut kinds = Vec::new();
+        switches(&command, &id, &mut kinds);
+        if kinds.is_empty() {
             return Err(ConfigError::Unknown { file: file.into(), key });
         }
-        let is_switch = |c: &Command| find(c).is_some_and(|a| matches!(a.get_action(), ArgAction::SetTrue));
-        if command.get_subcommands().any(|c| has(c) && is_switch(c) != value.is_bool()) {
+        if kinds.iter().any(|is_switch| *is_switch != value.is_bool()) {
             return Err(ConfigError::Value { file: file.into(), key });
         }
-        for name in names {
-            command = command.mut_subcommand(name, |c| {
-                let rivals = rivals(&c, &id);
-                c.mut_arg(&*id, |a| {
-                    // A flag that cannot stand beside this one switches it off.
-                    let given = || ArgPredicate::Equals("true".into());
-                    let a = rivals.into_iter().fold(a, |a, rival| a.default_value_if(rival, given(), "false"));
-                    a.default_values(values.clone())
-                })
-            });
-        }
+        command = set(command, &id, &values);
     }
     Ok(command)
+}
+
+/// Whether each command below this one that has an option of this name has it as a switch.
+fn switches(command: &Command, id: &str, found: &mut Vec<bool>) {
+    for below in command.get_subcommands() {
+        let option = option(below, id);
+        found.extend(option.map(|a| matches!(a.get_action(), ArgAction::SetTrue)));
+        switches(below, id, found);
+    }
+}
+
+/// The option of a name; what stands by its place alone is none.
+fn option<'a>(command: &'a Command, id: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|a| a.get_id() == id && !a.is_positional())
+}
+
+/// Makes values the default of the options of a name in all commands below this one, however deep.
+fn set(command: Command, id: &str, values: &[&'static str]) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |below| {
+            let below = set(below, id, values);
+            if option(&below, id).is_none() {
+                return below;
+            }
+            let rivals = rivals(&below, id);
+            below.mut_arg(id, |a| {
+                // A flag that cannot stand beside this one switches it off.
+                let given = || ArgPredicate::Equals("true".into());
+                let a = rivals.into_iter().fold(a, |a, rival| a.default_value_if(rival, given(), "false"));
+                a.default_values(values.to_vec())
+            })
+        })
+    })
 }
 
 /// Switches that cannot stand beside the switch of this name.
@@ -148,6 +169,20 @@ mod tests {
         assert_eq!(bits("load-4bit = true", "knowlm serve --load-8bit"), (true, false));
         assert_eq!(bits("load-8bit = true", "knowlm serve --load-4bit"), (false, true));
         assert_eq!(bits("load-8bit = true", "knowlm serve"), (true, false));
+    }
+
+    #[test]
+    fn commands_of_commands_take_their_options_too() {
+        let toml = "threads = 3\nmirror = 'https://hub.example'\noverwrite = true";
+        let command = apply_text(Cli::command(), Path::new(FILE), toml).unwrap();
+        let line = "knowlm weights convert model --to hf --out other";
+        let convert = |line: &str| {
+            let matches = command.clone().try_get_matches_from(line.split(' ')).unwrap();
+            let (_, convert) = matches.subcommand().unwrap().1.subcommand().unwrap();
+            (convert.get_one::<usize>("threads").copied(), convert.get_flag("overwrite"))
+        };
+        assert_eq!(convert(line), (Some(3), true));
+        assert_eq!(convert(&format!("{line} --threads 1")), (Some(1), true));
     }
 
     #[test]

@@ -20,8 +20,9 @@ use super::{
     knowlm download zhixi-13b --lora-only --out adapters/zhixi\n  \
     knowlm download OWNER/REPO --include '*.safetensors' --include '*.json' --mirror https://hub.example\n\n\
     Names: smollm2, oneke, zhixi-13b-diff, zhixi-13b-diff-fp16, zhixi-13b-lora; zhixi-13b and zhixi-13b-fp16 for difference\n\
-    and adapter together. After an interruption the same command goes on where it was. Proxies are taken from HTTPS_PROXY\n\
-    and ALL_PROXY, a token from HF_TOKEN too, another hub from HF_ENDPOINT too.")]
+    and adapter together. After an interruption the same command goes on where it was. Proxies are taken from HTTPS_PROXY,\n\
+    HTTP_PROXY and ALL_PROXY, but for hosts in NO_PROXY; a token from HF_TOKEN too, another hub from HF_ENDPOINT too.\n\
+    Where a company's proxy signs connections itself, name its certificates with --certificates or SSL_CERT_FILE.")]
 pub struct DownloadArgs {
     /// A published model, or OWNER/REPO on the hub
     #[arg(value_name = "NAME")]
@@ -51,6 +52,9 @@ pub struct DownloadArgs {
     /// Token for models that ask who fetches them
     #[arg(long, env = "KNOWLM_HUB_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Certificates to trust in place of the built-in ones, a file in PEM form
+    #[arg(long, env = "SSL_CERT_FILE", value_name = "FILE")]
+    certificates: Option<PathBuf>,
     /// Pieces of a file fetched at a time
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
     parts: u8,
@@ -79,6 +83,8 @@ pub fn run(args: DownloadArgs) -> Result<(), CliError> {
             _ => Only::Both,
         },
         parts: args.parts.into(),
+        // Set but empty means not set.
+        certificates: args.certificates.filter(|file| !file.as_os_str().is_empty()),
         ..DownloadOptions::new(args.name, data_dir)
     };
     let files = fetch(&options)?;

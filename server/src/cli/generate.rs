@@ -8,7 +8,7 @@ use std::{
 
 use clap::{ArgGroup, Args, builder::RangedU64ValueParser};
 use engine::{ChatMessage, EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome};
-use protocol::{FinishReason, Language, Mode, Parameters, TokenLogprob};
+use protocol::{AdapterManifest, FinishReason, Language, Mode, Parameters, TokenLogprob};
 use serde::Serialize;
 
 use super::{
@@ -142,7 +142,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     let logit_bias = args.logit_bias.iter().map(|given| bias(&engine, given)).collect::<Result<_, _>>()?;
     let asked = Asked {
         engine: &engine,
-        adapter: adapter.map(|a| a.name),
+        adapter: adapter.as_ref().map(|a| a.name.clone()),
         parameters,
         guide,
         logit_bias,
@@ -151,12 +151,15 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
         json: args.json,
     };
 
+    let manifest = adapter.as_ref().map(|a| &a.manifest);
     if args.interactive {
-        return converse(&asked, mode, args.instruction.as_deref());
+        return converse(&asked, mode, args.instruction.as_deref(), manifest);
     }
     match (&args.prompt, &args.instruction, &args.chat) {
         (Some(prompt), ..) => asked.answer(prompt.clone()),
-        (None, Some(instruction), _) => asked.answer(extract::prompt::alpaca(instruction, args.input.as_deref())),
+        (None, Some(instruction), _) => {
+            asked.answer(extract::prompt::prompt(manifest, None, instruction, args.input.as_deref()))
+        }
         (None, None, Some(message)) => asked.answer(turn(&engine, message)?),
         (None, None, None) => Ok(()),
     }
@@ -217,7 +220,12 @@ fn guide(args: &GenerateArgs) -> Result<Option<Grammar>, CliError> {
     Ok(args.guide_regex.clone().map(Grammar::Regex))
 }
 
-fn converse(asked: &Asked<'_>, mode: Mode, instruction: Option<&str>) -> Result<(), CliError> {
+fn converse(
+    asked: &Asked<'_>,
+    mode: Mode,
+    instruction: Option<&str>,
+    manifest: Option<&AdapterManifest>,
+) -> Result<(), CliError> {
     let terminal = std::io::stdin().is_terminal();
     let invite = || {
         if terminal {
@@ -231,8 +239,8 @@ fn converse(asked: &Asked<'_>, mode: Mode, instruction: Option<&str>) -> Result<
         if !line.trim().is_empty() {
             let prompt = match (mode, instruction) {
                 (Mode::Pretrain, _) => line,
-                (Mode::Lora, Some(instruction)) => extract::prompt::alpaca(instruction, Some(&line)),
-                (Mode::Lora, None) => extract::prompt::alpaca(&line, None),
+                (Mode::Lora, Some(instruction)) => extract::prompt::prompt(manifest, None, instruction, Some(&line)),
+                (Mode::Lora, None) => extract::prompt::prompt(manifest, None, &line, None),
             };
             // One answer that fails is told and does not end the conversation.
             if let Err(error) = asked.answer(prompt) {

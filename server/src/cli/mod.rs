@@ -12,6 +12,7 @@ mod eval;
 mod export;
 mod extract;
 mod generate;
+mod job;
 mod load;
 mod sampling;
 mod serve;
@@ -64,7 +65,16 @@ enum Command {
         ending: String,
         /// The file
         path: std::path::PathBuf,
+        /// Most rows of a table
+        #[arg(long, default_value_t = documents::limits::ROWS)]
+        rows: usize,
+        /// Most fields of a table, all rows together
+        #[arg(long, default_value_t = documents::limits::CELLS)]
+        cells: usize,
     },
+    /// Do one piece of work on model files, told on standard input, as the server has it done
+    #[command(hide = true, after_help = "Example:\n  knowlm work-on-weights < work.json")]
+    WorkOnWeights(job::JobArgs),
 }
 
 /// Why a command did not succeed.
@@ -109,7 +119,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Command::Download(args) => download::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Bench(args) => bench::run(&args),
-        Command::ReadDocument { ending, path } => crate::files::say(&path, &ending).map_err(CliError::failed),
+        Command::ReadDocument { ending, path, rows, cells } => {
+            let reading = documents::Reading { lines: false, rows, cells };
+            crate::files::say(&path, &ending, reading).map_err(CliError::failed)
+        }
+        Command::WorkOnWeights(args) => job::run(args),
     }
 }
 

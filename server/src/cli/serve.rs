@@ -24,6 +24,7 @@ use crate::{
     batch::Batches,
     http::{AppState, guard::Guard, router, site},
     hub::Hub,
+    jobs::Jobs,
     pool::Pool,
     services::{Studio, is_local},
     store::{FolderLock, Store},
@@ -119,7 +120,7 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
     let folder = data_folder(&args.model)?;
     let _lock = FolderLock::take(&folder).await.map_err(CliError::failed)?;
     let store = Store::open(&folder).await.map_err(CliError::failed)?;
-    match store.tidy().await.map_err(CliError::failed)? {
+    match store.start().await.map_err(CliError::failed)? {
         0 => {}
         interrupted => eprintln!("{interrupted} unfinished runs of the last start are marked as interrupted."),
     }
@@ -132,9 +133,11 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
     let (public_url, public_host) = public.unzip();
     let secure = public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
     let link_base = public_url.clone().unwrap_or_else(|| own_url.clone());
+    let batches = Batches::new(store.clone(), pool.clone(), &folder);
     let studio = Arc::new(Studio {
         pool: pool.clone(),
         store: store.clone(),
+        batches: Arc::clone(&batches),
         hub,
         entry,
         adapter_folders: AdapterFolders::of(&folder),
@@ -151,11 +154,12 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
         Auth::Login(login) => login.setup_path().await.map_err(CliError::failed)?,
         Auth::None => None,
     };
-    let batches = Batches::new(store.clone(), pool.clone(), &folder);
+    let jobs = Jobs::new(store.clone(), &folder);
     let (close, closing) = watch::channel(false);
     let state = AppState {
         studio: Arc::clone(&studio),
         batches: Arc::clone(&batches),
+        jobs: Arc::clone(&jobs),
         leptos: leptos_options(listen),
         guard: Arc::new(Guard { listen, public_host, local_only: mode == AuthMode::None }),
         auth: Arc::new(auth),
@@ -167,6 +171,11 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
         0 => {}
         unfinished => eprintln!("{unfinished} unfinished batches of the last start go on."),
     }
+    tokio::spawn(Arc::clone(&batches).tidy_daily());
+    match jobs.resume().await.map_err(CliError::failed)? {
+        0 => {}
+        unfinished => eprintln!("{unfinished} unfinished jobs on model files go on."),
+    }
 
     if let Some(path) = setup {
         out(&format!("Set your name and password once, at {link_base}{path}\n"))?;
@@ -177,6 +186,7 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
         eprintln!("Stopping; what is being generated has {} s to finish. Again to stop at once.", limit.as_secs());
         // Rows that are not done are asked again at the next start.
         batches.close(STORE_LIMIT).await;
+        jobs.close(STORE_LIMIT).await;
         let drain = tokio::task::spawn_blocking(move || generator.drain(limit));
         if let Err(error) = drain.await {
             tracing::error!(%error, "the engine did not stop cleanly");

@@ -48,8 +48,10 @@ pub async fn generate(State(state): State<AppState>, body: Bytes) -> Response {
         Ok(mut places) => places.pop(),
         Err(error) => return busy(&error.to_string()),
     };
-    let prompt = extract::prompt::alpaca(&call.instruction, call.input.as_deref());
-    let request = GenerateRequest::new(prompt, pool.adapter().map(|a| a.name), parameters);
+    let adapter = pool.adapter();
+    let manifest = adapter.as_ref().map(|a| &a.manifest);
+    let prompt = extract::prompt::prompt(manifest, None, &call.instruction, call.input.as_deref());
+    let request = GenerateRequest::new(prompt, adapter.map(|a| a.name), parameters);
     let (said, heard) = oneshot::channel();
     let mut said = Some(said);
     let sink = move |event| {

@@ -12,10 +12,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use extract::{
-    export::{Document, File, Format, Layer, Options, export},
-    graph::Edits,
-};
+use extract::export::{Document, File, Format, Layer, Options, export};
 use protocol::{Language, view::Snapshot};
 use serde::Deserialize;
 use zip::{ZipWriter, write::SimpleFileOptions};
@@ -51,8 +48,7 @@ pub async fn session(
     let back = format!("/sessions/{id}");
     let taken = async {
         let snapshot = state.studio.preview(owner, &id).await?;
-        let edits = state.studio.graph_edits(owner, &id).await?;
-        download(snapshot, edits, wanted, asker.language).await
+        download(snapshot, wanted, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))
 }
@@ -67,24 +63,19 @@ pub async fn shared(
     let back = format!("/s/{token}");
     let taken = async {
         let snapshot = state.studio.snapshot(&token).await?;
-        download(snapshot, Edits::default(), wanted, asker.language).await
+        download(snapshot, wanted, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))
 }
 
-async fn download(
-    snapshot: Snapshot,
-    edits: Edits,
-    wanted: Wanted,
-    language: Language,
-) -> Result<Response, ServiceError> {
+async fn download(snapshot: Snapshot, wanted: Wanted, language: Language) -> Result<Response, ServiceError> {
     let format = match wanted.format.as_str() {
         "" => Format::Json,
         name => Format::from_name(name).ok_or_else(|| unknown(name))?,
     };
     let title = snapshot.session.title.clone();
     // A large session is parsed and drawn: not on the threads that serve.
-    let made = tokio::task::spawn_blocking(move || make(snapshot, edits, &wanted, format, language)).await;
+    let made = tokio::task::spawn_blocking(move || make(snapshot, &wanted, format, language)).await;
     let (bytes, media_type, ending) = made.map_err(|e| internal(&e.to_string()))??;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
@@ -96,12 +87,12 @@ async fn download(
 /// The file, what it is to a browser, and how its name ends.
 fn make(
     snapshot: Snapshot,
-    edits: Edits,
     wanted: &Wanted,
     format: Format,
     language: Language,
 ) -> Result<(Vec<u8>, &'static str, String), ServiceError> {
     let title = snapshot.session.title.clone();
+    let edits = snapshot.edits;
     let mut texts = found(snapshot.session);
     if !wanted.text.is_empty() {
         texts.retain(|text| text.document.id == wanted.text);

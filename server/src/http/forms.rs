@@ -9,12 +9,16 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use protocol::{
-    AdapterManifest, Ask, Language, PARAMETERS, SchemaChoice, StartRuns, Task,
+    AdapterManifest, Ask, Asking, EventPart, Format, Language, PARAMETERS, SchemaChoice, Sentence, StartRuns, Task,
     view::{NamedSchema, Page, Snapshot},
 };
+use tokio::sync::Semaphore;
 
 use super::{AppState, Asker, plain, site};
 use crate::pool::{refused_by_store, refused_parameter};
+
+/// Sessions that are drawn as files at a time.
+static DRAWING: Semaphore = Semaphore::const_new(2);
 
 /// The fields of a form; a name may come several times.
 pub(super) struct Fields(Vec<(String, String)>);
@@ -59,7 +63,7 @@ impl Fields {
             Page::Complete => Ask::Complete { prompt: self.get("prompt").to_owned() },
             Page::Extract | Page::Compare if whole.is_some() => {
                 let compare = page == Page::Compare;
-                Ask::Schema { schema: whole.unwrap_or_default(), texts: texts(), compare }
+                Ask::Schema { schema: whole.unwrap_or_default(), texts: texts(), compare, asking: self.asking() }
             }
             Page::Extract => Ask::Extract { instruction: instruction(), texts: texts(), schema: self.schema(manifest) },
             Page::Compare => Ask::Compare {
@@ -71,6 +75,16 @@ impl Fields {
         }
     }
 
+    /// The answer format and the part of events.
+    fn asking(&self) -> Asking {
+        Asking {
+            format: Format::from_name(self.get("format")),
+            only: EventPart::from_name(self.get("event_part")),
+            with_examples: self.has("with_examples"),
+            ..Asking::default()
+        }
+    }
+
     /// What the chips ask for. Without scripts the types cannot follow when another task or language is chosen: where
     /// none of them was taught for it, the first schema taught for it stands in.
     fn schema(&self, manifest: Option<&AdapterManifest>) -> Option<SchemaChoice> {
@@ -78,7 +92,13 @@ impl Fields {
         let task = Task::from_code(self.get("task"))?;
         let language =
             Language::from_code(self.get("language")).unwrap_or_else(|| Language::of_text(self.get("input")));
-        let choice = (!types.is_empty()).then(|| SchemaChoice { task, language, types, roles: self.all("roles") })?;
+        let choice = (!types.is_empty()).then(|| SchemaChoice {
+            task,
+            language,
+            types,
+            roles: self.all("roles"),
+            asking: self.asking().of(task),
+        })?;
         let first = manifest.into_iter().flat_map(|m| &m.taught).find(|t| t.task == task && t.language == language);
         match first {
             Some(taught) if !extract::prompt::taught(manifest, &choice).types.contains(&true) => {
@@ -121,7 +141,8 @@ pub async fn run(
     let whole = match fields.get("task") {
         "all" => match state.studio.schema(owner, fields.get("schema")).await {
             Ok((schema, _)) => Some(schema.named(asker.language)),
-            Err(error) => return failed(asker, &error, page.path()),
+            // It was deleted meanwhile: what was typed goes back to the person.
+            Err(error) => return refused_with(&fields, asker.language, &error, page),
         },
         _ => None,
     };
@@ -143,11 +164,14 @@ pub async fn run(
     match started {
         Ok(started) => Redirect::to(&format!("/sessions/{}", started.session)).into_response(),
         // What could not even be kept goes back to the person.
-        Err(error) => {
-            let typed = fields.typed(asker.language);
-            plain::refusal_with(status_of(&error), asker.language, &error.sentence(asker.language), &typed, page.path())
-        }
+        Err(error) => refused_with(&fields, asker.language, &error, page),
     }
+}
+
+/// A refusal that gives back what was typed.
+fn refused_with(fields: &Fields, language: Language, error: &ServiceError, page: Page) -> Response {
+    let typed = fields.typed(language);
+    plain::refusal_with(status_of(error), language, &error.sentence(language), &typed, page.path())
 }
 
 /// `POST /runs/{id}/stop`: stops a run and shows its session.
@@ -179,6 +203,19 @@ pub async fn stop_extraction(
             Redirect::to(&format!("/sessions/{session}")).into_response()
         }
         Err(error) => failed(asker, &refused_by_store(error), "/sessions"),
+    }
+}
+
+/// `POST /extractions/{id}/missing`: asks the parts of an extraction again that have no answer, and shows its session.
+pub async fn ask_missing(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> Response {
+    match state.studio.pool.ask_missing(owner, &id, asker.language).await {
+        Ok((session, _)) => Redirect::to(&format!("/sessions/{session}")).into_response(),
+        Err(error) => failed(asker, &error, "/sessions"),
     }
 }
 
@@ -225,17 +262,34 @@ pub async fn export(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
+    // A long session takes a while to draw, and much memory.
+    let _place = DRAWING.acquire().await;
     let snapshot: Snapshot = match state.studio.preview(owner, &id).await {
         Ok(snapshot) => snapshot,
         Err(error) => return failed(asker, &error, "/sessions"),
     };
-    let css = site::stylesheet(&state.leptos.site_root);
-    let html = app::export::snapshot_html(&snapshot, &css, asker.language);
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (header::CONTENT_DISPOSITION, attachment(&snapshot.session.title, "html")),
-    ];
-    (headers, html).into_response()
+    let title = attachment(&snapshot.session.title, "html");
+    let root = state.leptos.site_root.to_string();
+    let language = asker.language;
+    // Not on the threads that serve.
+    let draw = move || app::export::snapshot_html(snapshot, &site::stylesheet(&root), language);
+    match tokio::task::spawn_blocking(draw).await {
+        Ok(html) => {
+            let headers = [
+                (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+                (header::CONTENT_DISPOSITION, title),
+            ];
+            (headers, html).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a session could not be drawn");
+            let sentence = Sentence::new(
+                "The file could not be made; the server's log says why. Try again.",
+                "无法生成文件，原因见服务器日志。请重试。",
+            );
+            failed(asker, &ServiceError::Internal(sentence), "/sessions")
+        }
+    }
 }
 
 /// The header of a download: its title in full for browsers that read RFC 8187, a plain name for others.
@@ -287,7 +341,7 @@ pub fn status_of(error: &ServiceError) -> StatusCode {
         ServiceError::Invalid(_) => StatusCode::BAD_REQUEST,
         ServiceError::NotFound(_) => StatusCode::NOT_FOUND,
         ServiceError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-        ServiceError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ServiceError::Internal(_) | ServiceError::Unreachable => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod export;
 mod forms;
 pub mod guard;
+mod jobs;
 mod language;
 mod pages;
 pub mod plain;
@@ -29,7 +30,7 @@ use leptos::config::LeptosOptions;
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 
-use crate::{auth::Auth, batch::Batches, services::Studio};
+use crate::{auth::Auth, batch::Batches, jobs::Jobs, services::Studio};
 
 pub use forms::is_own_path;
 pub use language::Asker;
@@ -41,6 +42,8 @@ pub struct AppState {
     pub studio: Arc<Studio>,
     /// Files of texts.
     pub batches: Arc<Batches>,
+    /// Work on model files.
+    pub jobs: Arc<Jobs>,
     /// Where the site's files are.
     pub leptos: LeptosOptions,
     /// Which requests are let in.
@@ -64,7 +67,9 @@ pub fn router(state: AppState) -> Router {
         .route("/run", post(forms::run))
         .route("/runs/{id}/stop", post(forms::stop))
         .route("/extractions/{id}/stop", post(forms::stop_extraction))
+        .route("/extractions/{id}/missing", post(forms::ask_missing))
         .route("/schemas", post(schemas::save))
+        .route("/schemas/{id}/rename", post(schemas::rename))
         .route("/schemas/{id}/delete", post(schemas::delete))
         .route("/schemas/{id}/restore", post(schemas::restore))
         .route("/schemas/{id}/{file}", get(schemas::download))
@@ -74,6 +79,8 @@ pub fn router(state: AppState) -> Router {
         .route("/s/{token}/export", get(export::shared))
         .route("/admin/load", post(admin::load))
         .route("/admin/unload", post(admin::unload))
+        .route("/admin/weights/start", post(jobs::begin))
+        .route("/admin/weights/{id}/{act}", post(jobs::act))
         // The guard limits it, to more than other bodies.
         .route("/batch/upload", post(upload::receive).layer(DefaultBodyLimit::disable()))
         .route("/batch/start", post(upload::start))

@@ -35,8 +35,30 @@ pub async fn save(
         Ok(schema) => Redirect::to(&format!("/schemas/{}", schema.id)).into_response(),
         Err(error) => {
             let language = asker.language;
-            let typed = [(language.pick("Schema", "抽取清单"), text.as_str())];
+            let typed =
+                [(language.pick("Name", "名称"), fields.get("name")), (language.pick("Schema", "抽取清单"), &text)];
+            let typed: Vec<_> = typed.into_iter().filter(|(_, text)| !text.is_empty()).collect();
             plain::refusal_with(status_of(&error), language, &error.sentence(language), &typed, "/schemas")
+        }
+    }
+}
+
+/// `POST /schemas/{id}/rename`: gives a schema another name.
+pub async fn rename(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    let name = Fields::read(&body).get("name").to_owned();
+    match state.studio.rename_schema(owner, &id, &name).await {
+        Ok(()) => Redirect::to("/schemas").into_response(),
+        Err(error) => {
+            let language = asker.language;
+            let typed = [(language.pick("Name", "名称"), name.as_str())];
+            let typed = if name.is_empty() { &[][..] } else { &typed[..] };
+            plain::refusal_with(status_of(&error), language, &error.sentence(language), typed, "/schemas")
         }
     }
 }

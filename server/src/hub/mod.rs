@@ -38,6 +38,12 @@ impl Hub {
         lock(&self.runs).get(id).filter(|r| r.owner == owner).cloned()
     }
 
+    /// The runs of a session that are going on, if they are the owner's.
+    pub fn of_session(&self, owner: i64, session: &str) -> Vec<Arc<LiveRun>> {
+        let runs = lock(&self.runs);
+        runs.values().filter(|run| run.owner == owner && lock(&run.log).view.session == session).cloned().collect()
+    }
+
     /// Forgets a run whose end is stored.
     pub fn forget(&self, id: &str) {
         lock(&self.runs).remove(id);
@@ -114,6 +120,7 @@ impl LiveRun {
             prompt_tokens: view.prompt_tokens,
             completion_tokens: view.completion_tokens,
             timings: view.timings,
+            hesitations: view.hesitations.clone(),
         }
     }
 
@@ -251,6 +258,7 @@ impl Log {
             FinishReason::Error => RunStatus::Failed,
         };
         view.finish_reason = Some(outcome.finish_reason);
+        view.hesitations = outcome.hesitations();
         view.error = outcome.error;
         view.prompt_tokens = (outcome.prompt_tokens > 0).then_some(outcome.prompt_tokens).or(view.prompt_tokens);
         view.completion_tokens = outcome.completion_tokens;
@@ -276,6 +284,7 @@ fn state_of(view: &RunView, seq: u64) -> StateEvent {
         prompt_tokens: view.prompt_tokens,
         completion_tokens: view.completion_tokens,
         timings: view.timings,
+        hesitations: view.hesitations.clone(),
         position: view.position,
     }
 }

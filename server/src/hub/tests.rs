@@ -35,6 +35,7 @@ fn view(id: &str) -> RunView {
         prompt_tokens: None,
         completion_tokens: 0,
         timings: None,
+        hesitations: None,
         position: None,
         created_at: 0,
     }

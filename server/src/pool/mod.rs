@@ -4,6 +4,7 @@
 //! transaction; then the engine gets the runs one by one. What the engine says goes to the hub at once, many tokens
 //! at a time, and to the store twice a second.
 
+mod again;
 mod flow;
 pub mod plan;
 #[cfg(test)]
@@ -18,7 +19,8 @@ use std::{
 use app::services::{Owner, ServiceError};
 use engine::{GenerateRequest, Generator, Grammar, SubmitError};
 use protocol::{
-    Ask, Column, FinishReason, Language, ParameterError, Parameters, RunStatus, RunView, Sentence, StartRuns, Started,
+    Ask, Column, FinishReason, Language, Mode, ParameterError, Parameters, RunStatus, RunView, Sentence, StartRuns,
+    Started,
     view::{AdapterInfo, DocumentView, ExtractionView, NamedSchema, Page},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -120,24 +122,34 @@ impl Pool {
         let drafts = self.plan(&request).await?;
         let of_schema = drafts.iter().any(|draft| draft.whole.is_some());
         let at_once = if of_schema { drafts.len().min(AT_ONCE) } else { drafts.len() };
-        let mut places = self.admit(at_once)?;
+        let places = self.admit(at_once)?;
         let drafts = self.check(drafts, &request).await?;
         let guides: Vec<_> = drafts.iter().map(|draft| draft.guide.clone()).collect();
         let prepared = self.prepare(owner, &request, drafts).await?;
+        let stored = self.store.insert_runs(owner.0, &prepared.new);
+        self.set_going(owner, &prepared.new.runs, guides, places, request.language, stored).await?;
+        Ok(prepared.started())
+    }
 
-        let all_at_once = places.len() == prepared.new.runs.len();
-        let live: Vec<Arc<LiveRun>> = prepared
-            .new
-            .runs
-            .iter()
-            .map(|run| LiveRun::new(owner.0, run.clone(), places.pop_if(|_| all_at_once)))
-            .collect();
+    /// Waits until runs are `stored`, and gives them to the engine: as many at a time as there are places.
+    async fn set_going(
+        &self,
+        owner: Owner,
+        runs: &[RunView],
+        guides: Vec<Option<Grammar>>,
+        mut places: Vec<OwnedSemaphorePermit>,
+        language: Language,
+        stored: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<(), ServiceError> {
+        let all_at_once = places.len() == runs.len();
+        let live: Vec<Arc<LiveRun>> =
+            runs.iter().map(|run| LiveRun::new(owner.0, run.clone(), places.pop_if(|_| all_at_once))).collect();
         live.iter().for_each(|run| self.hub.add(Arc::clone(run)));
-        if let Err(error) = self.store.insert_runs(owner.0, &prepared.new).await {
+        if let Err(error) = stored.await {
             live.iter().for_each(|run| self.hub.forget(&run.id));
             return Err(refused_by_store(error));
         }
-        let (pool, language) = (self.clone(), request.language);
+        let pool = self.clone();
         let runs = live.into_iter().zip(guides);
         if all_at_once {
             let queue = move || runs.for_each(|(run, guide)| pool.submit(run, guide, language));
@@ -145,7 +157,7 @@ impl Pool {
         } else {
             tokio::spawn(pool.feed(runs.collect(), places, language));
         }
-        Ok(prepared.started())
+        Ok(())
     }
 
     /// Takes the name off a schema that asks for something else than the one it names.
@@ -242,7 +254,11 @@ impl Pool {
     /// Makes rows of drafts: ids, one seed for all, texts that the session has already taken from there.
     async fn prepare(&self, owner: Owner, request: &StartRuns, drafts: Vec<Draft>) -> Result<Prepared, ServiceError> {
         let known = match &request.session {
-            Some(id) => self.store.session(owner.0, id).await.map_err(refused_by_store)?.documents,
+            Some(id) => {
+                let mut texts: Vec<&str> = drafts.iter().filter_map(|draft| draft.text.as_deref()).collect();
+                texts.dedup();
+                self.store.documents_with(owner.0, id, &texts).await.map_err(refused_by_store)?
+            }
             None => Vec::new(),
         };
         let session = request.session.clone().unwrap_or_else(new_id);
@@ -267,7 +283,7 @@ impl Pool {
         // Which extraction the runs of a text and column make.
         let mut extractions: HashMap<(Option<usize>, Column), String> = HashMap::new();
         for draft in drafts {
-            let document = draft.text.map(|text| prepared.document(text));
+            let document = draft.text.as_deref().map(|text| prepared.document(text));
             let extraction = draft.whole.zip(document.clone()).map(|(schema, document)| {
                 let id = extractions.entry((draft.number, draft.column)).or_insert_with(|| {
                     let id = new_id();
@@ -276,7 +292,7 @@ impl Pool {
                         session: session.clone(),
                         document,
                         column: draft.column,
-                        schema,
+                        schema: schema.as_ref().clone(),
                         created_at,
                     });
                     id
@@ -304,6 +320,7 @@ impl Pool {
                 prompt_tokens: None,
                 completion_tokens: 0,
                 timings: None,
+                hesitations: None,
                 position: None,
                 created_at,
             });
@@ -318,6 +335,8 @@ impl Pool {
         let request = GenerateRequest {
             guide,
             owner: u64::try_from(run.owner).ok(),
+            // How sure it was of records; a completion has none.
+            logprobs: (view.mode == Mode::Lora).then_some(0),
             ..GenerateRequest::new(view.prompt, view.adapter, view.parameters)
         };
         let (feed, said_by) = (self.feed.clone(), Arc::clone(&run));
@@ -345,6 +364,11 @@ impl Pool {
         }
     }
 
+    /// Stops the runs of a session that go on, if they are the owner's.
+    pub fn stop_session(&self, owner: Owner, session: &str) {
+        self.hub.of_session(owner.0, session).iter().for_each(|run| run.stop());
+    }
+
     /// Waits until every run has ended and is stored, at most for a time.
     pub async fn settle(&self, limit: Duration) {
         let until = Instant::now() + limit;
@@ -358,18 +382,18 @@ impl Pool {
 struct Prepared {
     new: NewRuns,
     documents: Vec<DocumentView>,
-    /// Texts that the session has, by their words.
+    /// Of the texts those that the session has, by their words.
     known: HashMap<String, DocumentView>,
 }
 
 impl Prepared {
     /// The id of a text: the one the session has, or a new one.
-    fn document(&mut self, text: String) -> String {
+    fn document(&mut self, text: &str) -> String {
         if let Some(document) = self.documents.iter().find(|d| d.text == text) {
             return document.id.clone();
         }
-        let document = self.known.remove(&text).unwrap_or_else(|| {
-            let document = DocumentView { id: new_id(), text, judgements: Vec::new() };
+        let document = self.known.remove(text).unwrap_or_else(|| {
+            let document = DocumentView { id: new_id(), text: text.to_owned(), judgements: Vec::new() };
             self.new.documents.push(document.clone());
             document
         });
@@ -432,6 +456,7 @@ pub fn refused_by_store(error: StoreError) -> ServiceError {
                 "batch" => "批处理",
                 "file" => "文件",
                 "row" => "行",
+                "job" => "任务",
                 _ => "运行",
             };
             ServiceError::NotFound(Sentence::new(

@@ -1,11 +1,14 @@
 //! What a request comes to: one draft for each run, with the exact prompt.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use engine::Grammar;
 use extract::Schema;
 use protocol::{
-    Ask, Column, Language, Mode, SchemaChoice, Sentence, Span,
+    Ask, Asking, Column, Language, Mode, SchemaChoice, Sentence, Span,
     text::slice_chars,
     view::{AdapterInfo, NamedSchema, Page},
 };
@@ -24,8 +27,8 @@ const TITLE: usize = 40;
 /// A run to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
-    /// The text it is about.
-    pub text: Option<String>,
+    /// The text it is about; the drafts of one text share it.
+    pub text: Option<Arc<str>>,
     /// Which text of the request, from 1.
     pub number: Option<usize>,
     /// Of how many.
@@ -37,7 +40,7 @@ pub struct Draft {
     /// The adapter applied.
     pub adapter: Option<String>,
     /// The whole schema that it is a part of; those of one text and column make one extraction.
-    pub whole: Option<NamedSchema>,
+    pub whole: Option<Arc<NamedSchema>>,
     /// The part of the text that it is about, when that is not all of it.
     pub part: Option<Span>,
     /// What was asked for.
@@ -81,11 +84,12 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>, reading: Reading<'_>) ->
             }])
         }
         Ask::Extract { instruction, texts, schema } => {
+            let schema = resolved(schema.as_ref(), adapter);
             let instruction = wording(instruction, schema.as_ref(), adapter)?;
             let texts = texts_of(texts, schema.is_some())?;
             let column = if adapter.is_some() { Column::Tuned } else { Column::Base };
             let one = |(number, text): (usize, &String)| Draft {
-                text: (!text.is_empty()).then(|| text.clone()),
+                text: (!text.is_empty()).then(|| text.as_str().into()),
                 number: Some(number + 1),
                 of: texts.len(),
                 mode: Mode::Lora,
@@ -95,18 +99,24 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>, reading: Reading<'_>) ->
                 part: None,
                 schema: schema.clone(),
                 instruction: instruction.clone(),
-                prompt: extract::prompt::alpaca(&instruction, Some(text)),
+                prompt: extract::prompt::prompt(
+                    adapter.map(|a| &a.manifest),
+                    schema.as_ref(),
+                    &instruction,
+                    Some(text),
+                ),
                 guide: guide(adapter, schema.as_ref(), &instruction, text),
             };
             Ok(texts.iter().enumerate().map(one).collect())
         }
         Ask::Compare { instruction, texts, schema, raw_base } => {
             let adapter = adapter.ok_or_else(no_adapter)?;
+            let schema = resolved(schema.as_ref(), Some(adapter));
             let instruction = wording(instruction, schema.as_ref(), Some(adapter))?;
             let texts = texts_of(texts, schema.is_some())?;
             let pair = |(number, text): (usize, &String)| {
                 let tuned = Draft {
-                    text: Some(text.clone()),
+                    text: Some(text.as_str().into()),
                     number: Some(number + 1),
                     of: texts.len(),
                     mode: Mode::Lora,
@@ -116,7 +126,7 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>, reading: Reading<'_>) ->
                     part: None,
                     schema: schema.clone(),
                     instruction: instruction.clone(),
-                    prompt: extract::prompt::alpaca(&instruction, Some(text)),
+                    prompt: extract::prompt::prompt(Some(&adapter.manifest), schema.as_ref(), &instruction, Some(text)),
                     // A comparison shows what the models say by themselves.
                     guide: None,
                 };
@@ -129,7 +139,7 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>, reading: Reading<'_>) ->
             };
             Ok(texts.iter().enumerate().flat_map(pair).collect())
         }
-        Ask::Schema { schema, texts, compare } => whole(schema, texts, *compare, adapter, reading),
+        Ask::Schema { schema, texts, compare, asking } => whole(schema, texts, (*compare, asking), adapter, reading),
     }
 }
 
@@ -137,7 +147,7 @@ pub fn drafts(ask: &Ask, adapter: Option<&AdapterInfo>, reading: Reading<'_>) ->
 fn whole(
     named: &NamedSchema,
     texts: &[String],
-    compare: bool,
+    (compare, asking): (bool, &Asking),
     adapter: Option<&AdapterInfo>,
     reading: Reading<'_>,
 ) -> Result<Vec<Draft>, Sentence> {
@@ -154,11 +164,12 @@ fn whole(
     let texts = texts_of(texts, true)?;
     let manifest = adapter.map(|a| &a.manifest);
     let mut asked: BTreeMap<Language, Questions> = BTreeMap::new();
+    let named = Arc::new(named.clone());
     let mut drafts = Vec::new();
     for (number, text) in texts.iter().enumerate() {
         let language = schema.language.unwrap_or_else(|| Language::of_text(text));
-        if let std::collections::btree_map::Entry::Vacant(new) = asked.entry(language) {
-            let questions = Questions::of(&schema, language, manifest, reading);
+        if let Entry::Vacant(new) = asked.entry(language) {
+            let questions = Questions::of(&schema, language, manifest, asking, reading);
             new.insert(questions.map_err(|none| {
                 let said = none.sentence();
                 Sentence::new(format!("There is no room for the text: {}.", said.en), format!("{}。", said.zh))
@@ -166,37 +177,44 @@ fn whole(
         }
         let Some(questions) = asked.get(&language) else { continue };
         let parts = questions.parts(text, reading);
+        // Counted before they are made: each has its prompt.
+        if drafts.len() + parts.len() * questions.choices.len() * columns.len() > MAX_RUNS {
+            return Err(Sentence::new(
+                format!(
+                    "This would take more than {MAX_RUNS} answers. Give fewer or shorter texts, or use `knowlm extract`."
+                ),
+                format!("这需要超过 {MAX_RUNS} 个回答。请减少或缩短文本，或使用 `knowlm extract`。"),
+            ));
+        }
         let in_parts = parts.len() > 1;
+        let shared: Arc<str> = text.as_str().into();
         for span in parts {
             let words = slice_chars(text, span.start, span.end);
             for (choice, instruction) in &questions.choices {
                 for &column in columns {
                     let adapter = adapter.filter(|_| column == Column::Tuned);
                     drafts.push(Draft {
-                        text: Some(text.clone()),
+                        text: Some(Arc::clone(&shared)),
                         number: Some(number + 1),
                         of: texts.len(),
                         mode: Mode::Lora,
                         column,
                         adapter: adapter.map(|a| a.name.clone()),
-                        whole: Some(named.clone()),
+                        whole: Some(Arc::clone(&named)),
                         part: in_parts.then_some(span),
                         schema: Some(choice.clone()),
                         instruction: instruction.clone(),
                         // A text that is read at once is given as it is.
-                        prompt: extract::prompt::alpaca(instruction, Some(if in_parts { words } else { text })),
+                        prompt: extract::prompt::prompt(
+                            manifest,
+                            Some(choice),
+                            instruction,
+                            Some(if in_parts { words } else { text }),
+                        ),
                         // A comparison shows what the models say by themselves.
-                        guide: guide(adapter.filter(|_| !compare), Some(choice), instruction, words),
+                        guide: if compare { None } else { guide(adapter, Some(choice), instruction, words) },
                     });
                 }
-            }
-            if drafts.len() > MAX_RUNS {
-                return Err(Sentence::new(
-                    format!(
-                        "This would take more than {MAX_RUNS} answers. Give fewer or shorter texts, or use `knowlm extract`."
-                    ),
-                    format!("这需要超过 {MAX_RUNS} 个回答。请减少或缩短文本，或使用 `knowlm extract`。"),
-                ));
             }
         }
     }
@@ -217,9 +235,14 @@ pub fn guide(
     instruction: &str,
     text: &str,
 ) -> Option<Grammar> {
-    let (manifest, choice) = (adapter.map(|a| &a.manifest)?, schema?);
-    let made = instruction == extract::prompt::instruction(Some(manifest), choice);
-    extract::guide::lark(Some(manifest).filter(|_| made), choice, text).map(Grammar::Records)
+    let (manifest, choice) = (adapter.map(|a| &a.manifest), schema?);
+    let made = instruction == extract::prompt::instruction(manifest, choice);
+    made.then(|| extract::guide::lark(manifest, choice, text)).flatten().map(Grammar::Records)
+}
+
+/// What is asked for, with the answer format that it will be asked in.
+fn resolved(schema: Option<&SchemaChoice>, adapter: Option<&AdapterInfo>) -> Option<SchemaChoice> {
+    schema.map(|choice| extract::prompt::resolve(adapter.map(|a| &a.manifest), choice.clone()))
 }
 
 /// The instruction as given, or the one its schema makes.
@@ -356,6 +379,7 @@ mod tests {
             schema: schema.clone(),
             texts: texts(&["Ada met Bob, then. Bob met Eve, then.", " Zoe slept. "]),
             compare,
+            asking: Default::default(),
         };
         let drafts = |compare| drafts(&ask(compare), Some(&adapter)).unwrap();
         let shown: Vec<_> = drafts(false)
@@ -375,7 +399,7 @@ mod tests {
     #[test]
     fn a_schema_that_cannot_be_read_is_refused_with_the_place() {
         let schema = NamedSchema { json: r#"{"entities": [1]}"#.into(), ..NamedSchema::default() };
-        let ask = Ask::Schema { schema, texts: texts(&["a"]), compare: false };
+        let ask = Ask::Schema { schema, texts: texts(&["a"]), compare: false, asking: Default::default() };
         assert!(drafts(&ask, None).unwrap_err().en.contains("entities[0]: must be a name"));
     }
 
@@ -409,7 +433,13 @@ mod tests {
     #[test]
     fn an_empty_instruction_is_made_from_the_types() {
         let schema = |types: &[&str]| {
-            Some(SchemaChoice { task: Task::Entities, language: Language::En, types: texts(types), roles: vec![] })
+            Some(SchemaChoice {
+                task: Task::Entities,
+                language: Language::En,
+                types: texts(types),
+                roles: vec![],
+                asking: Default::default(),
+            })
         };
         let ask = |schema| Ask::Extract { instruction: String::new(), texts: texts(&["Ada"]), schema };
         let made = drafts(&ask(schema(&["person"])), Some(&adapter())).unwrap();
@@ -424,7 +454,13 @@ mod tests {
         let format = |en: &str| [("en".to_owned(), en.to_owned())].into();
         adapter.manifest.formats.insert("ner".into(), format("(entity, type) (entity, type)"));
         let types = texts(&["person"]);
-        let schema = Some(SchemaChoice { task: Task::Entities, language: Language::En, types, roles: vec![] });
+        let schema = Some(SchemaChoice {
+            task: Task::Entities,
+            language: Language::En,
+            types,
+            roles: vec![],
+            asking: Default::default(),
+        });
         let made = extract::prompt::instruction(Some(&adapter.manifest), schema.as_ref().unwrap());
         let guided = |instruction: &str, schema: &Option<SchemaChoice>, adapter| {
             let (instruction, texts, schema) = (instruction.to_owned(), texts(&["Ada"]), schema.clone());

@@ -250,6 +250,7 @@ fn studio(s: &Server) -> Studio {
     Studio {
         pool: s.pool.clone(),
         store: s.store.clone(),
+        batches: crate::batch::Batches::new(s.store.clone(), s.pool.clone(), s._folder.path()),
         hub: Arc::clone(&s.pool.hub),
         entry: None,
         adapter_folders: crate::adapters::AdapterFolders::default(),
@@ -284,6 +285,52 @@ async fn a_session_is_sent_to_others_once_its_runs_have_ended_with_the_newest_no
 }
 
 #[tokio::test]
+async fn a_deleted_session_takes_no_more_of_the_model() {
+    let s = server(8).await;
+    let studio = studio(&s);
+    let started = s.pool.run(ME, compare(&["Ada"])).await.unwrap();
+    let other = s.pool.run(ME, complete("Once")).await.unwrap();
+    studio.set_deleted(ME, &started.session, true).await.unwrap();
+    let cancelled = |run: usize| s.puppet.asked.lock().unwrap()[run].2.is_cancelled();
+    assert!(cancelled(0) && cancelled(1) && !cancelled(2));
+    assert!(studio.set_deleted(Owner(2), &other.session, true).await.is_err());
+    assert!(!cancelled(2), "another person's stays");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_not_read_as_a_whole() {
+    let s = server(8).await;
+    let studio = studio(&s);
+    let small = crate::store::batch_of(&s.store, 10).await;
+    assert_eq!(studio.session(ME, &small).await.unwrap().documents.len(), 10);
+    let large = crate::store::batch_of(&s.store, 5_001).await;
+    for refused in [
+        studio.session(ME, &large).await.map(|_| ()),
+        studio.preview(ME, &large).await.map(|_| ()),
+        studio.scores(ME, &large).await.map(|_| ()),
+    ] {
+        let said = refused.unwrap_err().sentence(Language::En);
+        assert!(said.contains("5001 texts with 0 answers") && said.contains("download"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_keeps_what_its_author_changed_of_the_graph() {
+    let s = server(8).await;
+    let studio = studio(&s);
+    let id = crate::store::batch_of(&s.store, 1).await;
+    let edits = extract::graph::Edits { same: Vec::new(), apart: vec!["n1".into()] };
+    studio.set_graph_edits(ME, &id, edits.clone()).await.unwrap();
+    studio.share(ME, &id, "", "").await.unwrap();
+    let snapshot = studio.preview(ME, &id).await.unwrap();
+    assert_eq!(snapshot.edits, edits);
+    let mut before = serde_json::to_value(&snapshot).unwrap();
+    before.as_object_mut().unwrap().remove("edits");
+    let before: protocol::view::Snapshot = serde_json::from_value(before).unwrap();
+    assert_eq!(before.edits, Default::default(), "links from before are read");
+}
+
+#[tokio::test]
 async fn nothing_is_warming_where_there_is_nothing_to_warm() {
     let s = server(8).await;
     let studio = Arc::new(studio(&s));
@@ -302,8 +349,13 @@ async fn nothing_is_warming_where_there_is_nothing_to_warm() {
 async fn a_run_says_whether_its_answer_is_guided() {
     let s = server(8).await;
     for (text, switch, guided) in [("Ada", true, true), ("Ada", false, false), ("deep", true, false)] {
-        let schema =
-            SchemaChoice { task: Task::Entities, language: Language::En, types: vec!["person".into()], roles: vec![] };
+        let schema = SchemaChoice {
+            task: Task::Entities,
+            language: Language::En,
+            types: vec!["person".into()],
+            roles: vec![],
+            asking: Default::default(),
+        };
         let texts = vec![text.to_owned()];
         let mut asked = request(Ask::Extract { instruction: String::new(), texts, schema: Some(schema) });
         asked.parameters.guided = switch;
@@ -318,9 +370,37 @@ fn schema(texts: &[&str]) -> StartRuns {
     let json = r#"{"entities": ["person"], "relations": ["met"]}"#.to_owned();
     let schema = protocol::view::NamedSchema { json, ..Default::default() };
     let texts = texts.iter().map(|t| (*t).to_owned()).collect();
-    let mut request = request(Ask::Schema { schema, texts, compare: false });
+    let mut request = request(Ask::Schema { schema, texts, compare: false, asking: Default::default() });
     request.parameters.max_new_tokens = 1;
     request
+}
+
+#[tokio::test]
+async fn what_is_missing_of_an_extraction_is_asked_again_and_nothing_else() {
+    let s = server(8).await;
+    let started = s.pool.run(ME, schema(&["Ada met Bob."])).await.unwrap();
+    let extraction = started.extractions[0].id.clone();
+    until(|| s.puppet.requests().len() == 2).await;
+    s.puppet.say(0, done(FinishReason::Stop, "(Ada, person)"));
+    s.puppet.say(1, done(FinishReason::Cancelled, "(Ada, m"));
+    s.pool.settle(Duration::from_secs(5)).await;
+
+    assert!(s.pool.ask_missing(Owner(2), &extraction, Language::En).await.is_err(), "another's");
+    let (session, runs) = s.pool.ask_missing(ME, &extraction, Language::En).await.unwrap();
+    assert_eq!((session, runs.len(), &runs[0].id), (started.session.clone(), 1, &started.runs[1].id));
+    assert_eq!((runs[0].status, runs[0].text.as_str()), (RunStatus::Queued, ""));
+    until(|| s.puppet.requests().len() == 3).await;
+    let asked = s.puppet.requests();
+    assert_eq!((&asked[2].prompt, &asked[2].parameters), (&asked[1].prompt, &asked[1].parameters));
+    let busy = s.pool.ask_missing(ME, &extraction, Language::En).await.unwrap_err();
+    assert!(busy.to_string().starts_with("Nothing is missing"), "{busy}");
+
+    s.puppet.say(2, done(FinishReason::Stop, "(Ada, met, Bob)"));
+    s.pool.settle(Duration::from_secs(5)).await;
+    let texts = s.store.session(1, &started.session).await.unwrap().runs.into_iter().map(|r| r.text);
+    assert_eq!(texts.collect::<Vec<_>>(), ["(Ada, person)", "(Ada, met, Bob)"]);
+    assert!(s.pool.ask_missing(ME, &extraction, Language::En).await.is_err());
+    assert!(s.pool.admit(8).is_ok(), "every place is free again");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use protocol::{
     Parameters, RunView, Sentence,
-    batch::{Counts, RowState},
+    batch::{Counts, RowState, UploadView},
     view::{ExtractionView, NamedSchema, Page},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -21,6 +21,8 @@ pub struct Batch {
     pub schema: NamedSchema,
     /// Whether the base is asked too.
     pub compare: bool,
+    /// The adapter that answers; without one the base alone.
+    pub adapter: Option<String>,
     /// With which parameters.
     pub parameters: Parameters,
     /// The columns that pass through, in the file's order.
@@ -68,33 +70,43 @@ pub struct FinishedRow {
 }
 
 impl Store {
-    /// Stores a batch with its rows and opens its session: all of it or nothing.
+    /// Stores a batch with its rows, opens its session with the name of the file and forgets the file: all of it or
+    /// nothing, so that a file becomes one batch however often it is asked for.
     ///
     /// # Errors
-    /// The database refuses.
-    pub async fn insert_batch(&self, batch: &Batch, title: &str, rows: &[BatchRow]) -> Result<(), StoreError> {
+    /// The file is not the owner's, or a batch already.
+    pub async fn insert_batch(&self, batch: &Batch, upload: &UploadView, rows: &[BatchRow]) -> Result<(), StoreError> {
         let now = now_ms();
         let mut tx = self.pool.begin().await?;
+        let taken = sqlx::query("DELETE FROM upload WHERE id = ? AND owner_id = ?")
+            .bind(&upload.id)
+            .bind(batch.owner)
+            .execute(&mut *tx)
+            .await?;
+        if taken.rows_affected() == 0 {
+            return Err(StoreError::Missing("file"));
+        }
         let page = if batch.compare { Page::Compare } else { Page::Extract };
         sqlx::query(
             "INSERT INTO session (id, owner_id, title, page, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(&batch.session)
         .bind(batch.owner)
-        .bind(title)
+        .bind(&upload.name)
         .bind(page.name())
         .bind(now)
         .bind(now)
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "INSERT INTO batch (session_id, owner_id, schema, compare, parameters, columns, text_column, id_column, state)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO batch (session_id, owner_id, schema, compare, adapter, parameters, columns, text_column, id_column,
+             state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&batch.session)
         .bind(batch.owner)
         .bind(serde_json::to_string(&batch.schema)?)
         .bind(batch.compare)
+        .bind(&batch.adapter)
         .bind(serde_json::to_string(&batch.parameters)?)
         .bind(serde_json::to_string(&batch.columns)?)
         .bind(&batch.text_column)
@@ -218,8 +230,9 @@ impl Store {
     /// # Errors
     /// The database refuses.
     pub async fn batch_counts(&self, owner: i64, session: &str) -> Result<(Counts, i64, i64), StoreError> {
-        let rows: Vec<(String, bool, i64, i64)> = sqlx::query_as(
-            "SELECT state, wanted, count(*), sum(chars) FROM batch_row WHERE session_id = ? AND owner_id = ?
+        let rows: Vec<(String, bool, i64, i64, i64)> = sqlx::query_as(
+            "SELECT state, wanted, count(*), count(document_id), sum(chars) FROM batch_row
+             WHERE session_id = (SELECT session_id FROM batch WHERE session_id = ? AND owner_id = ?)
              GROUP BY state, wanted",
         )
         .bind(session)
@@ -227,14 +240,17 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let (mut counts, mut wanted_chars, mut all_chars) = (Counts::default(), 0, 0);
-        for (state, wanted, count, chars) in rows {
-            let count = count as usize;
+        for (state, wanted, count, readable, chars) in rows {
+            let (count, readable) = (count as usize, readable as usize);
             counts.total += count;
             counts.wanted += if wanted { count } else { 0 };
             match RowState::from_name(&state) {
                 Some(RowState::Done) => counts.done += count,
                 Some(RowState::Nothing) => counts.nothing += count,
-                Some(RowState::Failed) => counts.failed += count,
+                Some(RowState::Failed) => {
+                    counts.failed += count;
+                    counts.unreadable += count - readable;
+                }
                 _ => {
                     all_chars += chars;
                     if wanted {
@@ -291,11 +307,6 @@ async fn finish(tx: &mut SqliteConnection, batch: &Batch, row: &FinishedRow) -> 
     }
     for one in &row.runs {
         run::insert(tx, batch.owner, one).await?;
-        sqlx::query("UPDATE run SET timings = ? WHERE id = ?")
-            .bind(one.timings.as_ref().map(serde_json::to_string).transpose()?)
-            .bind(&one.id)
-            .execute(&mut *tx)
-            .await?;
     }
     sqlx::query("UPDATE batch_row SET state = ?, error = ?, found = ? WHERE session_id = ? AND position = ?")
         .bind(row.state.name())
@@ -316,6 +327,7 @@ fn batch(row: &SqliteRow) -> Result<Batch, StoreError> {
         owner: row.try_get("owner_id")?,
         schema: serde_json::from_str(&json("schema")?)?,
         compare: row.try_get("compare")?,
+        adapter: row.try_get("adapter")?,
         parameters: serde_json::from_str(&json("parameters")?)?,
         columns: serde_json::from_str(&json("columns")?)?,
         text_column: row.try_get("text_column")?,

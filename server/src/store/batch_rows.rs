@@ -37,6 +37,15 @@ pub struct BatchRow {
     pub found: i64,
 }
 
+impl BatchRow {
+    /// What another column of the file has in this row. One that is called like something in the output has another name
+    /// there.
+    pub fn passed(&self, column: &str) -> Option<&Value> {
+        let renamed = documents::rows::OWN.contains(&column).then(|| self.extra.get(&format!("input_{column}")));
+        renamed.flatten().or_else(|| self.extra.get(column))
+    }
+}
+
 /// A row with everything.
 #[derive(Clone, Debug)]
 pub struct FullRow {
@@ -64,13 +73,14 @@ const EXCERPT: i64 = 160;
 const ROW: &str = "b.position, b.line, b.row_id, b.document_id, b.extra, b.chars, b.wanted, b.state, b.error, b.found";
 
 impl Store {
-    /// The next rows that are wanted and wait, from a position on, with their whole texts.
+    /// The next rows that are wanted and wait, from a position on, with their whole texts; none of a deleted session.
     ///
     /// # Errors
     /// The database refuses.
     pub async fn waiting_rows(&self, batch: &Batch, from: i64, most: i64) -> Result<Vec<BatchRow>, StoreError> {
         let sql = format!(
-            "SELECT {ROW}, d.text FROM batch_row b LEFT JOIN document d ON d.id = b.document_id
+            "SELECT {ROW}, d.text FROM batch_row b JOIN session s ON s.id = b.session_id AND s.deleted_at IS NULL
+             LEFT JOIN document d ON d.id = b.document_id
              WHERE b.session_id = ? AND b.owner_id = ? AND b.state = 'waiting' AND b.wanted = 1 AND b.position >= ?
              ORDER BY b.position LIMIT ?"
         );
@@ -173,7 +183,7 @@ impl Store {
         rows.iter().map(run::view).collect()
     }
 
-    async fn judgements_of(&self, owner: i64, document: &str) -> Result<Vec<Judgement>, StoreError> {
+    pub(super) async fn judgements_of(&self, owner: i64, document: &str) -> Result<Vec<Judgement>, StoreError> {
         let filed: Vec<(String,)> = sqlx::query_as(
             "SELECT judgement FROM judgement WHERE document_id = ? AND owner_id = ? ORDER BY created_at, record_key",
         )

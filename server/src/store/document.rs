@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use protocol::{Judgement, view::DocumentView};
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::{Store, StoreError, now_ms};
 
@@ -33,6 +34,32 @@ impl Store {
             .collect())
     }
 
+    /// Of some texts those that a session has, with their judgements; the others are not even read.
+    ///
+    /// # Errors
+    /// The session is not the owner's.
+    pub async fn documents_with(
+        &self,
+        owner: i64,
+        session: &str,
+        texts: &[&str],
+    ) -> Result<Vec<DocumentView>, StoreError> {
+        self.known_session(owner, session).await?;
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT id, text FROM document WHERE session_id = ");
+        query.push_bind(session).push(" AND owner_id = ").push_bind(owner).push(" AND text IN (");
+        let mut list = query.separated(", ");
+        texts.iter().for_each(|text| {
+            list.push_bind(*text);
+        });
+        query.push(") ORDER BY id");
+        let found: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
+        let mut documents = Vec::with_capacity(found.len());
+        for (id, text) in found {
+            documents.push(DocumentView { judgements: self.judgements_of(owner, &id).await?, id, text });
+        }
+        Ok(documents)
+    }
+
     /// Files a judgement, in place of an earlier one of the same record. It keeps the earlier one's place in the list.
     ///
     /// # Errors
@@ -45,7 +72,7 @@ impl Store {
              ON CONFLICT (document_id, record_key) DO UPDATE SET judgement = excluded.judgement",
         )
         .bind(judgement.record.key())
-        .bind(serde_json::to_string(judgement)?)
+        .bind(serde_json::to_string(&judgement.clone().without_certainty())?)
         .bind(now_ms())
         .bind(document)
         .bind(owner)

@@ -1,12 +1,15 @@
 //! Extractions: a text asked for a whole schema, stored with the runs that it takes.
 
 use protocol::{
-    Column,
+    Column, RunView,
     view::{ExtractionView, NamedSchema},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, StoreError, run::column_name};
+use super::{
+    Store, StoreError,
+    run::{self, column_name},
+};
 
 pub(super) const COLUMNS: &str =
     "id, session_id, document_id, variant, schema, schema_name, schema_id, schema_version, created_at";
@@ -39,6 +42,53 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         Ok((session, runs.into_iter().map(|(id,)| id).collect()))
+    }
+}
+
+/// The ways in which a run ends without an answer of its own.
+const MISSING: &str = "('cancelled', 'interrupted', 'failed')";
+
+impl Store {
+    /// The text of an extraction, and those of its runs that were stopped, interrupted or failed, oldest first.
+    ///
+    /// # Errors
+    /// It is not the owner's, or its session is deleted.
+    pub async fn missing_runs(&self, owner: i64, extraction: &str) -> Result<(String, Vec<RunView>), StoreError> {
+        let text: Option<(String,)> = sqlx::query_as(
+            "SELECT d.text FROM extraction e JOIN document d ON d.id = e.document_id JOIN session s ON s.id = e.session_id
+             WHERE e.id = ? AND e.owner_id = ? AND s.deleted_at IS NULL",
+        )
+        .bind(extraction)
+        .bind(owner)
+        .fetch_optional(&self.pool)
+        .await?;
+        let (text,) = text.ok_or(StoreError::Missing("extraction"))?;
+        let sql = format!(
+            "SELECT {} FROM run r WHERE r.extraction_id = ? AND r.owner_id = ? AND r.status IN {MISSING} ORDER BY r.id",
+            run::COLUMNS
+        );
+        let rows = sqlx::query(&sql).bind(extraction).bind(owner).fetch_all(&self.pool).await?;
+        Ok((text, rows.iter().map(run::view).collect::<Result<_, _>>()?))
+    }
+
+    /// Queues runs again that ended without an answer; what they had is forgotten. All of them or none.
+    ///
+    /// # Errors
+    /// One of them is not the owner's, or has been queued again already.
+    pub async fn requeue_runs(&self, owner: i64, runs: &[RunView]) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let sql = format!(
+            "UPDATE run SET status = 'queued', finish_reason = NULL, error = NULL, text = '', prompt_tokens = NULL,
+             completion_tokens = 0, timings = NULL, hesitations = NULL, ended_at = NULL
+             WHERE id = ? AND owner_id = ? AND status IN {MISSING}"
+        );
+        for run in runs {
+            let done = sqlx::query(&sql).bind(&run.id).bind(owner).execute(&mut *tx).await?;
+            if done.rows_affected() == 0 {
+                return Err(StoreError::Missing("run"));
+            }
+        }
+        Ok(tx.commit().await?)
     }
 }
 

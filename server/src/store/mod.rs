@@ -9,6 +9,7 @@ mod batch;
 mod batch_rows;
 mod document;
 mod extraction;
+mod job;
 mod owner;
 mod review;
 mod run;
@@ -31,9 +32,12 @@ use sqlx::{
 
 pub use batch::{Batch, Busy, FinishedRow};
 pub use batch_rows::{BatchRow, FullRow};
+pub use job::Job;
 pub use owner::Account;
 pub use run::Progress;
 pub use session::NewRuns;
+#[cfg(test)]
+pub(crate) use tests::bounds::batch as batch_of;
 
 /// How long a deleted session can be brought back.
 const KEEP_DELETED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -112,18 +116,27 @@ impl Store {
         Ok(Self { pool })
     }
 
-    /// What a server does before it serves: marks what a killed one left unfinished, purges what was deleted long ago.
-    /// Returns the number of runs marked.
+    /// What a server does before it serves: marks what a killed one left unfinished, and tidies. Returns the number of
+    /// runs marked.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn tidy(&self) -> Result<u64, StoreError> {
+    pub async fn start(&self) -> Result<u64, StoreError> {
         let interrupted = self.mark_interrupted().await?;
+        self.tidy().await?;
+        Ok(interrupted)
+    }
+
+    /// Purges what was deleted long ago and uploads that nobody came back to, whose ids are returned: their files are
+    /// needed no more.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn tidy(&self) -> Result<Vec<String>, StoreError> {
         let long_ago = now_ms() - KEEP_DELETED.as_millis() as i64;
         self.purge(long_ago).await?;
         self.purge_schemas(long_ago).await?;
-        self.purge_uploads(now_ms() - KEEP_UPLOADS.as_millis() as i64).await?;
-        Ok(interrupted)
+        self.purge_uploads(now_ms() - KEEP_UPLOADS.as_millis() as i64).await
     }
 
     /// The connection pool, for the login sessions' own table.

@@ -52,7 +52,7 @@ impl Store {
             .bind(document)
             .bind(judgement.record.key())
             .bind(owner)
-            .bind(serde_json::to_string(judgement)?)
+            .bind(serde_json::to_string(&judgement.clone().without_certainty())?)
             .bind(now)
             .execute(&mut *tx)
             .await?;
@@ -108,7 +108,7 @@ impl Store {
         if done.rows_affected() == 0 { Err(StoreError::Missing("session")) } else { Ok(()) }
     }
 
-    async fn known_session(&self, owner: i64, session: &str) -> Result<(), StoreError> {
+    pub(super) async fn known_session(&self, owner: i64, session: &str) -> Result<(), StoreError> {
         let known: Option<(i64,)> =
             sqlx::query_as("SELECT 1 FROM session WHERE id = ? AND owner_id = ? AND deleted_at IS NULL")
                 .bind(session)

@@ -1,6 +1,6 @@
 //! Runs: stored before they start, kept up to date while they go on.
 
-use protocol::{Column, FinishReason, Mode, RunStatus, RunView, Span};
+use protocol::{Column, FinishReason, Hesitation, Mode, RunStatus, RunView, Span};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now_ms};
@@ -24,11 +24,13 @@ pub struct Progress {
     pub completion_tokens: u32,
     /// Where the time went.
     pub timings: Option<protocol::Timings>,
+    /// Where the model hesitated.
+    pub hesitations: Option<Vec<Hesitation>>,
 }
 
 pub(super) const COLUMNS: &str = "r.id, r.session_id, r.document_id, r.mode, r.variant, r.model, r.adapter, r.schema, \
     r.instruction, r.prompt, r.parameters, r.status, r.finish_reason, r.error, r.text, r.prompt_tokens, \
-    r.completion_tokens, r.timings, r.created_at, r.extraction_id, r.part_start, r.part_end";
+    r.completion_tokens, r.timings, r.created_at, r.extraction_id, r.part_start, r.part_end, r.hesitations";
 
 impl Store {
     /// A run of a session that is not deleted.
@@ -59,9 +61,10 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         for run in runs {
             let timings = run.timings.as_ref().map(serde_json::to_string).transpose()?;
+            let hesitations = run.hesitations.as_ref().map(serde_json::to_string).transpose()?;
             sqlx::query(
                 "UPDATE run SET status = ?, finish_reason = ?, error = ?, text = ?, prompt_tokens = ?,
-                 completion_tokens = ?, timings = ?, ended_at = ? WHERE id = ?",
+                 completion_tokens = ?, timings = ?, hesitations = ?, ended_at = ? WHERE id = ?",
             )
             .bind(run.status.name())
             .bind(run.finish_reason.map(FinishReason::name))
@@ -70,6 +73,7 @@ impl Store {
             .bind(run.prompt_tokens)
             .bind(run.completion_tokens)
             .bind(timings)
+            .bind(hesitations)
             .bind(run.status.is_final().then(now_ms))
             .bind(&run.id)
             .execute(&mut *tx)
@@ -96,8 +100,8 @@ pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView)
     sqlx::query(
         "INSERT INTO run (id, owner_id, session_id, document_id, mode, variant, model, adapter, schema, instruction,
          prompt, parameters, status, finish_reason, error, text, prompt_tokens, completion_tokens, created_at, ended_at,
-         extraction_id, task, part_start, part_end)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         extraction_id, task, part_start, part_end, timings, hesitations)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&run.id)
     .bind(owner)
@@ -123,6 +127,8 @@ pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView)
     .bind(run.schema.as_ref().map(|choice| choice.task.code()))
     .bind(run.part.map(|part| part.start as i64))
     .bind(run.part.map(|part| part.end as i64))
+    .bind(run.timings.as_ref().map(serde_json::to_string).transpose()?)
+    .bind(run.hesitations.as_ref().map(serde_json::to_string).transpose()?)
     .execute(tx)
     .await?;
     Ok(())
@@ -131,7 +137,8 @@ pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView)
 pub(super) fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
     use sqlx::Row;
     let schema: Option<String> = row.try_get("schema")?;
-    let timings: Option<String> = row.try_get("timings")?;
+    let (timings, hesitations): (Option<String>, Option<String>) =
+        (row.try_get("timings")?, row.try_get("hesitations")?);
     let parameters: String = row.try_get("parameters")?;
     let status: String = row.try_get("status")?;
     let finish: Option<String> = row.try_get("finish_reason")?;
@@ -160,6 +167,7 @@ pub(super) fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
         prompt_tokens: row.try_get("prompt_tokens")?,
         completion_tokens: row.try_get("completion_tokens")?,
         timings: timings.as_deref().map(serde_json::from_str).transpose()?,
+        hesitations: hesitations.as_deref().map(serde_json::from_str).transpose()?,
         position: None,
         created_at: row.try_get("created_at")?,
     })

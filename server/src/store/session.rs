@@ -99,6 +99,41 @@ impl Store {
         })
     }
 
+    /// How many texts and runs the session of a batch has; `None` for one that is no batch.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn batch_size(&self, owner: i64, session: &str) -> Result<Option<(i64, i64)>, StoreError> {
+        let row = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM document d WHERE d.session_id = b.session_id),
+                    (SELECT count(*) FROM run r WHERE r.session_id = b.session_id)
+             FROM batch b WHERE b.session_id = ? AND b.owner_id = ?",
+        )
+        .bind(session)
+        .bind(owner)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row)
+    }
+
+    /// Bytes of a session's texts, prompts and answers, which are not read for that.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn session_bytes(&self, owner: i64, session: &str) -> Result<i64, StoreError> {
+        let (bytes,): (i64,) = sqlx::query_as(
+            "SELECT coalesce((SELECT sum(octet_length(text)) FROM document WHERE session_id = s.id), 0)
+                  + coalesce((SELECT sum(octet_length(prompt) + octet_length(text)) FROM run WHERE session_id = s.id), 0)
+             FROM session s WHERE s.id = ? AND s.owner_id = ?",
+        )
+        .bind(session)
+        .bind(owner)
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or(StoreError::Missing("session"))?;
+        Ok(bytes)
+    }
+
     /// A session that is not deleted, without its texts, extractions and runs.
     ///
     /// # Errors

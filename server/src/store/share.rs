@@ -64,17 +64,19 @@ impl Store {
         Ok(ShareView { id, created_at, note })
     }
 
-    /// Closes a link for good.
+    /// Closes a link for good; what it showed is kept no longer.
     ///
     /// # Errors
     /// The link is not the owner's. One already closed is no error.
     pub async fn revoke(&self, owner: i64, share: &str) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE share SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? AND owner_id = ?")
-            .bind(now_ms())
-            .bind(share)
-            .bind(owner)
-            .execute(&self.pool)
-            .await?;
+        let done = sqlx::query(
+            "UPDATE share SET revoked_at = coalesce(revoked_at, ?), snapshot = '', note = '' WHERE id = ? AND owner_id = ?",
+        )
+        .bind(now_ms())
+        .bind(share)
+        .bind(owner)
+        .execute(&self.pool)
+        .await?;
         if done.rows_affected() == 0 { Err(StoreError::Missing("link")) } else { Ok(()) }
     }
 

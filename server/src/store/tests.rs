@@ -3,10 +3,13 @@
 
 use protocol::{
     Column, FinishReason, Judgement, Language, Mode, Parameters, Record, RunStatus, RunView, Span, Timings, Verdict,
+    graph::Edits,
     record::Mention,
     view::{DocumentView, ExtractionView, NamedSchema, Page, Snapshot},
 };
 use tempfile::TempDir;
+
+pub(crate) mod bounds;
 
 use super::*;
 
@@ -42,6 +45,7 @@ fn run(session: &str, document: Option<&str>, prompt: &str) -> RunView {
         prompt_tokens: None,
         completion_tokens: 0,
         timings: None,
+        hesitations: None,
         position: None,
         created_at: now_ms(),
     }
@@ -77,6 +81,7 @@ fn finished(id: &str, text: &str) -> Progress {
         prompt_tokens: Some(7),
         completion_tokens: 3,
         timings: Some(Timings { queue_ms: 1.5, ..Timings::default() }),
+        hesitations: Some(vec![(1, -0.7).into()]),
     }
 }
 
@@ -97,6 +102,18 @@ async fn a_run_is_stored_whole_and_brought_up_to_date() {
     assert_eq!((done.status, done.finish_reason), (RunStatus::Finished, Some(FinishReason::Stop)));
     assert_eq!((done.text.as_str(), done.prompt_tokens, done.completion_tokens), ("(Ada, person)", Some(7), 3));
     assert_eq!(done.timings.unwrap().queue_ms, 1.5);
+    assert_eq!(done.hesitations, Some(vec![(1, -0.7).into()]));
+}
+
+#[tokio::test]
+async fn a_judgement_forgets_how_sure_the_model_was() {
+    let (_folder, store) = store().await;
+    let (id, document, _) = session(&store, ME, "t", "Ada").await;
+    let mut said = judgement("Ada", Verdict::Right);
+    said.record.mentions_mut()[0].certainty = protocol::Certainty::Check;
+    store.judge(ME, &document, &said).await.unwrap();
+    let kept = store.session(ME, &id).await.unwrap().documents.remove(0).judgements;
+    assert_eq!(kept, [judgement("Ada", Verdict::Right)]);
 }
 
 #[tokio::test]
@@ -136,7 +153,12 @@ async fn nobody_sees_or_changes_what_is_anothers() {
     let (_folder, store) = store().await;
     let (id, document, run_id) = session(&store, ME, "t", "Ada").await;
     store.judge(ME, &document, &judgement("Ada", Verdict::Right)).await.unwrap();
-    let snapshot = Snapshot { note: "n".into(), shared_at: 1, session: store.session(ME, &id).await.unwrap() };
+    let snapshot = Snapshot {
+        note: "n".into(),
+        shared_at: 1,
+        session: store.session(ME, &id).await.unwrap(),
+        edits: Edits::default(),
+    };
     store.insert_share(ME, "share", "hash", &snapshot).await.unwrap();
 
     assert!(missing(store.session(OTHER, &id).await));
@@ -270,7 +292,12 @@ async fn judgements_can_be_taken_back_while_others_are_filed() {
 async fn a_share_stays_as_it_was_until_it_is_closed() {
     let (_folder, store) = store().await;
     let (id, ..) = session(&store, ME, "Before", "Ada").await;
-    let snapshot = Snapshot { note: "n".into(), shared_at: 5, session: store.session(ME, &id).await.unwrap() };
+    let snapshot = Snapshot {
+        note: "n".into(),
+        shared_at: 5,
+        session: store.session(ME, &id).await.unwrap(),
+        edits: Edits::default(),
+    };
     store.insert_share(ME, "share", "hash", &snapshot).await.unwrap();
     store.rename(ME, &id, "After").await.unwrap();
     assert_eq!(store.annotate(ME, "share", "look").await.unwrap().note, "look");
@@ -283,6 +310,8 @@ async fn a_share_stays_as_it_was_until_it_is_closed() {
     store.set_deleted(ME, &id, false).await.unwrap();
     store.revoke(ME, "share").await.unwrap();
     store.revoke(ME, "share").await.unwrap();
+    let (kept,): (String,) = sqlx::query_as("SELECT snapshot FROM share").fetch_one(store.pool()).await.unwrap();
+    assert_eq!(kept, "", "what nobody can see any more is not kept");
     assert!(missing(store.snapshot("hash").await) && missing(store.annotate(ME, "share", "x").await));
     assert!(missing(store.snapshot("unknown").await));
     assert!(store.session(ME, &id).await.unwrap().shares.is_empty());
@@ -298,7 +327,7 @@ async fn what_a_killed_server_left_is_marked_and_keeps_its_text() {
     store.close().await;
 
     let store = Store::open(folder.path()).await.unwrap();
-    assert_eq!(store.tidy().await.unwrap(), 1);
+    assert_eq!(store.start().await.unwrap(), 1);
     let run = store.run(ME, &running).await.unwrap();
     assert_eq!((run.status, run.finish_reason), (RunStatus::Interrupted, Some(FinishReason::Interrupted)));
     assert_eq!(run.text, "(Ada");
@@ -385,7 +414,7 @@ async fn an_extraction_is_stored_with_the_runs_that_it_owns() {
     let unfinished = store.unfinished(ME, &extraction.id).await.unwrap();
     assert_eq!(unfinished, (id, vec![runs[1].id.clone()]));
     assert!(missing(store.unfinished(OTHER, &extraction.id).await));
-    assert_eq!(store.tidy().await.unwrap(), 2, "a killed server's runs end as interrupted: {single} too");
+    assert_eq!(store.start().await.unwrap(), 2, "a killed server's runs end as interrupted: {single} too");
 }
 
 #[tokio::test]

@@ -47,37 +47,29 @@ impl Store {
         })
     }
 
-    /// Forgets uploads: one of the owner's, or with `None` those beyond the newest few.
+    /// Forgets the owner's uploads beyond the newest few; their ids.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn delete_uploads(&self, owner: i64, one: Option<&str>, keep: i64) -> Result<Vec<String>, StoreError> {
-        let gone: Vec<(String,)> = match one {
-            Some(id) => {
-                sqlx::query_as("DELETE FROM upload WHERE id = ? AND owner_id = ? RETURNING id")
-                    .bind(id)
-                    .bind(owner)
-                    .fetch_all(&self.pool)
-                    .await?
-            }
-            None => {
-                sqlx::query_as(
-                    "DELETE FROM upload WHERE id IN
-                     (SELECT id FROM upload WHERE owner_id = ? ORDER BY id DESC LIMIT -1 OFFSET ?) RETURNING id",
-                )
-                .bind(owner)
-                .bind(keep)
-                .fetch_all(&self.pool)
-                .await?
-            }
-        };
+    pub async fn delete_old_uploads(&self, owner: i64, keep: i64) -> Result<Vec<String>, StoreError> {
+        let gone: Vec<(String,)> = sqlx::query_as(
+            "DELETE FROM upload WHERE id IN
+             (SELECT id FROM upload WHERE owner_id = ? ORDER BY id DESC LIMIT -1 OFFSET ?) RETURNING id",
+        )
+        .bind(owner)
+        .bind(keep)
+        .fetch_all(&self.pool)
+        .await?;
         Ok(gone.into_iter().map(|(id,)| id).collect())
     }
 
-    /// Forgets the uploads of anybody that were made before a time.
-    pub(super) async fn purge_uploads(&self, before: i64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM upload WHERE created_at < ?").bind(before).execute(&self.pool).await?;
-        Ok(())
+    /// Forgets the uploads of anybody that were made before a time; their ids.
+    pub(super) async fn purge_uploads(&self, before: i64) -> Result<Vec<String>, StoreError> {
+        let gone: Vec<(String,)> = sqlx::query_as("DELETE FROM upload WHERE created_at < ? RETURNING id")
+            .bind(before)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(gone.into_iter().map(|(id,)| id).collect())
     }
 
     /// The ids of all uploads, for tidying their files.

@@ -4,15 +4,17 @@
 //! models turn number `i` of a head together with number `i + d/2`, the original ones and GGUF files number `2i`
 //! together with `2i + 1`.
 
+pub(crate) mod eight_bit;
 mod from_gguf;
 mod llama;
 mod names;
+mod packed;
 pub(crate) mod to_gguf;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
-pub use to_gguf::{file_format, to_gguf};
+pub use to_gguf::{file_format, to_gguf, to_gguf_with};
 pub use vocabulary::{Vocabulary, VocabularyError};
 
 use crate::{
@@ -59,7 +61,9 @@ pub fn as_huggingface(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> 
     match source.kind() {
         Kind::OriginalLlama => llama::tensors(source),
         Kind::Gguf => from_gguf::tensors(source),
-        Kind::Safetensors | Kind::PyTorch | Kind::Numpy => Ok(source.tensors()),
+        Kind::Safetensors | Kind::PyTorch | Kind::Numpy => eight_bit::weights(source)
+            .and_then(|tensors| packed::weights(source, tensors))
+            .map_err(|reason| ConvertError::Unsupported { path: source.path().into(), reason }),
     }
 }
 
@@ -77,7 +81,7 @@ pub fn companions(
         Kind::Gguf => from_gguf::companions(source, element, notes)?,
         Kind::Safetensors | Kind::PyTorch | Kind::Numpy => folder::companions(&[source.folder()], element)?,
     };
-    if !companions.iter().any(|c| c.name == "tokenizer.json" || c.name == "tokenizer.model" || c.name == "vocab.json") {
+    if !companions.iter().any(|c| folder::tells_tokenizer(&c.name)) {
         notes.push(NO_TOKENIZER.into());
     }
     Ok(companions)
@@ -115,6 +119,9 @@ pub fn to_folder(
 ) -> Result<Outcome, ConvertError> {
     let mut notes = Vec::new();
     let tensors = as_huggingface(source)?;
+    if options.element.is_some() {
+        eight_bit::note(tensors.iter().map(|t| &t.info), &mut notes);
+    }
     let planned: Vec<Planned<'_>> = tensors.into_iter().map(|t| stored_as(t, options.element)).collect();
     let companions = companions(source, most(&planned), &mut notes)?;
     let mut write = options.write.clone();
@@ -126,8 +133,10 @@ pub fn to_folder(
 /// How a tensor goes into a folder: as asked for, else as it is, but for quantized numbers, which become F16.
 pub(crate) fn stored_as(tensor: Tensor<'_>, element: Option<Element>) -> Planned<'_> {
     match tensor.info.element.format() {
-        // Numbers of 64 bits may be weights; they become what is asked for.
-        None if tensor.info.element == Element::F64 => Planned { element: element.unwrap_or(Element::F64), tensor },
+        // Numbers of 64 bits, and matrices of 8, may be weights; they become what is asked for.
+        None if tensor.info.element == Element::F64 || eight_bit::is_matrix(&tensor.info) => {
+            Planned { element: element.unwrap_or(tensor.info.element), tensor }
+        }
         None => Planned::kept(tensor),
         Some(format) if format.block() > 1 => {
             Planned { element: element.unwrap_or(Element::Block(crate::BlockFormat::F16)), tensor }

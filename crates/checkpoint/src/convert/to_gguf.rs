@@ -5,12 +5,13 @@ use std::{f64::consts::TAU, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConvertError, NO_TOKENIZER, Turn, Vocabulary, llama, names, turned};
+use super::{ConvertError, NO_TOKENIZER, Turn, Vocabulary, eight_bit, llama, names, turned};
 use crate::{
     BlockFormat, Element, HuggingFaceError, Source, Tensor,
     diff::Outcome,
+    gptq::Kept,
     huggingface::{Config, read_json},
-    source::{Info, Kind, Numbers},
+    source::Kind,
     write::{self, Meta, Planned, Progress, WriteOptions, copied_metadata},
 };
 
@@ -52,13 +53,40 @@ pub fn to_gguf(
     options: &WriteOptions,
     progress: Progress<'_>,
 ) -> Result<Outcome, ConvertError> {
+    write_source(source, None, out, format, options, progress)
+}
+
+/// Writes a model as a GGUF file, with matrices that were rounded before in the place of its own.
+///
+/// # Errors
+/// See [`to_gguf`].
+pub fn to_gguf_with(
+    source: &Source,
+    rounded: &Kept,
+    out: &Path,
+    format: BlockFormat,
+    options: &WriteOptions,
+    progress: Progress<'_>,
+) -> Result<Outcome, ConvertError> {
+    write_source(source, Some(rounded), out, Some(format), options, progress)
+}
+
+fn write_source(
+    source: &Source,
+    rounded: Option<&Kept>,
+    out: &Path,
+    format: Option<BlockFormat>,
+    options: &WriteOptions,
+    progress: Progress<'_>,
+) -> Result<Outcome, ConvertError> {
     let mut notes = Vec::new();
     let mut options = options.clone();
     options.reads(source);
+    options.inputs.extend(rounded.map(Kept::fingerprint));
     if source.kind() == Kind::Gguf {
         super::no_part(source)?;
-        let planned: Vec<Planned<'_>> =
-            source.tensors().into_iter().map(|t| stored_as(t, format, &mut notes)).collect();
+        let tensors = instead(source.tensors(), rounded);
+        let planned: Vec<Planned<'_>> = tensors.into_iter().map(|t| stored_as(t, format, &mut notes)).collect();
         // What is written is aligned to the usual 32 bytes, whatever the original was.
         let mut metadata = copied_metadata(source, &["general.file_type", "general.alignment"]);
         metadata.push(("general.file_type".into(), file_type(&planned)));
@@ -66,8 +94,16 @@ pub fn to_gguf(
         return Ok(Outcome { manifest, notes });
     }
     let description = Description::of(source, &mut notes)?;
-    let tensors = super::as_huggingface(source)?;
+    let tensors = instead(super::as_huggingface(source)?, rounded);
     write_model(tensors, &description, source.path(), out, format, &options, progress, notes)
+}
+
+/// The tensors, with those that were rounded in their places.
+fn instead<'a>(tensors: Vec<Tensor<'a>>, rounded: Option<&'a Kept>) -> Vec<Tensor<'a>> {
+    match rounded {
+        Some(rounded) => tensors.into_iter().map(|tensor| rounded.instead(tensor)).collect(),
+        None => tensors,
+    }
 }
 
 /// Writes tensors with Hugging Face's names as a GGUF file.
@@ -100,6 +136,7 @@ pub(crate) fn write_model(
             notes.push(NO_TOKENIZER.into());
         }
     }
+    eight_bit::note(tensors.iter().map(|t| &t.info), &mut notes);
     let turns = matches!(config.model_type.as_str(), "llama" | "mistral");
     let mut planned = Vec::new();
     for tensor in tensors {
@@ -115,25 +152,11 @@ pub(crate) fn write_model(
         planned.push(stored_as(tensor.named(new), format, &mut notes));
     }
     if let Some(factors) = stretched(&config, head).map_err(wrong)? {
-        let info = Info { name: "rope_freqs.weight".into(), shape: vec![factors.len()], element: Element::F32 };
-        planned.insert(0, Planned::kept(Tensor { info, numbers: Box::new(InMemory(factors)) }));
+        planned.insert(0, Planned::kept(Tensor::computed("rope_freqs.weight", vec![factors.len()], factors)));
     }
     metadata.push(("general.file_type".into(), file_type(&planned)));
     let manifest = write::gguf(out, &metadata, &planned, options, progress)?;
     Ok(Outcome { manifest, notes })
-}
-
-/// Numbers that are computed and kept.
-struct InMemory(Vec<f32>);
-
-impl Numbers for InMemory {
-    fn read(&self, from: usize, out: &mut [f32]) {
-        out.iter_mut().zip(self.0.get(from..).unwrap_or_default()).for_each(|(o, x)| *o = *x);
-    }
-
-    fn copy(&self, from: usize, out: &mut [u8]) -> bool {
-        Element::F32.pack(self.0.get(from..).unwrap_or_default(), out)
-    }
 }
 
 /// What a tensor is stored as: vectors as F32, the output and the embeddings of the four-bit formats in six or eight
@@ -141,11 +164,19 @@ impl Numbers for InMemory {
 fn stored_as<'a>(tensor: Tensor<'a>, format: Option<BlockFormat>, notes: &mut Vec<String>) -> Planned<'a> {
     use BlockFormat::{F16, F32, Q4_0, Q4_1, Q4K, Q6K, Q8_0};
     let info = &tensor.info;
-    let Some(stored) = info.element.format() else { return Planned::kept(tensor) };
+    // What GGUF files have types for, and readers of them no arithmetic.
+    let stored = match info.element {
+        Element::F64 => F32,
+        Element::I8 => F16,
+        element => match element.format() {
+            Some(format) => format,
+            None => return Planned::kept(tensor),
+        },
+    };
     if info.shape.len() < 2 {
         return Planned { element: Element::Block(F32), tensor };
     }
-    let Some(format) = format else { return Planned::kept(tensor) };
+    let Some(format) = format else { return Planned { element: Element::Block(stored), tensor } };
     let columns = info.columns();
     let is_output = info.name == "output.weight" || info.name == "token_embd.weight";
     let wanted = match format {

@@ -1,16 +1,19 @@
 //! One request: over HTTP or HTTPS, following redirects with open eyes.
 
-use std::{io::Read, time::Duration};
+use std::{fs, io::Read, path::Path, time::Duration};
 
 use ureq::{
     Agent, Body,
     http::{Response, StatusCode, Uri, header},
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
 use super::DownloadError;
 
 /// How often an answer may send us elsewhere.
 const MAX_REDIRECTS: usize = 6;
+/// No file of certificates is larger.
+const MAX_CERTIFICATES: u64 = 16 << 20;
 /// A server that does not take a connection within this time is not there.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -35,7 +38,13 @@ pub(super) enum Failure {
 
 impl Client {
     /// For a hub at an address; a silent connection is given up after `idle`.
-    pub(super) fn new(hub: &str, token: Option<String>, idle: Duration) -> Result<Self, DownloadError> {
+    /// `certificates` is a file of those to trust in place of the built-in ones.
+    pub(super) fn new(
+        hub: &str,
+        token: Option<String>,
+        certificates: Option<&Path>,
+        idle: Duration,
+    ) -> Result<Self, DownloadError> {
         let wrong = |reason: &str| DownloadError::Address { url: hub.into(), reason: reason.into() };
         let hub_trimmed = hub.trim().trim_end_matches('/');
         let origin: Uri =
@@ -50,7 +59,13 @@ impl Client {
         if token.as_ref().is_some_and(|t| t.chars().any(|c| !c.is_ascii_graphic())) {
             return Err(wrong("the token has characters that tokens do not have"));
         }
+        let tls = TlsConfig::builder();
+        let tls = match certificates {
+            Some(path) => tls.root_certs(RootCerts::new_with_certs(&trusted(path)?)),
+            None => tls,
+        };
         let config = Agent::config_builder()
+            .tls_config(tls.build())
             .user_agent(concat!("knowlm/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .http_status_as_error(false)
@@ -140,6 +155,23 @@ impl Client {
     }
 }
 
+/// The certificates of a file.
+fn trusted(path: &Path) -> Result<Vec<Certificate<'static>>, DownloadError> {
+    let wrong = |reason: String| DownloadError::Certificates { path: path.into(), reason };
+    let size = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+    if size > MAX_CERTIFICATES {
+        return Err(wrong(format!("{size} bytes are more than certificates have")));
+    }
+    let bytes = fs::read(path).map_err(|e| wrong(e.to_string()))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&bytes) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| wrong(e.to_string()))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() { Err(wrong("there is no certificate in it".into())) } else { Ok(found) }
+}
+
 fn is_same_origin(a: &Uri, b: &Uri) -> bool {
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
     a.scheme_str() == b.scheme_str()
@@ -196,10 +228,31 @@ mod tests {
 
     #[test]
     fn an_address_must_be_one() {
-        let error = |url: &str| Client::new(url, None, Duration::from_secs(1)).unwrap_err().to_string();
+        let error = |url: &str| Client::new(url, None, None, Duration::from_secs(1)).unwrap_err().to_string();
         assert!(error("hub.example").contains("must begin with https://"));
         assert!(error("file:///x").contains("must begin with https://"));
         assert!(error("https://hub.example/?x").contains("question mark"));
-        assert!(Client::new("https://hub.example/mirror/", None, Duration::from_secs(1)).is_ok());
+        assert!(Client::new("https://hub.example/mirror/", None, None, Duration::from_secs(1)).is_ok());
+    }
+
+    #[test]
+    fn certificates_come_from_a_file_that_has_some() {
+        let fixture = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/company.pem"));
+        assert_eq!(trusted(fixture).unwrap().len(), 1);
+        let dir = tempfile::tempdir().unwrap();
+        let (file, twice) = (dir.path().join("x.pem"), fs::read(fixture).unwrap().repeat(2));
+        fs::write(&file, twice).unwrap();
+        assert_eq!(trusted(&file).unwrap().len(), 2);
+        let client = Client::new("https://hub.example", None, Some(&file), Duration::from_secs(1));
+        assert!(client.is_ok());
+        for (text, wanted) in [
+            ("no certificate", "there is no certificate in it"),
+            ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "cannot be used as the certificates"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = trusted(&file).unwrap_err().to_string();
+            assert!(error.contains(wanted) && error.contains("SSL_CERT_FILE"), "{error}");
+        }
+        assert!(trusted(Path::new("/nowhere.pem")).is_err());
     }
 }

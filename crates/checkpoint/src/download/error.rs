@@ -29,6 +29,16 @@ pub enum DownloadError {
         /// Why.
         reason: String,
     },
+    /// The certificates to trust cannot be read.
+    #[error(
+        "{path} cannot be used as the certificates to trust: {reason}; --certificates or SSL_CERT_FILE must name a file of certificates in PEM form"
+    )]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Nothing answers.
     #[error("{url} cannot be reached: {reason}; --mirror names another hub")]
     Unreachable {

@@ -16,7 +16,6 @@ mod file;
 mod hub;
 mod names;
 pub mod package;
-mod space;
 mod state;
 
 use std::{
@@ -93,12 +92,14 @@ pub struct DownloadOptions {
     pub only: Only,
     /// Pieces of a file that are fetched at a time.
     pub parts: usize,
+    /// A file of certificates (PEM) to trust in place of the built-in ones, for networks that have their own.
+    pub certificates: Option<PathBuf>,
     /// How long is waited for what.
     pub patience: Patience,
 }
 
 impl DownloadOptions {
-    /// The usual way to fetch a model.
+    /// The usual way to fetch a model; the environment's `SSL_CERT_FILE` says which certificates to trust.
     pub fn new(name: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
@@ -111,6 +112,7 @@ impl DownloadOptions {
             exclude: vec![],
             only: Only::Both,
             parts: 4,
+            certificates: std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()).map(PathBuf::from),
             patience: Patience::default(),
         }
     }
@@ -224,7 +226,7 @@ pub fn download(
     cancel: &AtomicBool,
 ) -> Result<Vec<Downloaded>, DownloadError> {
     let hub = options.mirror.as_deref().unwrap_or(&known::published().hub);
-    let client = Client::new(hub, options.token.clone(), options.patience.idle)?;
+    let client = Client::new(hub, options.token.clone(), options.certificates.as_deref(), options.patience.idle)?;
     let mut all = Vec::new();
     for job in jobs(options)? {
         all.extend(match job {
@@ -388,7 +390,7 @@ fn fetch_all(
         _ => size.saturating_sub(file::kept(path, file)),
     };
     let needed = sum(&mut sized.iter().map(missing));
-    if let Some(free) = space::free(folder).filter(|free| *free < needed) {
+    if let Some(free) = crate::space::free(folder).filter(|free| *free < needed) {
         return Err(DownloadError::NoSpace { folder: folder.into(), needed, free });
     }
     let mut all = Vec::with_capacity(sized.len());

@@ -3,26 +3,23 @@
 //! Every form is mapped, checked once, and read in place. Names of files that an index gives are plain names in its own
 //! folder; a link that such a name is may lead elsewhere, because the caches of model hubs are made of links.
 
+mod files;
 mod numpy;
 pub mod order;
+mod original;
 mod tensor;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use safetensors::SafeTensors;
-use serde::Deserialize;
-
+use files::{is_consolidated, paths, read};
 pub use tensor::{Info, Numbers, Tensor, rows};
 
-use crate::{
-    BlockFormat, Element, GgufError, HuggingFaceError, PyTorchError, gguf::Directory, huggingface::read_json,
-    map::Mapped, pytorch,
-};
+use crate::{GgufError, HuggingFaceError, PyTorchError, gguf::Directory, map::Mapped, pytorch};
 
 /// What is wrong with a set of tensors.
 #[derive(Debug, thiserror::Error)]
@@ -287,93 +284,6 @@ impl Source {
         self.infos.push(info);
         Ok(())
     }
-
-    /// Maps the files of an original LLaMA, each of which has a part of every tensor, and puts the parts together.
-    fn join(&mut self, paths: &[PathBuf]) -> Result<(), SourceError> {
-        #[derive(Deserialize)]
-        struct Parameters {
-            dim: usize,
-        }
-        self.kind = Kind::OriginalLlama;
-        let mut parts: BTreeMap<String, (Element, Vec<Part>)> = BTreeMap::new();
-        for (number, path) in paths.iter().enumerate() {
-            let name = format!("consolidated.{number:02}.pth");
-            if path.file_name().is_none_or(|n| n != name.as_str()) {
-                return Err(SourceError::Damaged {
-                    path: self.path.clone(),
-                    reason: format!("{name} is missing; fetch it, it has a part of every tensor"),
-                });
-            }
-            let map = map(path)?;
-            for tensor in pytorch::strided_tensors(map.bytes(), path)? {
-                let (info, part) = split(tensor, number);
-                let of_name = parts.entry(info.name.clone()).or_insert((info.element, vec![]));
-                if of_name.0 != info.element || of_name.1.len() != number {
-                    let reason = format!("tensor {} is not like that of the files before", info.name);
-                    return Err(SourceError::Damaged { path: path.clone(), reason });
-                }
-                of_name.1.push(part);
-            }
-            self.files.push((path.clone(), map));
-        }
-        let parameters: Parameters = match paths.len() {
-            // One file has whole tensors; whether params.json is there matters only to those who need it.
-            1 => Parameters { dim: 0 },
-            _ => read_json(&self.path.join("params.json"))?,
-        };
-        for (name, (element, parts)) in parts {
-            if parts.len() != paths.len() {
-                let reason = format!("tensor {name} is in {} of {} files", parts.len(), paths.len());
-                return Err(SourceError::Damaged { path: self.path.clone(), reason });
-            }
-            let place = together(&name, parts, parameters.dim)
-                .map_err(|reason| SourceError::Damaged { path: self.path.clone(), reason })?;
-            let shape = match &place {
-                Place::One(part) => part.shape.clone(),
-                Place::Stacked(parts) => sum_of(parts, 0),
-                Place::SideBySide(parts) => sum_of(parts, 1),
-            };
-            if shape.iter().try_fold(8usize, |n, d| n.checked_mul(*d)).is_none() {
-                let reason = format!("tensor {name} claims an impossible size");
-                return Err(SourceError::Damaged { path: self.path.clone(), reason });
-            }
-            self.put(Info { name, shape, element }, place)?;
-        }
-        Ok(())
-    }
-}
-
-/// The first part's shape, with the sizes of all parts added up in one dimension.
-fn sum_of(parts: &[Part], dimension: usize) -> Vec<usize> {
-    let mut shape = parts.first().map(|p| p.shape.clone()).unwrap_or_default();
-    if let Some(size) = shape.get_mut(dimension) {
-        *size = parts.iter().filter_map(|p| p.shape.get(dimension)).sum();
-    }
-    shape
-}
-
-/// How the parts of an original LLaMA's tensor belong together.
-fn together(name: &str, mut parts: Vec<Part>, dim: usize) -> Result<Place, String> {
-    let count = parts.len();
-    let Some(first) = parts.first().map(|p| p.shape.clone()) else { return Err(format!("tensor {name} has no part")) };
-    let ends = |ends: &[&str]| ends.iter().any(|end| name.strip_suffix(".weight").is_some_and(|n| n.ends_with(end)));
-    let dimension = if count == 1 || first.len() < 2 {
-        return Ok(Place::One(parts.swap_remove(0)));
-    } else if ends(&["attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "feed_forward.w3", "output"]) {
-        0
-    } else if ends(&["attention.wo", "feed_forward.w2"]) {
-        1
-    } else if ends(&["tok_embeddings"]) {
-        // By columns in the first two generations, by rows in the third.
-        usize::from(first[1].checked_mul(count) == Some(dim))
-    } else {
-        return Err(format!("it is not known how the parts of the tensor {name} belong together"));
-    };
-    let others = |shape: &[usize]| shape.len() == 2 && shape.get(1 - dimension) == first.get(1 - dimension);
-    if let Some(odd) = parts.iter().find(|p| !others(&p.shape)) {
-        return Err(format!("the parts of the tensor {name} do not fit: {first:?} and {:?}", odd.shape));
-    }
-    Ok(if dimension == 0 { Place::Stacked(parts) } else { Place::SideBySide(parts) })
 }
 
 fn map(path: &Path) -> Result<Mapped, SourceError> {
@@ -388,129 +298,4 @@ fn split(tensor: pytorch::Strided, file: usize) -> (Info, Part) {
     let pytorch::Strided { name, element, shape, stride, bytes } = tensor;
     let stride = (!pytorch::is_contiguous(&shape, &stride)).then_some(stride);
     (Info { name, shape: shape.clone(), element }, Part { file, shape, stride, bytes })
-}
-
-type Read = (Kind, Vec<pytorch::Strided>, Option<Directory>);
-
-/// The tensors of a file of any form, which its first bytes tell.
-fn read(path: &Path, bytes: &[u8]) -> Result<Read, SourceError> {
-    let damaged = |reason: String| SourceError::Damaged { path: path.into(), reason };
-    let plain = |name: String, element, shape: Vec<usize>, bytes| {
-        let mut stride = vec![1; shape.len()];
-        for i in (1..shape.len()).rev() {
-            stride[i - 1] = shape[i].saturating_mul(stride[i]);
-        }
-        pytorch::Strided { name, element, shape, stride, bytes }
-    };
-    if bytes.starts_with(b"GGUF") {
-        let directory = Directory::parse(bytes, path)?;
-        let tensors = directory
-            .tensors
-            .iter()
-            .map(|(name, t)| plain(name.clone(), Element::Block(t.format), t.shape.clone(), t.from..t.to));
-        return Ok((Kind::Gguf, tensors.collect(), Some(directory)));
-    }
-    if bytes.starts_with(numpy::MAGIC) {
-        let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let array = numpy::array(bytes, 0..bytes.len(), &name);
-        return Ok((Kind::Numpy, vec![array.map_err(|reason| damaged(format!("its array {reason}")))?], None));
-    }
-    if bytes.starts_with(b"PK") {
-        if path.extension().is_some_and(|e| e == "npz")
-            && let Some(arrays) = numpy::archive(bytes).map_err(damaged)?
-        {
-            return Ok((Kind::Numpy, arrays, None));
-        }
-        return Ok((Kind::PyTorch, pytorch::strided_tensors(bytes, path)?, None));
-    }
-    let is_torch = path.extension().is_some_and(|e| ["bin", "pth", "pt"].iter().any(|known| e == *known));
-    if is_torch || bytes.starts_with(pytorch::LEGACY) {
-        return Ok((Kind::PyTorch, pytorch::strided_tensors(bytes, path)?, None));
-    }
-    let start = bytes.as_ptr() as usize;
-    let parsed = SafeTensors::deserialize(bytes).map_err(|e| damaged(format!("as safetensors: {e}")))?;
-    let tensors = parsed.tensors().into_iter().map(|(name, view)| {
-        let element = safetensors_element(view.dtype())
-            .ok_or_else(|| damaged(format!("tensor {name} has the type {:?}, which is not read", view.dtype())))?;
-        let from = view.data().as_ptr() as usize - start;
-        Ok(plain(name, element, view.shape().to_vec(), from..from + view.data().len()))
-    });
-    Ok((Kind::Safetensors, tensors.collect::<Result<_, SourceError>>()?, None))
-}
-
-fn safetensors_element(dtype: safetensors::Dtype) -> Option<Element> {
-    use safetensors::Dtype;
-    Some(match dtype {
-        Dtype::F32 => Element::F32,
-        Dtype::F16 => Element::Block(BlockFormat::F16),
-        Dtype::BF16 => Element::Block(BlockFormat::Bf16),
-        Dtype::F64 => Element::F64,
-        Dtype::I64 => Element::I64,
-        Dtype::I32 => Element::I32,
-        Dtype::I16 => Element::I16,
-        Dtype::I8 => Element::I8,
-        Dtype::U64 => Element::U64,
-        Dtype::U32 => Element::U32,
-        Dtype::U16 => Element::U16,
-        Dtype::U8 => Element::U8,
-        Dtype::BOOL => Element::Bool,
-        _ => return None,
-    })
-}
-
-fn is_consolidated(path: &Path) -> bool {
-    path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("consolidated.") && n.ends_with(".pth"))
-}
-
-/// The weight files of a folder, and which tensor an index says is in which file.
-fn paths(folder: &Path) -> Result<(Vec<PathBuf>, BTreeMap<String, String>), SourceError> {
-    let io = |source| SourceError::Io { path: folder.into(), source };
-    for name in ["model.safetensors", "pytorch_model.bin"] {
-        // As Hugging Face's libraries seek them.
-        if folder.join(name).is_file() {
-            return Ok((vec![folder.join(name)], BTreeMap::new()));
-        }
-        let index = folder.join(format!("{name}.index.json"));
-        if index.is_file() {
-            return indexed(folder, &index);
-        }
-    }
-    let mut all = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        all.push(entry.map_err(io)?.path());
-    }
-    all.sort();
-    let consolidated: Vec<PathBuf> = all.iter().filter(|p| is_consolidated(p)).cloned().collect();
-    if !consolidated.is_empty() {
-        return Ok((consolidated, BTreeMap::new()));
-    }
-    for name in ["adapter_model.safetensors", "adapter_model.bin"] {
-        if folder.join(name).is_file() {
-            return Ok((vec![folder.join(name)], BTreeMap::new()));
-        }
-    }
-    let mut gguf = all.into_iter().filter(|p| p.extension().is_some_and(|e| e == "gguf"));
-    match (gguf.next(), gguf.next()) {
-        (Some(only), None) => Ok((vec![only], BTreeMap::new())),
-        _ => Err(SourceError::NoWeights { path: folder.into() }),
-    }
-}
-
-fn indexed(folder: &Path, index_path: &Path) -> Result<(Vec<PathBuf>, BTreeMap<String, String>), SourceError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index: Index = read_json(index_path)?;
-    let mut names: Vec<&String> = index.weight_map.values().collect();
-    names.sort();
-    names.dedup();
-    if let Some(bad) = names.iter().find(|n| Path::new(n).file_name().is_none_or(|f| f != n.as_str())) {
-        let reason = format!("the file \"{bad}\" is not in the same folder");
-        return Err(SourceError::Damaged { path: index_path.into(), reason });
-    }
-    if names.is_empty() {
-        return Err(SourceError::Damaged { path: index_path.into(), reason: "it names no files".into() });
-    }
-    Ok((names.into_iter().map(|n| folder.join(n)).collect(), index.weight_map))
 }

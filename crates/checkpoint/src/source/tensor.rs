@@ -64,6 +64,12 @@ impl<'a> Tensor<'a> {
         Self { info, numbers: Box::new(Stored { element, bytes }) }
     }
 
+    /// A tensor of numbers that were computed.
+    pub(crate) fn computed(name: impl Into<String>, shape: Vec<usize>, numbers: Vec<f32>) -> Self {
+        let info = Info { name: name.into(), shape, element: Element::F32 };
+        Self { info, numbers: Box::new(Computed(numbers)) }
+    }
+
     /// The same tensor by another name.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.info.name = name.into();
@@ -106,6 +112,19 @@ pub fn rows(from: usize, length: usize, columns: usize) -> impl Iterator<Item = 
         done += n;
         Some(piece)
     })
+}
+
+/// Numbers in memory.
+struct Computed(Vec<f32>);
+
+impl Numbers for Computed {
+    fn read(&self, from: usize, out: &mut [f32]) {
+        out.iter_mut().zip(self.0.get(from..).unwrap_or_default()).for_each(|(o, x)| *o = *x);
+    }
+
+    fn copy(&self, from: usize, out: &mut [u8]) -> bool {
+        Element::F32.pack(self.0.get(from..).unwrap_or_default(), out)
+    }
 }
 
 /// Numbers that lie one after the other.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Content, FilePlan, MANIFEST_FILE, Manifest, WriteError, WriteOptions};
+use crate::space;
 
 /// Where a folder keeps unfinished work.
 const UNFINISHED: &str = ".knowlm-unfinished";
@@ -124,7 +125,7 @@ impl Target {
             self.place(&job_path, job.as_bytes())?;
         }
         let missing: u64 = files.iter().filter(|f| !done.contains_key(&f.name)).map(|f| f.layout.size).sum();
-        let free = free_space(&self.work).unwrap_or(u64::MAX);
+        let free = space::free(&self.work).unwrap_or(u64::MAX);
         // What a run before left unfinished will be written over.
         let begun: u64 =
             files.iter().filter_map(|f| fs::metadata(self.unfinished(&f.name)).ok()).map(|m| m.len()).sum();
@@ -253,19 +254,6 @@ fn is_weights(path: &Path) -> bool {
 /// folder say so, and do it by themselves.
 fn sync_dir(dir: &Path) {
     let _ = File::open(dir).and_then(|dir| dir.sync_all());
-}
-
-fn free_space(dir: &Path) -> Option<u64> {
-    #[cfg(unix)]
-    {
-        let stat = rustix::fs::statvfs(dir).ok()?;
-        stat.f_bavail.checked_mul(stat.f_frsize)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = dir;
-        None
-    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -40,7 +40,7 @@ fn model() -> CpuModel {
     fs::copy(fixtures.join("llama.safetensors"), dir.path().join("model.safetensors")).unwrap();
     let source = Source::open(dir.path()).unwrap();
     let config = source.config().unwrap();
-    CpuModel::load(source, config, &[], 1, Isa::detect()).unwrap()
+    CpuModel::load(source, config, &[], 1, Isa::detect(), &|_, _| {}).unwrap()
 }
 
 /// The best answer, its score, and how many answers were known at the end.

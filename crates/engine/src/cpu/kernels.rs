@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::{
-    pack::{BLOCK, Kind, Packed, SHARED, SHARING, TILE},
+    pack::{BLOCK, Packed, TILE},
     simd::{Isa, Simd},
     team::Parts,
 };
@@ -16,18 +16,18 @@ use super::{
 pub(super) struct Activations {
     pub(super) columns: usize,
     pub(super) numbers: Vec<f32>,
-    bytes: Vec<i8>,
+    pub(super) bytes: Vec<i8>,
     /// Scale of each block.
-    scales: Vec<f32>,
+    pub(super) scales: Vec<f32>,
     /// Scale times sum of the bytes of each block.
-    sums: Vec<f32>,
-    /// -128 times the sum of the bytes of each block.
-    offsets: Vec<i32>,
+    pub(super) sums: Vec<f32>,
+    /// Sums of the bytes of each block's halves.
+    pub(super) halves: Vec<[i32; 2]>,
 }
 
 impl Activations {
     pub(super) fn new(columns: usize) -> Self {
-        Self { columns, numbers: vec![], bytes: vec![], scales: vec![], sums: vec![], offsets: vec![] }
+        Self { columns, numbers: vec![], bytes: vec![], scales: vec![], sums: vec![], halves: vec![] }
     }
 
     /// Makes room for `rows` rows.
@@ -38,7 +38,7 @@ impl Activations {
             self.bytes.resize(n, 0);
             self.scales.resize(blocks, 0.0);
             self.sums.resize(blocks, 0.0);
-            self.offsets.resize(blocks, 0);
+            self.halves.resize(blocks, [0; 2]);
         }
     }
 
@@ -50,7 +50,7 @@ impl Activations {
             bytes: Parts::new(&mut self.bytes),
             scales: Parts::new(&mut self.scales),
             sums: Parts::new(&mut self.sums),
-            offsets: Parts::new(&mut self.offsets),
+            halves: Parts::new(&mut self.halves),
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) struct ActivationParts<'a> {
     bytes: Parts<'a, i8>,
     scales: Parts<'a, f32>,
     sums: Parts<'a, f32>,
-    offsets: Parts<'a, i32>,
+    halves: Parts<'a, [i32; 2]>,
 }
 
 impl<'a> ActivationParts<'a> {
@@ -105,7 +105,7 @@ impl<'a> ActivationParts<'a> {
                 self.bytes.part(row * self.columns, self.columns),
                 self.scales.part(row * blocks, blocks),
                 self.sums.part(row * blocks, blocks),
-                self.offsets.part(row * blocks, blocks),
+                self.halves.part(row * blocks, blocks),
             );
         }
     }
@@ -148,7 +148,7 @@ kernels! {
     /// `out = x / rms(x) * weight`.
     fn normalize(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]);
     /// Rounds a row to bytes, with a scale for each 32.
-    fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], offsets: &mut [i32]);
+    fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], halves: &mut [[i32; 2]]);
     /// `z = scale * A x`, for one row.
     fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32]);
     /// The results of some tiles of a matrix for the first `rows` rows.
@@ -160,7 +160,10 @@ kernels! {
 // Loops over registers read best by number.
 #[allow(clippy::needless_range_loop)]
 mod generic {
-    use super::*;
+    use super::{
+        super::tiles::{dense_tile, tile_rows},
+        *,
+    };
 
     /// Goes through the rows in as few passes as there are registers for, all about equally long: `row` is the first of a
     /// pass, the constant how many it has.
@@ -207,13 +210,13 @@ mod generic {
         bytes: &mut [i8],
         scales: &mut [f32],
         sums: &mut [f32],
-        offsets: &mut [i32],
+        halves: &mut [[i32; 2]],
     ) {
         // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, halves to even, on every processor.
         const ROUND: f32 = 12_582_912.0;
         for (block, (x, bytes)) in x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(BLOCK)).enumerate() {
             // SAFETY: both have 32 numbers.
-            let (greatest, sum) = unsafe {
+            let (greatest, both) = unsafe {
                 let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(16)));
                 let greatest = S::greatest(S::max(S::abs(a), S::abs(b)));
                 let inverse = S::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
@@ -222,8 +225,8 @@ mod generic {
             };
             let scale = greatest / 127.0;
             scales[block] = scale;
-            sums[block] = scale * sum as f32;
-            offsets[block] = -128 * sum;
+            sums[block] = scale * (both[0] + both[1]) as f32;
+            halves[block] = both;
         }
     }
 
@@ -306,199 +309,6 @@ mod generic {
             for b in d.b.iter().flatten() {
                 assert!(b.rows == w.rows && d.at + b.columns <= d.stride && !b.kind.quantized());
             }
-        }
-    }
-
-    /// `R` rows of activations from row `row` on, times a tile.
-    #[inline(always)]
-    unsafe fn tile_rows<S: Simd, const R: usize>(w: &Packed, tile: usize, x: &Activations, row: usize) -> [S::F; R] {
-        // SAFETY: `check` saw that the rows exist in all of the activations' arrays, which have the matrix's columns.
-        unsafe {
-            match w.kind {
-                Kind::FourCentered => four_tile::<S, R, { Kind::FourCentered as u8 }>(w, tile, x, row),
-                Kind::Four => four_tile::<S, R, { Kind::Four as u8 }>(w, tile, x, row),
-                Kind::FourShared => four_tile::<S, R, { Kind::FourShared as u8 }>(w, tile, x, row),
-                Kind::Eight => eight_tile::<S, R, false>(w, tile, x, row),
-                Kind::EightWide => eight_tile::<S, R, true>(w, tile, x, row),
-                Kind::F16 | Kind::Bf16 | Kind::F32 => {
-                    dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns))
-                }
-            }
-        }
-    }
-
-    /// `KIND`: one of the kinds of four bits.
-    #[inline(always)]
-    unsafe fn four_tile<S: Simd, const R: usize, const KIND: u8>(
-        w: &Packed,
-        tile: usize,
-        x: &Activations,
-        row: usize,
-    ) -> [S::F; R] {
-        let centered = const { KIND == Kind::FourCentered as u8 };
-        let shares = const { KIND == Kind::FourShared as u8 };
-        let blocks = w.columns / BLOCK;
-        let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
-        // SAFETY: a tile has `blocks` steps, and what eight of them share before each eight; a row of activations has
-        // `blocks` blocks of 32 bytes.
-        unsafe {
-            let mut acc = [S::splat(0.0); R];
-            let (mut of_scale, mut of_min) = (S::splat(0.0), S::splat(0.0));
-            let mut p = bytes;
-            for block in 0..blocks {
-                if shares && block % SHARING == 0 {
-                    of_scale = S::load_f16(p.cast());
-                    of_min = S::mul(S::load_f16(p.add(SHARED / 2).cast()), S::splat(-1.0));
-                    p = p.add(SHARED);
-                }
-                let quants = p.add(if centered || shares { 32 } else { 64 });
-                // Two sums where one would keep the processor waiting for the last addition.
-                let mut sums = [[S::small(); 2]; R];
-                let second = const { if R < 4 { 1 } else { 0 } };
-                for group in 0..4 {
-                    let packed = S::bytes(quants.add(group * 64));
-                    let (low, high) = (S::low_nibbles(packed), S::high_nibbles(packed));
-                    for r in 0..R {
-                        let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
-                        sums[r][0] = S::dot_small(sums[r][0], low, q.read_unaligned());
-                        sums[r][second] = S::dot_small(sums[r][second], high, q.add(1).read_unaligned());
-                    }
-                }
-                let (scale, min) = if centered {
-                    (S::load_f16(p.cast()), S::splat(0.0))
-                } else if shares {
-                    (S::mul(of_scale, S::load_bytes(p)), S::mul(of_min, S::load_bytes(p.add(16))))
-                } else {
-                    (S::load_f16(p.cast()), S::load_f16(p.add(32).cast()))
-                };
-                for r in 0..R {
-                    let at = (row + r) * blocks + block;
-                    let mut dot = S::small_integers(sums[r][0]);
-                    if second == 1 {
-                        dot = S::add_integers(dot, S::small_integers(sums[r][1]));
-                    }
-                    if centered {
-                        // The offsets are for bytes around 128; these are around 8.
-                        dot = S::add_integers(dot, S::integers(*x.offsets.as_ptr().add(at) / 16));
-                    }
-                    acc[r] = S::fma(S::floats(dot), S::mul(scale, S::splat(*x.scales.as_ptr().add(at))), acc[r]);
-                    if !centered {
-                        acc[r] = S::fma(min, S::splat(*x.sums.as_ptr().add(at)), acc[r]);
-                    }
-                }
-                p = p.add(step);
-            }
-            acc
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn eight_tile<S: Simd, const R: usize, const WIDE: bool>(
-        w: &Packed,
-        tile: usize,
-        x: &Activations,
-        row: usize,
-    ) -> [S::F; R] {
-        let blocks = w.columns / BLOCK;
-        let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
-        // SAFETY: as in `four_tile`.
-        unsafe {
-            let mut acc = [S::splat(0.0); R];
-            for block in 0..blocks {
-                let p = bytes.add(block * step);
-                let quants = p.add(if WIDE { 128 } else { 32 });
-                let mut sums = [[S::integers(0); 2]; R];
-                let second = const { if R < 4 { 1 } else { 0 } };
-                if !WIDE && !S::CENTERED {
-                    for r in 0..R {
-                        sums[r][0] = S::integers(*x.offsets.as_ptr().add((row + r) * blocks + block));
-                    }
-                }
-                for group in 0..4 {
-                    let (even, odd) = (S::bytes(quants.add(group * 128)), S::bytes(quants.add(group * 128 + 64)));
-                    for r in 0..R {
-                        let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
-                        let (first, next) = (q.read_unaligned(), q.add(1).read_unaligned());
-                        if WIDE {
-                            sums[r][0] = S::dot_half(sums[r][0], even, first);
-                            sums[r][second] = S::dot_half(sums[r][second], odd, next);
-                        } else {
-                            sums[r][0] = S::dot(sums[r][0], even, first);
-                            sums[r][second] = S::dot(sums[r][second], odd, next);
-                        }
-                    }
-                }
-                let scale = if WIDE { S::load(p.cast()) } else { S::load_f16(p.cast()) };
-                for r in 0..R {
-                    let at = (row + r) * blocks + block;
-                    let scale = S::mul(scale, S::splat(*x.scales.as_ptr().add(at)));
-                    let mut dot = sums[r][0];
-                    if second == 1 {
-                        dot = S::add_integers(dot, sums[r][1]);
-                    }
-                    acc[r] = S::fma(S::floats(dot), scale, acc[r]);
-                    if WIDE {
-                        acc[r] = S::fma(S::load(p.add(64).cast()), S::splat(*x.sums.as_ptr().add(at)), acc[r]);
-                    }
-                }
-            }
-            acc
-        }
-    }
-
-    /// A tile of unquantized numbers times `R` rows that lie one after the other at `x`, as `SUMS` sums of each, so that
-    /// additions need not wait for each other.
-    #[inline(always)]
-    unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
-        w: &Packed,
-        tile: usize,
-        x: *const f32,
-    ) -> [S::F; R] {
-        let p = w.tile(tile).as_ptr();
-        // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
-        unsafe {
-            match w.kind {
-                Kind::F16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_f16(p.add(c * 32).cast())),
-                Kind::Bf16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_bf16(p.add(c * 32).cast())),
-                _ => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load(p.add(c * 64).cast())),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
-        columns: usize,
-        x: *const f32,
-        weight: impl Fn(usize) -> S::F,
-    ) -> [S::F; R] {
-        // SAFETY: `x` has `R * columns` numbers.
-        unsafe {
-            let mut acc = [[S::splat(0.0); SUMS]; R];
-            let mut c = 0;
-            while c + SUMS <= columns {
-                for i in 0..SUMS {
-                    let v = weight(c + i);
-                    for r in 0..R {
-                        acc[r][i] = S::fma(v, S::splat(*x.add(r * columns + c + i)), acc[r][i]);
-                    }
-                }
-                c += SUMS;
-            }
-            while c < columns {
-                let v = weight(c);
-                for r in 0..R {
-                    acc[r][0] = S::fma(v, S::splat(*x.add(r * columns + c)), acc[r][0]);
-                }
-                c += 1;
-            }
-            let mut all = [S::splat(0.0); R];
-            for r in 0..R {
-                all[r] = acc[r][0];
-                for i in 1..SUMS {
-                    all[r] = S::add(all[r], acc[r][i]);
-                }
-            }
-            all
         }
     }
 

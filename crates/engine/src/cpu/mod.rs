@@ -6,14 +6,17 @@ mod dispatch;
 mod attention;
 mod cache;
 mod kernels;
+mod load;
 mod memory;
 mod model;
 mod pack;
 mod simd;
 mod team;
+mod tiles;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use model::{CpuModel, pack_adapter};
+pub(crate) use load::pack_adapter;
+pub(crate) use model::CpuModel;
 pub(crate) use simd::Isa;

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
+use checkpoint::{Adapter, BlockFormat, Projection};
 use half::{f16, slice::HalfFloatSliceExt};
 
 use super::{
     attention::{self, History, PIECE, Query, TOGETHER},
     cache::{Cache, Pool},
     kernels::{self, Activations, Deltas, Linear, Target},
-    pack::{Form, Packed, Packer, TILE, dense},
+    load::{Layer, PackedAdapter, Progress, load_layers, pack_adapter, packable},
+    pack::Packed,
     simd::Isa,
     team::{Parts, Team},
 };
@@ -21,26 +22,8 @@ use crate::{
     EngineError,
     backend::{Backend, Page, Segment},
     config::{MAX_HEAD, ModelConfig, Rotary},
-    weights::{Norm, Source, match_rotary, rounded},
+    weights::Source,
 };
-
-struct Layer {
-    attention_norm: Vec<f32>,
-    feed_forward_norm: Vec<f32>,
-    projections: [Packed; 7],
-    biases: [Option<Vec<f32>>; 7],
-    /// Of each head's queries and keys, in models that have them.
-    head_norms: Option<[Vec<f32>; 2]>,
-}
-
-/// An adapter's factors, packed.
-pub(crate) struct PackedAdapter {
-    scale: f32,
-    /// Numbers of `z` for one projection: its greatest rank, rounded up to whole tiles.
-    rank: usize,
-    /// Of each layer and projection: `A` and `B`.
-    factors: Vec<[Option<(Packed, Packed)>; 7]>,
-}
 
 /// A model on the processor.
 pub(crate) struct CpuModel {
@@ -90,8 +73,9 @@ impl CpuModel {
         adapters: &[Adapter],
         threads: usize,
         isa: Isa,
+        progress: Progress<'_>,
     ) -> Result<Self, EngineError> {
-        let (layers, head) = load_layers(&source, &config, threads)?;
+        let (layers, head) = load_layers(&source, &config, threads, progress)?;
         // Read row by row as tokens come: it must be there.
         packable(source.embedding(&config)?)?;
         let last_norm = source.last_norm(&config)?;
@@ -608,84 +592,4 @@ fn turn(head: &mut [f32], turns: &[(f32, f32)], rotary: Rotary) {
         };
         (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);
     }
-}
-
-/// Reads and packs the layers and the head.
-fn load_layers(source: &Source, config: &ModelConfig, threads: usize) -> Result<(Vec<Layer>, Packed), EngineError> {
-    let mut matrices = Vec::with_capacity(config.layers * Projection::ALL.len());
-    for layer in 0..config.layers {
-        for p in Projection::ALL {
-            let view = packable(source.projection(config, layer, p)?)?;
-            let rounded = rounded(&view, config.rounded_to, threads).zip(config.rounded_to);
-            matrices.push((view, rounded));
-        }
-    }
-    let mut packer = Packer::default();
-    for (view, rounded) in &matrices {
-        let view = match rounded {
-            Some((bytes, format)) => TensorView { format: *format, bytes, ..*view },
-            None => view.clone(),
-        };
-        packer.add(Form::of(&view), view);
-    }
-    let view = packable(source.head(config)?)?;
-    packer.add(Form::of(&view), view);
-    let mut packed = packer.pack(threads).map_err(EngineError::Memory)?.into_iter();
-    let mut next = || packed.next().ok_or_else(|| EngineError::Device("a matrix was not packed".into()));
-    let layers = (0..config.layers)
-        .map(|layer| {
-            let bias = |p| source.bias(config, layer, p);
-            use Projection::{Down, Gate, K, O, Q, Up, V};
-            Ok(Layer {
-                attention_norm: source.norm(config, layer, Norm::Attention)?,
-                feed_forward_norm: source.norm(config, layer, Norm::FeedForward)?,
-                projections: [next()?, next()?, next()?, next()?, next()?, next()?, next()?],
-                biases: [bias(Q)?, bias(K)?, bias(V)?, bias(O)?, bias(Gate)?, bias(Up)?, bias(Down)?],
-                head_norms: source.head_norms(config, layer)?,
-            })
-        })
-        .collect::<Result<_, EngineError>>()?;
-    Ok((layers, next()?))
-}
-
-/// Quantized rows must be whole blocks, which the file's reader has checked; dense ones of any width are.
-fn packable(view: TensorView<'_>) -> Result<TensorView<'_>, EngineError> {
-    if view.format.row_bytes(view.columns).and_then(|n| n.checked_mul(view.rows)) != Some(view.bytes.len()) {
-        return Err(EngineError::Device(format!("a {} tensor has an odd size", BlockFormat::name(view.format))));
-    }
-    Ok(view)
-}
-
-/// Packs an adapter's factors.
-pub(crate) fn pack_adapter(
-    adapter: &Adapter,
-    config: &ModelConfig,
-    threads: usize,
-) -> Result<PackedAdapter, EngineError> {
-    let mut matrices = Vec::new();
-    for layer in 0..config.layers {
-        for p in Projection::ALL {
-            if let Some(f) = adapter.factors.get(&(layer, p)) {
-                let mut b = f.b.clone();
-                if matches!(p, Projection::Q | Projection::K) {
-                    match_rotary(&mut b, f.rank, config.head_size, config.rotary);
-                }
-                matrices.push(dense(&f.a, f.rank, f.inputs));
-                matrices.push(dense(&b, f.outputs, f.rank));
-            }
-        }
-    }
-    let mut packer = Packer::default();
-    for (form, bytes) in &matrices {
-        let (rows, columns) = (form.rows, form.columns);
-        packer.add(*form, TensorView { format: BlockFormat::F32, rows, columns, bytes });
-    }
-    let mut packed = packer.pack(threads).map_err(EngineError::Memory)?.into_iter();
-    let factors = (0..config.layers)
-        .map(|layer| {
-            Projection::ALL.map(|p| adapter.factors.get(&(layer, p)).and_then(|_| packed.next().zip(packed.next())))
-        })
-        .collect();
-    let rank = adapter.factors.values().map(|f| f.rank.next_multiple_of(TILE)).max().unwrap_or(0);
-    Ok(PackedAdapter { scale: adapter.scale, rank, factors })
 }

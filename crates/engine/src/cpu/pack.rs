@@ -1,8 +1,7 @@
 //! Weights in the order the kernels read them.
 //!
 //! A matrix is cut into tiles of sixteen rows. Inside a tile the rows are interleaved, so that one load brings
-//! the same few columns of all sixteen rows. Quantized formats keep their numbers exactly; `Q6_K`, the one
-//! format whose scales are finer than 32 numbers, is kept as `F16`.
+//! the same few columns of all sixteen rows. Every format keeps its numbers exactly, and nearly its size.
 
 use std::{io, sync::Mutex, thread};
 
@@ -25,10 +24,14 @@ pub(super) enum Kind {
     Four,
     /// 4 bits, scale and minimum as bytes, each times an `f16` that eight blocks share.
     FourShared,
+    /// 5 bits, scale and minimum as `f16`.
+    Five,
+    /// 5 bits, scale and minimum as in `FourShared`.
+    FiveShared,
+    /// 6 bits around 32, a signed byte as scale for each sixteen, times an `f16` that eight blocks share.
+    Six,
     /// 8 bits around 128, scale as `f16`.
     Eight,
-    /// 8 bits, scale and minimum as `f32`.
-    EightWide,
     F16,
     Bf16,
     F32,
@@ -41,8 +44,10 @@ impl Kind {
             Self::FourCentered => 32 + 256,
             Self::Four => 64 + 256,
             Self::FourShared => 32 + 256,
+            Self::Five => 64 + 256 + 64,
+            Self::FiveShared => 32 + 256 + 64,
+            Self::Six => 32 + 256 + 128,
             Self::Eight => 32 + 512,
-            Self::EightWide => 128 + 512,
             Self::F16 | Self::Bf16 => 32,
             Self::F32 => 64,
         }
@@ -50,8 +55,25 @@ impl Kind {
 
     /// Where one tile's block begins.
     pub(super) fn block(self, block: usize) -> usize {
-        let shared = if self == Self::FourShared { (block / SHARING + 1) * SHARED } else { 0 };
-        shared + block * self.step()
+        (block / SHARING + 1) * self.shared() + block * self.step()
+    }
+
+    /// Bytes before each eight blocks: what these share.
+    pub(super) fn shared(self) -> usize {
+        match self {
+            Self::FourShared | Self::FiveShared => 64,
+            Self::Six => 32,
+            _ => 0,
+        }
+    }
+
+    /// How many bits of a number lie apart from its low four.
+    fn upper(self) -> usize {
+        match self {
+            Self::Five | Self::FiveShared => 1,
+            Self::Six => 2,
+            _ => 0,
+        }
     }
 
     /// Whether activations are multiplied as bytes.
@@ -60,10 +82,8 @@ impl Kind {
     }
 }
 
-/// How many blocks share their factors of scale and minimum in [`Kind::FourShared`], and the bytes of these, which lie
-/// before them.
+/// How many blocks share factors of scale and minimum, where any do.
 pub(super) const SHARING: usize = 8;
-pub(super) const SHARED: usize = 64;
 
 /// How a matrix is packed: what its tiles hold, and how large they are.
 #[derive(Clone, Copy, Debug)]
@@ -74,19 +94,21 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// The form of a tensor.
-    pub(super) fn of(view: &TensorView<'_>) -> Self {
-        let kind = match view.format {
+    /// The form of a tensor whose numbers are of the given format.
+    pub(super) fn of(format: BlockFormat, rows: usize, columns: usize) -> Self {
+        let kind = match format {
             BlockFormat::Q4_0 => Kind::FourCentered,
             BlockFormat::Q4_1 => Kind::Four,
             BlockFormat::Q4K => Kind::FourShared,
             BlockFormat::Q8_0 => Kind::Eight,
-            BlockFormat::Q5_0 | BlockFormat::Q5_1 | BlockFormat::Q5K => Kind::EightWide,
-            BlockFormat::F16 | BlockFormat::Q6K => Kind::F16,
+            BlockFormat::Q5_0 | BlockFormat::Q5_1 => Kind::Five,
+            BlockFormat::Q5K => Kind::FiveShared,
+            BlockFormat::Q6K => Kind::Six,
+            BlockFormat::F16 => Kind::F16,
             BlockFormat::Bf16 => Kind::Bf16,
             BlockFormat::F32 => Kind::F32,
         };
-        Self { kind, rows: view.rows, columns: view.columns }
+        Self { kind, rows, columns }
     }
 
     /// Tiles of sixteen rows, the last one filled up with zeros.
@@ -96,38 +118,47 @@ impl Form {
 
     pub(super) fn tile_bytes(&self) -> usize {
         let steps = if self.kind.quantized() { self.columns / BLOCK } else { self.columns };
-        match self.kind {
-            Kind::FourShared => steps / SHARING * SHARED + steps * self.kind.step(),
-            kind => steps * kind.step(),
-        }
+        steps / SHARING * self.kind.shared() + steps * self.kind.step()
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.tiles() * self.tile_bytes()
     }
 
-    /// Packs a tensor's rows `tile * 16..` into tiles of zeros, as many as `out` has room for.
-    pub(super) fn pack(&self, view: &TensorView<'_>, tile: usize, out: &mut [u8]) {
+    /// Packs rows of a tensor into tiles of zeros; `rounded` is what they are rounded to before.
+    fn pack(&self, view: &TensorView<'_>, rounded: Option<BlockFormat>, rows: &[u8], out: &mut [u8]) {
         let row_bytes = (view.bytes.len() / view.rows.max(1)).max(1);
         let mut numbers = vec![0.0f32; view.columns];
-        let rows = view.bytes.chunks(TILE * row_bytes).skip(tile);
-        for (tile, rows) in out.chunks_exact_mut(self.tile_bytes().max(1)).zip(rows) {
+        let mut blocks = vec![0; rounded.and_then(|to| to.row_bytes(view.columns)).unwrap_or(0)];
+        let tiles = out.chunks_exact_mut(self.tile_bytes().max(1)).zip(rows.chunks(TILE * row_bytes));
+        for (tile, rows) in tiles {
             for (r, bytes) in rows.chunks_exact(row_bytes).enumerate() {
-                if self.kind.quantized() {
-                    for block in 0..self.columns / BLOCK {
-                        let at = self.kind.block(block);
-                        let (before, step) = tile.split_at_mut(at);
-                        let read = read_block(view.format, bytes, block);
-                        put_block(self.kind, r, &read, step);
-                        if self.kind == Kind::FourShared && block.is_multiple_of(SHARING) {
-                            let shared = &mut before[at - SHARED..];
-                            shared[r * 2..][..2].copy_from_slice(&read.shared[..2]);
-                            shared[SHARED / 2 + r * 2..][..2].copy_from_slice(&read.shared[2..]);
-                        }
+                match rounded {
+                    Some(to) => {
+                        view.format.dequantize(bytes, &mut numbers);
+                        to.quantize(&numbers, &mut blocks);
+                        self.put_blocks(r, to, &blocks, tile);
                     }
-                } else {
-                    view.format.dequantize(bytes, &mut numbers);
-                    self.put_dense(r, &numbers, tile);
+                    None if self.kind.quantized() => self.put_blocks(r, view.format, bytes, tile),
+                    None => {
+                        view.format.dequantize(bytes, &mut numbers);
+                        self.put_dense(r, &numbers, tile);
+                    }
+                }
+            }
+        }
+    }
+
+    fn put_blocks(&self, r: usize, format: BlockFormat, bytes: &[u8], tile: &mut [u8]) {
+        for block in 0..self.columns / BLOCK {
+            let at = self.kind.block(block);
+            let (before, step) = tile.split_at_mut(at);
+            let read = read_block(format, bytes, block);
+            put_block(self.kind, r, &read, step);
+            if block.is_multiple_of(SHARING) {
+                let shared = before[at - self.kind.shared()..].chunks_exact_mut(2 * TILE);
+                for (factors, of) in shared.zip(read.shared) {
+                    factors[r * 2..][..2].copy_from_slice(&of);
                 }
             }
         }
@@ -169,40 +200,65 @@ impl Packed {
 /// Packs matrices behind each other, in the order in which they are added.
 #[derive(Default)]
 pub(super) struct Packer<'a> {
-    matrices: Vec<(Form, TensorView<'a>)>,
+    matrices: Vec<Matrix<'a>>,
+}
+
+struct Matrix<'a> {
+    form: Form,
+    view: TensorView<'a>,
+    /// What its numbers are rounded to before.
+    rounded: Option<BlockFormat>,
 }
 
 impl<'a> Packer<'a> {
-    /// Adds a matrix.
-    pub(super) fn add(&mut self, form: Form, view: TensorView<'a>) {
-        self.matrices.push((form, view));
+    /// Adds a matrix as it is stored.
+    pub(super) fn add(&mut self, view: TensorView<'a>) {
+        let form = Form::of(view.format, view.rows, view.columns);
+        self.matrices.push(Matrix { form, view, rounded: None });
     }
 
-    /// Packs them all, on several threads.
+    /// Adds a matrix of numbers that [`dense`] made.
+    pub(super) fn add_dense(&mut self, form: Form, bytes: &'a [u8]) {
+        let view = TensorView { format: BlockFormat::F32, rows: form.rows, columns: form.columns, bytes };
+        self.matrices.push(Matrix { form, view, rounded: None });
+    }
+
+    /// Adds a matrix that is rounded to a format; as it is stored where its numbers are in blocks already or its rows are
+    /// no whole number of blocks.
+    pub(super) fn add_rounded(&mut self, view: TensorView<'a>, to: BlockFormat) {
+        if view.format.block() > 1 || to.row_bytes(view.columns).is_none() {
+            return self.add(view);
+        }
+        let form = Form::of(to, view.rows, view.columns);
+        self.matrices.push(Matrix { form, view, rounded: Some(to) });
+    }
+
+    /// Packs them all, on several threads; `read` is told what was read of the tensors and will not be again.
     ///
     /// # Errors
     /// There is not so much memory.
-    pub(super) fn pack(self, threads: usize) -> io::Result<Vec<Packed>> {
+    pub(super) fn pack(self, threads: usize, read: &(dyn Fn(&[u8]) + Sync)) -> io::Result<Vec<Packed>> {
         /// Tiles that a thread packs at a time.
         const PART: usize = 64;
         let room = |form: &Form| form.bytes().next_multiple_of(LINE);
-        let mut map = Memory::zeros(self.matrices.iter().map(|(form, _)| room(form)).sum())?;
+        let mut map = Memory::zeros(self.matrices.iter().map(|m| room(&m.form)).sum())?;
         let mut parts = Vec::new();
         let mut rest = &mut map[..];
-        for (form, view) in &self.matrices {
-            let (own, behind) = rest.split_at_mut(room(form));
+        for m in &self.matrices {
+            let (own, behind) = rest.split_at_mut(room(&m.form));
             rest = behind;
-            let own = &mut own[..form.bytes()];
-            let part = (PART * form.tile_bytes()).max(1);
-            parts.extend(own.chunks_mut(part).enumerate().map(|(i, out)| (form, view, i * PART, out)));
+            let out = own[..m.form.bytes()].chunks_mut((PART * m.form.tile_bytes()).max(1));
+            let rows = m.view.bytes.chunks((PART * TILE * (m.view.bytes.len() / m.view.rows.max(1))).max(1));
+            parts.extend(out.zip(rows).map(|(out, rows)| (m, rows, out)));
         }
         let parts = Mutex::new(parts.into_iter());
         let next = || parts.lock().unwrap_or_else(|e| e.into_inner()).next();
         thread::scope(|scope| {
             for _ in 0..threads.max(1) {
                 scope.spawn(|| {
-                    while let Some((form, view, tile, out)) = next() {
-                        form.pack(view, tile, out);
+                    while let Some((m, rows, out)) = next() {
+                        m.form.pack(&m.view, m.rounded, rows, out);
+                        read(rows);
                     }
                 });
             }
@@ -210,10 +266,10 @@ impl<'a> Packer<'a> {
         drop(parts);
         let memory = Memory::freeze(map)?;
         let mut at = 0;
-        let place = |(form, _): &(Form, TensorView<'_>)| {
-            let Form { kind, rows, columns } = *form;
-            let packed = Packed { kind, rows, columns, tile_bytes: form.tile_bytes(), memory: memory.clone(), at };
-            at += room(form);
+        let place = |m: &Matrix<'_>| {
+            let Form { kind, rows, columns } = m.form;
+            let packed = Packed { kind, rows, columns, tile_bytes: m.form.tile_bytes(), memory: memory.clone(), at };
+            at += room(&m.form);
             packed
         };
         Ok(self.matrices.iter().map(place).collect())
@@ -223,7 +279,7 @@ impl<'a> Packer<'a> {
 /// Writes row `r` of a tile's block.
 fn put_block(kind: Kind, r: usize, b: &Block, out: &mut [u8]) {
     let quants = match kind {
-        Kind::Four => {
+        Kind::Four | Kind::Five => {
             out[r * 2..][..2].copy_from_slice(&f16::from_f32(b.scale).to_le_bytes());
             out[32 + r * 2..][..2].copy_from_slice(&f16::from_f32(b.min).to_le_bytes());
             64
@@ -232,24 +288,25 @@ fn put_block(kind: Kind, r: usize, b: &Block, out: &mut [u8]) {
             out[r * 2..][..2].copy_from_slice(&f16::from_f32(b.scale).to_le_bytes());
             32
         }
-        Kind::FourShared => {
+        // Those whose blocks share; the dense ones never come here.
+        _ => {
             out[r] = b.own.0;
             out[16 + r] = b.own.1;
             32
         }
-        _ => {
-            out[r * 4..][..4].copy_from_slice(&b.scale.to_le_bytes());
-            out[64 + r * 4..][..4].copy_from_slice(&b.min.to_le_bytes());
-            128
-        }
     };
+    let (upper, bits) = (quants + 256, kind.upper());
     for (j, q) in b.quants.iter().enumerate() {
         let (group, column) = (j / 4, j % 4);
-        if matches!(kind, Kind::FourCentered | Kind::Four | Kind::FourShared) {
-            // Columns 8g..8g+4 in the low halves, 8g+4..8g+8 in the high halves.
-            out[quants + group / 2 * 64 + r * 4 + column] |= q << (group % 2 * 4);
-        } else {
+        if kind == Kind::Eight {
             out[quants + group * 64 + r * 4 + column] = *q;
+            continue;
+        }
+        // Columns 8g..8g+4 in the low halves, 8g+4..8g+8 in the high halves.
+        out[quants + group / 2 * 64 + r * 4 + column] |= (q & 15) << (group % 2 * 4);
+        if let Some(groups) = 8usize.checked_div(bits) {
+            // The bits above these, of as many groups after one another as there is room for in a byte.
+            out[upper + group / groups * 64 + r * 4 + column] |= (q >> 4) << (group % groups * bits);
         }
     }
 }
@@ -267,10 +324,10 @@ struct Block {
     scale: f32,
     min: f32,
     quants: [u8; BLOCK],
-    /// Of [`Kind::FourShared`]: its scale and minimum as bytes, and the two `f16` that they are times of; the minimum's
-    /// is to be taken off.
+    /// Where blocks share: scale and minimum as bytes, and the two `f16` that they are times of; the minimum's is to be
+    /// taken off. Of [`Kind::Six`]: the scales of its halves, and the one `f16`.
     own: (u8, u8),
-    shared: [u8; 4],
+    shared: [[u8; 2]; 2],
 }
 
 /// Block number `block` (of 32) of a quantized row.
@@ -293,7 +350,7 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
         }
     };
     let d = half_at(0);
-    let (mut own, mut shared) = ((0, 0), [0; 4]);
+    let (mut own, mut shared) = ((0, 0), [[0; 2]; 2]);
     let (scale, min) = match format {
         BlockFormat::Q4_0 => {
             nibbles(&mut quants, &b[2..]);
@@ -316,7 +373,7 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
         BlockFormat::Q4K | BlockFormat::Q5K => {
             let (s, m) = k_scale(&b[4..16], group);
             own = (s, m);
-            shared.copy_from_slice(&b[..4]);
+            shared = [[b[0], b[1]], [b[2], b[3]]];
             let quants_at = if format == BlockFormat::Q4K { 16 } else { 48 };
             for (j, q) in b[quants_at + group / 2 * 32..][..32].iter().enumerate() {
                 quants[j] = q >> (group % 2 * 4) & 15;
@@ -325,6 +382,17 @@ fn read_block(format: BlockFormat, row: &[u8], block: usize) -> Block {
                 }
             }
             (d * f32::from(s), -half_at(2) * f32::from(m))
+        }
+        BlockFormat::Q6K => {
+            // 128 numbers: their low halves in 64 bytes, bits 4 and 5 in 32.
+            let (half, quarter) = (group / 4, group % 4);
+            let (low, upper) = (&b[half * 64 + quarter % 2 * 32..], &b[128 + half * 32..]);
+            for (j, q) in quants.iter_mut().enumerate() {
+                *q = low[j] >> (quarter / 2 * 4) & 15 | (upper[j] >> (quarter * 2) & 3) << 4;
+            }
+            own = (b[192 + group * 2], b[193 + group * 2]);
+            shared[0] = [b[208], b[209]];
+            (0.0, 0.0)
         }
         // Q8_0; the dense formats never come here.
         _ => {

@@ -8,22 +8,22 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     attention::{self, History, PIECE, Query, TOGETHER},
     kernels::{self, Activations, Deltas, Linear, Target},
-    pack::{Form, Packed, Packer, dense},
+    pack::{Packed, Packer, dense},
     simd::Isa,
     team::Parts,
 };
 
 fn pack(view: TensorView<'_>) -> Packed {
     let mut packer = Packer::default();
-    packer.add(Form::of(&view), view);
-    packer.pack(2).unwrap().remove(0)
+    packer.add(view);
+    packer.pack(2, &|_| {}).unwrap().remove(0)
 }
 
 fn pack_dense(numbers: &[f32], rows: usize, columns: usize) -> Packed {
     let (form, bytes) = dense(numbers, rows, columns);
     let mut packer = Packer::default();
-    packer.add(form, TensorView { format: BlockFormat::F32, rows, columns, bytes: &bytes });
-    packer.pack(1).unwrap().remove(0)
+    packer.add_dense(form, &bytes);
+    packer.pack(1, &|_| {}).unwrap().remove(0)
 }
 
 fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {

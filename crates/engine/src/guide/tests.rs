@@ -176,6 +176,7 @@ fn taught_answers_are_possible() {
             language: taught.language,
             types: taught.types.clone(),
             roles: taught.roles.clone(),
+            asking: Default::default(),
         };
         let grammar = Grammar::Records(extract::guide::lark(Some(&manifest), &choice, &row.input).unwrap());
         let start = Instant::now();
@@ -205,8 +206,13 @@ fn a_text_that_fills_the_context_can_be_guided() {
     let Some(guides) = guides() else { return };
     let manifest = manifest();
     let taught = manifest.schema("wikigold").unwrap();
-    let choice =
-        SchemaChoice { task: taught.task, language: taught.language, types: taught.types.clone(), roles: vec![] };
+    let choice = SchemaChoice {
+        task: taught.task,
+        language: taught.language,
+        types: taught.types.clone(),
+        roles: vec![],
+        asking: Default::default(),
+    };
     for (text, answer) in [
         // Every word another one, and every word the same.
         ((0..6000).map(|n| format!("Ada{n}b ")).collect::<String>(), "(Ada5990b Ada5991b, person)"),
@@ -220,5 +226,76 @@ fn a_text_that_fills_the_context_can_be_guided() {
         let followed = follow(guides, &mut guide, answer);
         println!("{:?} in masks", guide.spent());
         assert_eq!(followed, (answer.to_owned(), true));
+    }
+}
+
+#[test]
+fn every_answer_format_can_be_followed_and_only_with_asked_names_and_words_of_the_text() {
+    use protocol::{Asking, EventPart, Format, Language, Task};
+    if guides().is_none() {
+        return;
+    }
+    let text = "Bob's \"Inc\", Leeds bought\nAcme for 1,000 dollars.";
+    let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let follows = |format, task, only, answer: &str| {
+        let asking = Asking { only, ..Asking::in_format(format) };
+        let (types, roles) = (own(&["owner", "a, b"]), own(&["buyer", "price"]));
+        let choice = SchemaChoice { task, language: Language::En, types, roles, asking };
+        let grammar = extract::guide::lark(None, &choice, text).unwrap();
+        accepts(&Grammar::Records(grammar), answer)
+    };
+    use Task::{Entities, Events, Relations};
+    for (format, task, only, answer) in [
+        (Format::Tuples, Entities, None, "(Bob's \"Inc\", Leeds, owner) (Acme, a, b)"),
+        (Format::Tuples, Events, Some(EventPart::Triggers), "(bought, owner)"),
+        (Format::Tuples, Events, Some(EventPart::Arguments), "(1,000 dollars, price) (Acme, buyer)"),
+        (Format::Angles, Entities, None, "<Acme, owner> <Leeds, a, b>"),
+        (Format::Angles, Relations, None, "<Acme, owner, Bob's \"Inc\">"),
+        (Format::Angles, Events, None, "<a, b, bought, buyer#Bob's \"Inc\", Leeds; price#1,000 dollars>"),
+        (Format::Angles, Events, None, "<owner, bought>"),
+        (Format::Angles, Events, None, "None"),
+        (Format::Lines, Relations, None, "owner: Acme, Leeds\na, b: Leeds, Acme"),
+        (
+            Format::Json,
+            Entities,
+            None,
+            r#"[{"entity": "Bob's \"Inc\"", "type": "owner"}, {"entity": "Acme", "type": "a, b"}]"#,
+        ),
+        (Format::Json, Relations, None, r#"[{"head": "Leeds bought\nAcme", "relation": "owner", "tail": "Bob"}]"#),
+        (Format::Json, Relations, None, "[]"),
+        (
+            Format::Json,
+            Events,
+            None,
+            r#"[{"trigger": "bought", "type": "owner", "arguments": [{"argument": "Acme", "role": "buyer"}]}]"#,
+        ),
+        (Format::Json, Events, Some(EventPart::Arguments), r#"[{"argument": "Acme", "role": "buyer"}]"#),
+        (Format::OnekeJson, Entities, None, r#"{"owner": ["Acme", "Bob's \"Inc\""], "a, b": []}"#),
+        (Format::OnekeJson, Relations, None, r#"{"owner": [{"subject": "Acme", "object": "Leeds"}], "a, b": []}"#),
+        (
+            Format::OnekeJson,
+            Events,
+            None,
+            r#"{"owner": [{"trigger": "bought", "arguments": {"buyer": ["Bob", "Leeds"], "price": "NAN"}}], "a, b": []}"#,
+        ),
+        (Format::OnekeJson, Events, Some(EventPart::Triggers), r#"{"owner": ["bought"], "a, b": []}"#),
+        (
+            Format::OnekeJson,
+            Events,
+            Some(EventPart::Arguments),
+            r#"{"owner": [{"arguments": {"buyer": "Acme", "price": "NAN"}}], "a, b": []}"#,
+        ),
+    ] {
+        assert!(follows(format, task, only, answer), "{answer}");
+        let renamed = ["owner", "buyer", "price", "a, b"].iter().fold(answer.to_owned(), |a, n| a.replace(n, "thief"));
+        assert!(renamed == answer || !follows(format, task, only, &renamed), "{renamed}");
+    }
+    for (format, task, answer) in [
+        (Format::Angles, Entities, "<Eve, owner>"),
+        (Format::Lines, Relations, "owner: Acme, Eve"),
+        (Format::Json, Entities, r#"[{"entity": "Eve", "type": "owner"}]"#),
+        (Format::OnekeJson, Entities, r#"{"owner": ["Eve"], "a, b": []}"#),
+    ] {
+        assert!(!follows(format, task, None, answer), "{answer}");
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
             "other_end",
             "in_text",
             "found",
+            "certainty",
             "origin",
             "gold",
             "correction",
@@ -77,6 +78,9 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                 let [other_start, other_end] = other.map(&place).unwrap_or_default();
                 let stands = first.span.is_some() && other.is_none_or(|o| o.span.is_some());
                 let found = other.map_or(first.found, |o| o.found.max(first.found));
+                // Of an argument its own, whatever the trigger's is.
+                let with = other.filter(|_| role.is_empty());
+                let certainty = with.map_or(first.certainty, |o| o.certainty.max(first.certainty));
                 table.row(&[
                     document.id.clone(),
                     kind.to_owned(),
@@ -90,6 +94,7 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                     other_end,
                     if stands { "yes" } else { "no" }.to_owned(),
                     if stands { found.name() } else { "" }.to_owned(),
+                    if stands { certainty.name() } else { "" }.to_owned(),
                     origin.clone(),
                     verdict_name(row.verdict).to_owned(),
                     correction.clone(),

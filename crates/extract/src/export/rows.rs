@@ -60,6 +60,13 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
                     row.origins.push(layer.origin);
                     row.origins.sort_unstable();
                 }
+                if !record.certainty().is_unknown() {
+                    // Of two columns the later's: of base and tuned the one that is judged.
+                    let said = record.mentions();
+                    for (mention, (_, said)) in row.record.mentions_mut().into_iter().zip(said) {
+                        mention.certainty = said.certainty;
+                    }
+                }
                 if !row.shown && stands(record) {
                     (row.record, row.shown) = (record.clone(), true);
                 }
@@ -79,7 +86,7 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
         let verdict = verdicts.of(&record.key());
         if let std::collections::hash_map::Entry::Vacant(new) = seen.entry((record.key(), 0)) {
             new.insert(rows.len());
-            let mut placed = [record.clone()];
+            let mut placed = [record.clone().without_certainty()];
             ground::records(&document.text, &mut placed);
             let [record] = placed;
             rows.push(Row { record, origins: vec![Origin::You], verdict, correction: None, shown: true });

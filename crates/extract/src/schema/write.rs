@@ -1,9 +1,12 @@
 //! Schemas written down again, and seen as what is asked at once.
 
-use protocol::{AdapterManifest, Language, SchemaChoice, Task};
+use std::collections::BTreeMap;
+
+use protocol::{AdapterManifest, Asking, Language, SchemaChoice, Task};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{EventType, Item, RelationType, Schema};
+use crate::prompt;
 
 impl Schema {
     /// The schema as a file in JSON. Read again, it is the same schema; names that say nothing more are written as names.
@@ -35,7 +38,13 @@ impl Schema {
         let mut choices = self.choices(Language::En).into_iter();
         let Some(mut all) = choices.next() else {
             let task = Task::Entities;
-            return SchemaChoice { task, language: Language::En, types: Vec::new(), roles: Vec::new() };
+            return SchemaChoice {
+                task,
+                language: Language::En,
+                types: Vec::new(),
+                roles: Vec::new(),
+                asking: Asking::default(),
+            };
         };
         for choice in choices {
             for (into, names) in [(&mut all.types, choice.types), (&mut all.roles, choice.roles)] {
@@ -50,23 +59,59 @@ impl Schema {
     }
 
     /// What an adapter is asked of a text in this language: [`Schema::choices`], each in groups of as many types as the
-    /// adapter's manifest says that it can be asked for at once. Event types bring their own roles along.
-    pub fn questions(&self, language: Language, manifest: Option<&AdapterManifest>) -> Vec<SchemaChoice> {
+    /// adapter's manifest, or else the format, says that it can be asked for at once. Event types bring their own roles
+    /// along.
+    pub fn questions(
+        &self,
+        language: Language,
+        manifest: Option<&AdapterManifest>,
+        asking: &Asking,
+    ) -> Vec<SchemaChoice> {
         let mut questions = Vec::new();
         for choice in self.choices(language) {
-            let group = manifest.and_then(|m| m.group.get(choice.task.code())).copied().filter(|size| *size > 0);
-            let Some(size) = group.filter(|size| *size < choice.types.len()) else {
-                questions.push(choice);
-                continue;
-            };
-            for types in choice.types.chunks(size) {
+            let choice = prompt::resolve(manifest, SchemaChoice { asking: asking.of(choice.task), ..choice });
+            let of_manifest = manifest.and_then(|m| m.group.get(choice.task.code())).copied().filter(|size| *size > 0);
+            let size = of_manifest.or(prompt::format(manifest, &choice).group(choice.task)).unwrap_or(usize::MAX);
+            for types in groups(&choice.types, size) {
                 let of_group = |role: &&String| types.iter().any(|event| self.has_role(event, role));
                 let roles = choice.roles.iter().filter(of_group).cloned().collect();
-                questions.push(SchemaChoice { types: types.to_vec(), roles, ..choice.clone() });
+                let mut question = SchemaChoice { types: types.to_vec(), roles, ..choice.clone() };
+                if asking.with_examples {
+                    question.asking.examples = self.examples(&question);
+                }
+                questions.push(question);
             }
         }
         questions
     }
+
+    /// The examples that the schema has of a question's types and roles.
+    fn examples(&self, question: &SchemaChoice) -> BTreeMap<String, Vec<String>> {
+        let types: Vec<&Item> = match question.task {
+            Task::Entities => self.entities.iter().collect(),
+            Task::Relations => self.relations.iter().map(|r| &r.item).collect(),
+            Task::Events => {
+                self.events.iter().flat_map(|event| std::iter::once(&event.item).chain(&event.roles)).collect()
+            }
+        };
+        let asked = |item: &&Item| question.types.contains(&item.name) || question.roles.contains(&item.name);
+        let with_some = types.into_iter().filter(asked).filter(|item| !item.examples.is_empty());
+        with_some.map(|item| (item.name.clone(), item.examples.clone())).collect()
+    }
+}
+
+/// Types in groups of a size. What remains is a group of its own when it is at least half of one, else it joins the last.
+fn groups(types: &[String], size: usize) -> Vec<&[String]> {
+    let size = size.max(1);
+    let mut groups: Vec<&[String]> = types.chunks(size).collect();
+    if let [.., before, last] = groups.as_slice()
+        && last.len() * 2 < size
+    {
+        let joined = types.len() - last.len() - before.len();
+        groups.truncate(groups.len() - 2);
+        groups.extend(types.get(joined..));
+    }
+    groups
 }
 
 impl Item {
@@ -173,6 +218,8 @@ impl Serialize for EventType {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use protocol::{EventPart, Format, TaughtFormat};
+
     use super::*;
 
     const ALL: &str = r#"{"language": "en", "title": {"en": "News", "zh": "新闻"}, "description": "For the desk.",
@@ -193,10 +240,10 @@ mod tests {
     fn large_schemas_are_asked_in_groups_where_the_manifest_says_so() {
         let schema = Schema::from_json(ALL).unwrap();
         let mut manifest = AdapterManifest::unknown("base");
-        assert_eq!(schema.questions(Language::En, Some(&manifest)), schema.choices(Language::En));
+        assert_eq!(schema.questions(Language::En, Some(&manifest), &Asking::default()), schema.choices(Language::En));
         manifest.group = [("ner".to_owned(), 2), ("ee".to_owned(), 1)].into();
         let asked: Vec<_> = schema
-            .questions(Language::En, Some(&manifest))
+            .questions(Language::En, Some(&manifest), &Asking::default())
             .into_iter()
             .map(|q| (q.task.code(), q.types.join(" "), q.roles.join(" ")))
             .collect();
@@ -210,6 +257,50 @@ mod tests {
                 ("ee", "arrest", "suspect"),
                 ("ee", "strike", ""),
             ]
+        );
+    }
+
+    #[test]
+    fn a_format_that_was_taught_in_groups_is_asked_in_them() {
+        let names: Vec<String> = (0..15).map(|n| format!("\"t{n}\"")).collect();
+        let schema =
+            |count: usize| Schema::from_json(&format!("{{\"entities\": [{}]}}", names[..count].join(","))).unwrap();
+        let sizes = |count, manifest: Option<&AdapterManifest>, asking: &Asking| {
+            let asked = schema(count).questions(Language::En, manifest, asking);
+            asked.iter().map(|q| q.types.len()).collect::<Vec<_>>()
+        };
+        let oneke = Asking::in_format(Format::OnekeJson);
+        assert_eq!(sizes(15, None, &oneke), [6, 6, 3], "half a group is one of its own");
+        assert_eq!(sizes(14, None, &oneke), [6, 8], "less than half joins the last");
+        assert_eq!(sizes(7, None, &oneke), [7]);
+        assert_eq!(sizes(15, None, &Asking::default()), [15]);
+        let mut manifest = AdapterManifest::unknown("base");
+        manifest.format = Some(TaughtFormat::All(Format::OnekeJson));
+        assert_eq!(sizes(15, Some(&manifest), &Asking::default()), [6, 6, 3]);
+        assert_eq!(sizes(15, Some(&manifest), &Asking::in_format(Format::Json)), [15]);
+        manifest.group = [("ner".to_owned(), 5)].into();
+        assert_eq!(sizes(15, Some(&manifest), &Asking::default()), [5, 5, 5], "the manifest knows best");
+    }
+
+    #[test]
+    fn questions_take_along_how_to_ask_and_the_examples_of_their_types() {
+        let schema = Schema::from_json(
+            r#"{"entities": [{"name": "person", "examples": ["Ada"]}, "place"],
+                "events": {"merger": [{"name": "buyer", "examples": ["Acme"]}]}}"#,
+        );
+        let asking = Asking {
+            format: Some(Format::Lines),
+            only: Some(EventPart::Triggers),
+            with_examples: true,
+            ..Asking::default()
+        };
+        let asked = schema.unwrap().questions(Language::En, None, &asking);
+        let said: Vec<_> = asked.iter().map(|q| (q.asking.format, q.asking.only, q.asking.examples.clone())).collect();
+        let one = |name: &str, word: &str| [(name.to_owned(), vec![word.to_owned()])].into();
+        assert_eq!(
+            said,
+            [(None, None, one("person", "Ada")), (None, Some(EventPart::Triggers), one("buyer", "Acme"))],
+            "lines say neither entities nor events"
         );
     }
 

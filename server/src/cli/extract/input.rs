@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use documents::{Content, Format, rows};
+use documents::{Content, Format, Reading, rows};
 use protocol::Sentence;
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ pub fn read(path: &Path, columns: Columns<'_>) -> Result<Vec<Row>, CliError> {
 
 fn file(path: &Path, columns: Columns<'_>) -> Result<Vec<Row>, String> {
     let name = file_name(path);
-    match files::read(path, &name).map_err(|e| e.to_string())? {
+    match files::read(path, &name, Reading { lines: true, ..Reading::default() }).map_err(|e| e.to_string())? {
         Content::Text(text) if Format::of(&name) == Some(Format::Text) => Ok(rows::of_lines(&text)),
         Content::Text(text) => Ok(vec![document(name, Ok(text))]),
         Content::Table(table) => {
@@ -57,7 +57,7 @@ fn folder(path: &Path) -> Result<Vec<Row>, String> {
     found.sort();
     let read = |path: &PathBuf| {
         let name = file_name(path);
-        let text = match files::read(path, &name) {
+        let text = match files::read(path, &name, Reading::default()) {
             Ok(Content::Text(text)) => Ok(text),
             Ok(Content::Table(_)) => Err(Sentence::new(format!("{name} is a table"), format!("{name} 是表格"))),
             Err(error) => Err(error.about(&name)),

@@ -17,9 +17,13 @@ use std::{
 };
 
 use checkpoint::find;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use engine::{Generator, LocalEngine};
-use extract::Schema;
+use extract::{Schema, prompt};
+use protocol::{Asking, EventPart, Format, Language, Task};
 use serde_json::json;
 
 use super::{
@@ -38,7 +42,8 @@ use progress::Progress;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  knowlm extract --schema assets/schemas/people-places-organizations-en.json --input texts.jsonl --output found.jsonl\n  \
-        knowlm extract --schema mine.yaml --input rows.csv --text-column body --output found.jsonl --limit 20\n\n\
+        knowlm extract --schema mine.yaml --input rows.csv --text-column body --output found.jsonl --limit 20\n  \
+        knowlm extract --schema mine.yaml --input texts.txt --output found.jsonl --format oneke-json --with-examples\n\n\
         Input: .jsonl with {\"id\", \"text\"} in each line; .csv, .tsv or .xlsx with a column \"text\" (and \"id\"); .txt with a text in each\n\
         line; .md, .html, .pdf or .docx as one text; or a folder of documents (.txt too), each one text with its name as the id.\n\
         Without ids the line's number is the id. Other fields pass through; one that has a name of the output's own is\n\
@@ -47,6 +52,7 @@ use progress::Progress;
         \"events\": [{\"type\", \"trigger\", \"arguments\": [{\"role\", \"text\"}]}], \"issues\": [...]} in each line, in the order of the input (texts tried again come last).\n\
         Relations also have head_start, head_end, tail_start, tail_end, events trigger_start, trigger_end, arguments start, end.\n\
         \"found\": \"normalised\" or \"fuzzy\" says that words stand in the text in other case or width, or with a letter or two that differ.\n\
+        \"certainty\": \"sure\" or \"check\" of each record says whether the model hesitated over it; of those to check more are wrong.\n\
         Offsets count Unicode code points. Run again with the same output, it goes on where it stopped; rows that failed (they\n\
         have \"error\") are tried again.\n\n\
         Schema (JSON or YAML): {\"entities\": [\"person\"], \"relations\": [\"founder\"], \"events\": {\"merger\": [\"buyer\"]}}"
@@ -70,6 +76,15 @@ pub struct ExtractArgs {
     /// Only the first so many texts
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
+    /// Answer format to ask for; what it cannot say is asked for in the adapter's own format [default: the adapter's own]
+    #[arg(long, value_name = "NAME", value_parser = formats())]
+    format: Option<Format>,
+    /// Ask for a part of events alone; arguments are then listed like entities, with the role as the type
+    #[arg(long, value_name = "PART", value_parser = parts())]
+    only: Option<EventPart>,
+    /// Give the model the examples that the schema has
+    #[arg(long)]
+    with_examples: bool,
     /// Let the model write freely, instead of only the schema's types and words of the text
     #[arg(long)]
     no_guide: bool,
@@ -115,13 +130,20 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
     let mut parameters = args.sampling.over(parameters).map_err(|e| CliError::Usage(e.to_string()))?;
     parameters.seed.get_or_insert(0);
 
-    let guide = !args.no_guide && adapter.as_ref().is_some_and(|a| !a.manifest.formats.is_empty());
+    let asking =
+        Asking { format: args.format, only: args.only, with_examples: args.with_examples, ..Asking::default() };
+    let known = args.format.is_some()
+        || adapter.as_ref().is_some_and(|a| !a.manifest.formats.is_empty() || a.manifest.format.is_some());
+    let guide = !args.no_guide && known;
     if !guide && !args.no_guide {
-        eprintln!("Answers are not guided: there is no adapter whose manifest names a form of answers.");
+        eprintln!(
+            "Answers are not guided: there is no adapter whose manifest names a form of answers; --format names one."
+        );
     }
     parameters.guided = guide;
 
-    let made = made(args, &engine, &schema, &parameters)?;
+    let mut made = made(args, &engine, &schema, &parameters)?;
+    made.insert("way of asking".to_owned(), asked_how(&asking, &schema)?);
     let (output, done) = Output::open(&args.output, &made, args.restart)?;
     let todo = output::todo(&args.output, &args.input, &rows, &done, wanted)?;
     let before = wanted - todo.len();
@@ -133,6 +155,7 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
         engine: &engine,
         adapter: adapter.as_ref(),
         schema: &schema,
+        asking: &asking,
         parameters,
         guide,
         at_once: usize::from(args.concurrency) * 2,
@@ -223,6 +246,31 @@ fn made(
         ("guide".to_owned(), json!(!args.no_guide)),
         ("parameters".to_owned(), serde_json::to_value(parameters).map_err(CliError::failed)?),
     ]))
+}
+
+/// The formats by name, each with what an answer looks like.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let shape = |format| prompt::shape(format, Task::Relations, None, Language::En);
+    let values = Format::ALL.map(|format| PossibleValue::new(format.name()).help(shape(format)));
+    // Only names of formats come through.
+    PossibleValuesParser::new(values).map(|name| Format::from_name(&name).unwrap_or(Format::Tuples))
+}
+
+fn parts() -> impl TypedValueParser<Value = EventPart> {
+    let values = [
+        PossibleValue::new("triggers").help("triggers with their event types"),
+        PossibleValue::new("arguments").help("arguments with their roles"),
+    ];
+    PossibleValuesParser::new(values).map(|name| EventPart::from_name(&name).unwrap_or(EventPart::Triggers))
+}
+
+/// How the schema is asked for, with its examples where they are given.
+fn asked_how(asking: &Asking, schema: &Schema) -> Result<serde_json::Value, CliError> {
+    if asking.is_default() {
+        return Ok(serde_json::Value::Null);
+    }
+    let examples = asking.with_examples.then(|| schema.to_json());
+    Ok(json!({"asking": serde_json::to_value(asking).map_err(CliError::failed)?, "examples": examples}))
 }
 
 /// The part of a schema that answers depend on.

@@ -126,6 +126,8 @@ fn different(before: &Made, now: &Made) -> Vec<String> {
     for (name, value) in now {
         match (before.get(name), value) {
             (Some(same), _) if same == value => {}
+            // Older outputs say nothing of what was the only way then.
+            (None, Value::Null) => {}
             (Some(Value::Object(old)), Value::Object(new)) if name == "parameters" => {
                 names.extend(new.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(|(k, _)| k.clone()));
             }

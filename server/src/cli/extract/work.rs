@@ -14,12 +14,14 @@ use std::{
 
 use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome, SubmitError};
 use extract::{
-    Schema, guide,
+    Schema, doubt, guide,
     merge::{self, Part},
     output::{Doubt, Extraction},
-    parse, prompt,
+    prompt,
 };
-use protocol::{FinishReason, Language, Parameters, SchemaChoice, Span, Task, text::slice_chars, view::AdapterInfo};
+use protocol::{
+    Asking, FinishReason, Language, Parameters, SchemaChoice, Span, Task, text::slice_chars, view::AdapterInfo,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -31,6 +33,7 @@ pub struct Work<'a> {
     pub engine: &'a LocalEngine,
     pub adapter: Option<&'a AdapterInfo>,
     pub schema: &'a Schema,
+    pub asking: &'a Asking,
     pub parameters: Parameters,
     pub guide: bool,
     /// Questions that the engine has at a time.
@@ -183,7 +186,7 @@ fn group(
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
                 let manifest = work.adapter.map(|a| &a.manifest);
-                let questions = Questions::of(work.schema, language, manifest, reading);
+                let questions = Questions::of(work.schema, language, manifest, work.asking, reading);
                 new.insert(questions.map_err(|none| CliError::Failed(none.sentence().en))?)
             }
         };
@@ -203,10 +206,11 @@ fn group(
 
 fn request(work: &Work<'_>, rows: &[&Row], question: &Question) -> GenerateRequest {
     let text = part(rows, question);
-    let prompt = prompt::alpaca(&question.instruction, Some(text));
+    let manifest = work.adapter.map(|a| &a.manifest);
+    let prompt = prompt::prompt(manifest, Some(&question.choice), &question.instruction, Some(text));
     let mut request = GenerateRequest::new(prompt, work.adapter.map(|a| a.name.clone()), work.parameters.clone());
+    request.logprobs = Some(0);
     if work.guide && !question.unguided {
-        let manifest = work.adapter.map(|a| &a.manifest);
         request.guide = guide::lark(manifest, &question.choice, text).map(Grammar::Records);
     }
     request
@@ -232,7 +236,12 @@ fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question
         Ok(outcome) => row.parts.push(Part {
             task: question.choice.task,
             span: question.span,
-            parsed: parse::records(&outcome.text, part(rows, question), Some(&question.choice), true),
+            parsed: doubt::records(
+                &outcome.text,
+                part(rows, question),
+                Some(&question.choice),
+                outcome.hesitations().as_deref(),
+            ),
             finish: outcome.finish_reason,
         }),
         Err(reason) => row.error = row.error.take().or(Some(format!("{}: {reason}", question.choice.task.code()))),

@@ -2,12 +2,12 @@
 
 mod common;
 mod convert;
-mod diff;
+mod difference;
+mod gptq;
 mod inspect;
 mod merge;
 mod perplexity;
 mod quantize;
-mod recover;
 mod setup;
 mod verify;
 
@@ -32,9 +32,9 @@ enum Command {
     /// Write a model in another form: Hugging Face's, PyTorch's, GGUF
     Convert(convert::ConvertArgs),
     /// Write what tuning changed, tensor by tensor
-    Diff(diff::DiffArgs),
+    Diff(difference::DiffArgs),
     /// Make a tuned model of the original one and a published difference
-    Recover(recover::RecoverArgs),
+    Recover(difference::RecoverArgs),
     /// Make one model of a base and its adapters
     Merge(merge::MergeArgs),
     /// Check whether files are whole and the ones they are meant to be
@@ -51,8 +51,8 @@ pub fn run(args: WeightsArgs) -> Result<(), CliError> {
     match args.command {
         Command::Setup(args) => setup::run(&args),
         Command::Convert(args) => convert::run(&args),
-        Command::Diff(args) => diff::run(&args),
-        Command::Recover(args) => recover::run(&args),
+        Command::Diff(args) => difference::diff(&args),
+        Command::Recover(args) => difference::recover(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{
     BlockFormat, convert,
     quantize::{LayerError, TensorError, by_layer, compare},
+    write::WriteError,
 };
 use clap::Args;
 use engine::{LoadAs, Perplexity, PerplexityOptions};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     common::{Form, WriteArgs, dtype, open},
+    gptq::{GptqArgs, Outputs},
     perplexity::{as_json, line, score, text},
 };
 use crate::cli::{
@@ -20,20 +22,28 @@ use crate::cli::{
     out, out_json,
 };
 
+/// What GPTQ rounds to where nothing is asked for: rows of any model are whole blocks of it.
+const GPTQ_DTYPE: &str = "q4_1";
+
 /// Options of `weights quantize`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  knowlm weights quantize zhixi-13b --dtype q4_k --out zhixi-13b.q4_k.gguf\n  \
-    knowlm weights quantize model --dtype q8_0 --out model.gguf --text sample.txt --json\n\n\
+    knowlm weights quantize model --dtype q8_0 --out model.gguf --text sample.txt --json\n  \
+    knowlm weights quantize zhixi-13b --gptq --out zhixi-13b.gptq.gguf\n  \
+    knowlm weights quantize model --gptq --dtype q4_0 --calibration texts.txt --out model.gguf\n\n\
     q8_0 keeps eight bits a number, q6_k six, q4_0, q4_1 and q4_k four; q4_k is the most exact of those. The error of a\n\
     layer is the root of the mean squared difference over that of the numbers. Perplexity is measured before and after,\n\
-    on --text or on a built-in excerpt.")]
+    on --text or on a built-in excerpt.\n\n\
+    --gptq lets the model read a calibration text, one layer in memory at a time, and rounds so that what the layers\n\
+    make of it changes least. The blocks are those of the same formats, so the file runs wherever they do. Numbers by\n\
+    themselves are farther off then; outputs are nearer. It takes minutes for small models, hours for large ones.")]
 pub struct QuantizeArgs {
     /// The model: a folder of Hugging Face's form, an original LLaMA folder, or a GGUF file
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// q8_0, q6_k, q4_0, q4_1 or q4_k
-    #[arg(long, value_name = "TYPE")]
-    dtype: String,
+    /// q8_0, q6_k, q4_0, q4_1 or q4_k [default with --gptq: q4_1]
+    #[arg(long, value_name = "TYPE", required_unless_present = "gptq")]
+    dtype: Option<String>,
     /// The GGUF file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -47,6 +57,8 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "NUMBER")]
     chunks: Option<usize>,
     #[command(flatten)]
+    gptq: GptqArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
@@ -59,6 +71,9 @@ struct Report<'a> {
     bytes_after: u64,
     layers: Vec<LayerError>,
     tensors: &'a [TensorError],
+    /// Where GPTQ rounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gptq: Option<Outputs>,
     perplexity_before: Option<serde_json::Value>,
     perplexity_after: Option<serde_json::Value>,
     notes: &'a [String],
@@ -66,22 +81,38 @@ struct Report<'a> {
 
 pub fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     args.write.fit(Form::Gguf)?;
-    let format = dtype(Some(&args.dtype), Form::Gguf)?.filter(|format| format.block() > 1);
+    let name = args.dtype.as_deref().unwrap_or(GPTQ_DTYPE);
+    let format = dtype(Some(name), Form::Gguf)?.filter(|format| format.block() > 1);
     let Some(format) = format else {
-        let dtype = &args.dtype;
+        let dtype = name;
         return Err(CliError::Usage(format!("--dtype {dtype} rounds nothing: use `knowlm weights convert` for it")));
     };
     let text = if args.no_perplexity { None } else { Some(text(args.text.as_deref())?) };
     let source = open(&args.input)?;
-    let bar = ByteBar::new(args.write.json);
     let options = args.write.options("quantize");
     let threads = options.threads;
-    let done = convert::to_gguf(&source, &args.out, Some(format), &options, &|done, total| {
+    let mut notes = Vec::new();
+    let rounded = if args.gptq.gptq {
+        // Said before the long work, not after it.
+        if args.out.exists() && !options.overwrite {
+            return Err(CliError::failed(WriteError::Exists { path: args.out.clone() }));
+        }
+        Some(args.gptq.round(&source, format, &args.out, threads, &mut notes)?)
+    } else {
+        None
+    };
+    let bar = ByteBar::new(args.write.json);
+    let show = |done, total| {
         bar.show(done, total);
         true
-    });
+    };
+    let done = match &rounded {
+        Some((kept, _)) => convert::to_gguf_with(&source, kept, &args.out, format, &options, &show),
+        None => convert::to_gguf(&source, &args.out, Some(format), &options, &show),
+    };
     bar.finish();
-    let mut notes = done.map_err(CliError::failed)?.notes;
+    notes.extend(done.map_err(CliError::failed)?.notes);
+    let outputs = rounded.map(|(_, outputs)| outputs);
     let is_rounded = |name: &str| BlockFormat::ALL.iter().any(|f| f.name() == name && f.block() > 1);
     if source.infos().iter().any(|info| is_rounded(info.element.name())) {
         notes.push("the original was rounded already: errors are on top of those it has".into());
@@ -122,6 +153,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), CliError> {
         bytes_after: sum(|e| e.bytes_after),
         layers: by_layer(&errors),
         tensors: &errors,
+        gptq: outputs,
         perplexity_before: before.map(|found| as_json(&args.input, &found)),
         perplexity_after: now.map(|found| as_json(&args.out, &found)),
         notes: &notes,
@@ -142,6 +174,9 @@ fn table(report: &Report<'_>, before: Option<Perplexity>, now: Option<Perplexity
     }
     if let Some(worst) = report.tensors.iter().max_by(|a, b| a.relative_rms.total_cmp(&b.relative_rms)) {
         text += &format!("  the most: {} ({}), {:.5}\n", worst.name, worst.after, worst.relative_rms);
+    }
+    if let Some(outputs) = &report.gptq {
+        text += &outputs.table();
     }
     text += "\n";
     for (name, found) in [("before", before), ("after", now)] {

@@ -4,6 +4,8 @@
 //! directory, padding to `general.alignment`, data. Everything is little-endian; strings are a length
 //! (u64; u32 in version 1, as all counts there) and UTF-8 bytes. Source: the GGUF specification.
 
+mod read;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -12,11 +14,7 @@ use std::{
 };
 
 use crate::{BlockFormat, TensorView, map::Mapped};
-
-/// No metadata array of a real model is longer (the largest vocabularies have 256 thousand entries).
-const MAX_ARRAY: u64 = 1 << 24;
-/// No real model has more tensors or metadata pairs.
-const MAX_ENTRIES: u64 = 1 << 20;
+use read::Reader;
 
 /// What is wrong with a GGUF file.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +171,11 @@ impl Gguf {
         &self.path
     }
 
+    /// Says that these bytes of a tensor will not be read soon again: they need not be kept in memory.
+    pub fn done_with(&self, bytes: &[u8]) {
+        self.map.done_with(bytes);
+    }
+
     /// Metadata and tensors.
     pub fn directory(&self) -> &Directory {
         &self.directory
@@ -200,7 +203,7 @@ impl Directory {
     /// # Errors
     /// See [`Gguf::open`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, GgufError> {
-        let mut r = Reader { bytes, at: 0, path, narrow: false };
+        let mut r = Reader::new(bytes, path);
         let not = |reason: String| GgufError::NotGguf { path: path.into(), reason };
         if bytes.is_empty() {
             return Err(not("it is empty".into()));
@@ -297,204 +300,6 @@ impl Directory {
             _ => None,
         }
     }
-}
-
-/// A directory entry before its place was checked.
-struct Entry {
-    name: String,
-    dimensions: Vec<u64>,
-    format: u32,
-    offset: u64,
-}
-
-impl Entry {
-    fn place(self, r: &Reader<'_>, data: u64) -> Result<(String, TensorInfo), GgufError> {
-        let Self { name, dimensions, format, offset } = self;
-        let Some(format) = BlockFormat::from_gguf(format) else {
-            return Err(GgufError::Unsupported { path: r.path.into(), tensor: name, format: format_name(format) });
-        };
-        let wrong = |what: &str| r.damaged(format!("tensor {name}: {what} (dimensions {dimensions:?})"));
-        let count = |d: u64| usize::try_from(d).ok().filter(|d| *d > 0);
-        let columns = count(dimensions.first().copied().unwrap_or(1)).ok_or_else(|| wrong("no columns"))?;
-        let rows = dimensions
-            .iter()
-            .skip(1)
-            .try_fold(1usize, |product, d| product.checked_mul(count(*d)?))
-            .ok_or_else(|| wrong("impossible number of rows"))?;
-        let row_bytes = format
-            .row_bytes(columns)
-            .ok_or_else(|| wrong(&format!("a row is no whole number of {} blocks", format.name())))?;
-        let length = row_bytes.checked_mul(rows).ok_or_else(|| wrong("impossible size"))? as u64;
-        let from = data.checked_add(offset).ok_or_else(|| wrong("impossible place"))?;
-        let to = from.checked_add(length).ok_or_else(|| wrong("impossible place"))?;
-        let size = r.bytes.len();
-        if to > size as u64 {
-            return Err(GgufError::Truncated { path: r.path.into(), tensor: name, from, to, size });
-        }
-        let shape = dimensions.iter().rev().filter_map(|d| count(*d)).collect();
-        Ok((name, TensorInfo { shape, format, rows, columns, from: from as usize, to: to as usize }))
-    }
-}
-
-/// Reads the header, never past its end.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    path: &'a Path,
-    /// Whether lengths and counts have 32 bits.
-    narrow: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn damaged(&self, reason: String) -> GgufError {
-        GgufError::Damaged { path: self.path.into(), reason, at: self.at, size: self.bytes.len() }
-    }
-
-    fn take(&mut self, length: u64) -> Result<&'a [u8], GgufError> {
-        let rest = &self.bytes[self.at..];
-        match usize::try_from(length).ok().and_then(|n| rest.get(..n)) {
-            Some(taken) => {
-                self.at += taken.len();
-                Ok(taken)
-            }
-            None => Err(self.damaged(format!("{length} bytes are needed here, {} are left", rest.len()))),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], GgufError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N as u64)?);
-        Ok(out)
-    }
-
-    fn u32(&mut self) -> Result<u32, GgufError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, GgufError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// A length or a count.
-    fn length(&mut self) -> Result<u64, GgufError> {
-        if self.narrow { self.u32().map(u64::from) } else { self.u64() }
-    }
-
-    fn count(&mut self, what: &str) -> Result<u64, GgufError> {
-        let n = self.length()?;
-        if n > MAX_ENTRIES {
-            return Err(self.damaged(format!("the file claims to have {n} {what}")));
-        }
-        Ok(n)
-    }
-
-    fn text(&mut self) -> Result<String, GgufError> {
-        let length = self.length()?;
-        // Vocabularies hold pieces of characters; what is not UTF-8 is replaced, not refused.
-        self.take(length).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    }
-
-    fn integer(&mut self, kind: u32) -> Result<Option<i128>, GgufError> {
-        Ok(Some(match kind {
-            0 => self.array().map(u8::from_le_bytes)?.into(),
-            1 => self.array().map(i8::from_le_bytes)?.into(),
-            2 => self.array().map(u16::from_le_bytes)?.into(),
-            3 => self.array().map(i16::from_le_bytes)?.into(),
-            4 => self.u32()?.into(),
-            5 => self.array().map(i32::from_le_bytes)?.into(),
-            10 => self.u64()?.into(),
-            11 => self.array().map(i64::from_le_bytes)?.into(),
-            _ => return Ok(None),
-        }))
-    }
-
-    fn float(&mut self, kind: u32) -> Result<f64, GgufError> {
-        if kind == 6 {
-            self.array().map(f32::from_le_bytes).map(f64::from)
-        } else {
-            self.array().map(f64::from_le_bytes)
-        }
-    }
-
-    fn value(&mut self, kind: u32, key: &str) -> Result<Value, GgufError> {
-        Ok(match kind {
-            6 | 12 => Value::Float(self.float(kind)?),
-            7 => Value::Bool(self.array::<1>()? != [0]),
-            8 => Value::Text(self.text()?),
-            9 => self.array_value(key)?,
-            _ => match self.integer(kind)? {
-                Some(n) => Value::Integer(n),
-                None => return Err(self.damaged(format!("metadata {key} has the unknown type {kind}"))),
-            },
-        })
-    }
-
-    fn array_value(&mut self, key: &str) -> Result<Value, GgufError> {
-        let (kind, length) = (self.u32()?, self.length()?);
-        let smallest = match kind {
-            0 | 1 | 7 => 1,
-            2 | 3 => 2,
-            4..=6 => 4,
-            8 if self.narrow => 4,
-            8 | 10..=12 => 8,
-            _ => return Err(self.damaged(format!("metadata {key} is an array of the unknown type {kind}"))),
-        };
-        let left = (self.bytes.len() - self.at) as u64;
-        if length > MAX_ARRAY || length > left / smallest {
-            return Err(self.damaged(format!("metadata {key} claims {length} elements, {left} bytes are left")));
-        }
-        Ok(match kind {
-            8 => Value::Texts((0..length).map(|_| self.text()).collect::<Result<_, _>>()?),
-            6 | 12 => Value::Floats((0..length).map(|_| self.float(kind)).collect::<Result<_, _>>()?),
-            _ => {
-                let kind = if kind == 7 { 0 } else { kind };
-                let mut numbers = Vec::new();
-                for _ in 0..length {
-                    numbers.push(self.integer(kind)?.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX));
-                }
-                Value::Integers(numbers)
-            }
-        })
-    }
-
-    fn entry(&mut self) -> Result<Entry, GgufError> {
-        let name = self.text()?;
-        let dimensions = self.u32()?;
-        if dimensions > 4 {
-            return Err(self.damaged(format!("tensor {name} claims {dimensions} dimensions")));
-        }
-        let dimensions = (0..dimensions).map(|_| self.length()).collect::<Result<_, _>>()?;
-        Ok(Entry { name, dimensions, format: self.u32()?, offset: self.u64()? })
-    }
-}
-
-/// The name of a format number we do not read.
-fn format_name(id: u32) -> String {
-    let name = match id {
-        9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        39 => "MXFP4",
-        _ => return format!("type {id}"),
-    };
-    name.into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Bytes that are free where a folder is or will be; none where the system does not say.
 #[cfg(unix)]
-pub(super) fn free(folder: &Path) -> Option<u64> {
+pub(crate) fn free(folder: &Path) -> Option<u64> {
     let absolute = std::path::absolute(folder).ok()?;
     let there = absolute.ancestors().find(|path| path.exists())?;
     let stat = rustix::fs::statvfs(there).ok()?;
@@ -12,7 +12,7 @@ pub(super) fn free(folder: &Path) -> Option<u64> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn free(_folder: &Path) -> Option<u64> {
+pub(crate) fn free(_folder: &Path) -> Option<u64> {
     None
 }
 

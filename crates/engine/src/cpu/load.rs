@@ -1,0 +1,120 @@
+//! Weights and adapters on their way from files to packed matrices.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
+
+use super::pack::{Packed, Packer, TILE, dense};
+use crate::{
+    EngineError,
+    config::ModelConfig,
+    weights::{Norm, Source, match_rotary},
+};
+
+/// The weights of a layer.
+pub(super) struct Layer {
+    pub(super) attention_norm: Vec<f32>,
+    pub(super) feed_forward_norm: Vec<f32>,
+    pub(super) projections: [Packed; 7],
+    pub(super) biases: [Option<Vec<f32>>; 7],
+    /// Of each head's queries and keys, in models that have them.
+    pub(super) head_norms: Option<[Vec<f32>; 2]>,
+}
+
+/// An adapter's factors, packed.
+pub(crate) struct PackedAdapter {
+    pub(super) scale: f32,
+    /// Numbers of `z` for one projection: its greatest rank, rounded up to whole tiles.
+    pub(super) rank: usize,
+    /// Of each layer and projection: `A` and `B`.
+    pub(super) factors: Vec<[Option<(Packed, Packed)>; 7]>,
+}
+
+/// Is told how many bytes of the weights were read, and of how many.
+pub(crate) type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// Reads and packs the layers and the head.
+pub(super) fn load_layers(
+    source: &Source,
+    config: &ModelConfig,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<(Vec<Layer>, Packed), EngineError> {
+    let mut packer = Packer::default();
+    let mut total = 0;
+    for layer in 0..config.layers {
+        for p in Projection::ALL {
+            let view = packable(source.projection(config, layer, p)?)?;
+            total += view.bytes.len();
+            match config.rounded_to {
+                Some(to) => packer.add_rounded(view, to),
+                None => packer.add(view),
+            }
+        }
+    }
+    let view = packable(source.head(config)?)?;
+    total += view.bytes.len();
+    packer.add(view);
+    let read = AtomicUsize::new(0);
+    let packed = packer.pack(threads, &|bytes| {
+        source.done_with(bytes);
+        progress(read.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len(), total);
+    });
+    let mut packed = packed.map_err(EngineError::Memory)?.into_iter();
+    let mut next = || packed.next().ok_or_else(|| EngineError::Device("a matrix was not packed".into()));
+    let layers = (0..config.layers)
+        .map(|layer| {
+            let bias = |p| source.bias(config, layer, p);
+            use Projection::{Down, Gate, K, O, Q, Up, V};
+            Ok(Layer {
+                attention_norm: source.norm(config, layer, Norm::Attention)?,
+                feed_forward_norm: source.norm(config, layer, Norm::FeedForward)?,
+                projections: [next()?, next()?, next()?, next()?, next()?, next()?, next()?],
+                biases: [bias(Q)?, bias(K)?, bias(V)?, bias(O)?, bias(Gate)?, bias(Up)?, bias(Down)?],
+                head_norms: source.head_norms(config, layer)?,
+            })
+        })
+        .collect::<Result<_, EngineError>>()?;
+    Ok((layers, next()?))
+}
+
+/// Quantized rows must be whole blocks, which the file's reader has checked; dense ones of any width are.
+pub(super) fn packable(view: TensorView<'_>) -> Result<TensorView<'_>, EngineError> {
+    if view.format.row_bytes(view.columns).and_then(|n| n.checked_mul(view.rows)) != Some(view.bytes.len()) {
+        return Err(EngineError::Device(format!("a {} tensor has an odd size", BlockFormat::name(view.format))));
+    }
+    Ok(view)
+}
+
+/// Packs an adapter's factors.
+pub(crate) fn pack_adapter(
+    adapter: &Adapter,
+    config: &ModelConfig,
+    threads: usize,
+) -> Result<PackedAdapter, EngineError> {
+    let mut matrices = Vec::new();
+    for layer in 0..config.layers {
+        for p in Projection::ALL {
+            if let Some(f) = adapter.factors.get(&(layer, p)) {
+                let mut b = f.b.clone();
+                if matches!(p, Projection::Q | Projection::K) {
+                    match_rotary(&mut b, f.rank, config.head_size, config.rotary);
+                }
+                matrices.push(dense(&f.a, f.rank, f.inputs));
+                matrices.push(dense(&b, f.outputs, f.rank));
+            }
+        }
+    }
+    let mut packer = Packer::default();
+    for (form, bytes) in &matrices {
+        packer.add_dense(*form, bytes);
+    }
+    let mut packed = packer.pack(threads, &|_| {}).map_err(EngineError::Memory)?.into_iter();
+    let factors = (0..config.layers)
+        .map(|layer| {
+            Projection::ALL.map(|p| adapter.factors.get(&(layer, p)).and_then(|_| packed.next().zip(packed.next())))
+        })
+        .collect();
+    let rank = adapter.factors.values().map(|f| f.rank.next_multiple_of(TILE)).max().unwrap_or(0);
+    Ok(PackedAdapter { scale: adapter.scale, rank, factors })
+}

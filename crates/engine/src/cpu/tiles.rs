@@ -1,0 +1,266 @@
+//! A tile of a matrix times some rows of activations, for each [`Kind`] of numbers.
+//!
+//! A row's additions are in the same order however many rows there are. What holds for all: the rows are there in all of the
+//! activations' arrays, which have as many columns as the matrix; the caller has checked it.
+#![allow(unsafe_code)]
+// Loops over registers read best by number.
+#![allow(clippy::needless_range_loop)]
+
+use super::{
+    kernels::Activations,
+    pack::{BLOCK, Kind, Packed, SHARING},
+    simd::Simd,
+};
+
+/// `R` rows of activations from row `row` on, times a tile.
+#[inline(always)]
+pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
+    w: &Packed,
+    tile: usize,
+    x: &Activations,
+    row: usize,
+) -> [S::F; R] {
+    // SAFETY: `check` saw that the rows exist in all of the activations' arrays, which have the matrix's columns.
+    unsafe {
+        match w.kind {
+            Kind::FourCentered => small_tile::<S, R, { Kind::FourCentered as u8 }>(w, tile, x, row),
+            Kind::Four => small_tile::<S, R, { Kind::Four as u8 }>(w, tile, x, row),
+            Kind::FourShared => small_tile::<S, R, { Kind::FourShared as u8 }>(w, tile, x, row),
+            Kind::Five => small_tile::<S, R, { Kind::Five as u8 }>(w, tile, x, row),
+            Kind::FiveShared => small_tile::<S, R, { Kind::FiveShared as u8 }>(w, tile, x, row),
+            Kind::Six => six_tile::<S, R>(w, tile, x, row),
+            Kind::Eight => eight_tile::<S, R>(w, tile, x, row),
+            Kind::F16 | Kind::Bf16 | Kind::F32 => {
+                dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns))
+            }
+        }
+    }
+}
+
+/// `KIND`: one of the kinds of four or five bits.
+#[inline(always)]
+pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
+    w: &Packed,
+    tile: usize,
+    x: &Activations,
+    row: usize,
+) -> [S::F; R] {
+    let centered = const { KIND == Kind::FourCentered as u8 };
+    let shares = const { KIND == Kind::FourShared as u8 || KIND == Kind::FiveShared as u8 };
+    let five = const { KIND == Kind::Five as u8 || KIND == Kind::FiveShared as u8 };
+    let blocks = w.columns / BLOCK;
+    let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
+    // SAFETY: a tile has `blocks` steps, and what eight of them share before each eight; a row of activations has
+    // `blocks` blocks of 32 bytes.
+    unsafe {
+        let mut acc = [S::splat(0.0); R];
+        let (mut of_scale, mut of_min) = (S::splat(0.0), S::splat(0.0));
+        let mut p = bytes;
+        for block in 0..blocks {
+            if shares && block % SHARING == 0 {
+                of_scale = S::load_f16(p.cast());
+                of_min = S::mul(S::load_f16(p.add(32).cast()), S::splat(-1.0));
+                p = p.add(64);
+            }
+            let quants = p.add(if centered || shares { 32 } else { 64 });
+            // Two sums where one would keep the processor waiting for the last addition.
+            let mut sums = [[S::small(); 2]; R];
+            let second = const { if R < 4 { 1 } else { 0 } };
+            for group in 0..4 {
+                let packed = S::bytes(quants.add(group * 64));
+                let (mut low, mut high) = (S::low_nibbles(packed), S::high_nibbles(packed));
+                if five {
+                    let upper = S::bytes(quants.add(256));
+                    low = S::with_upper(low, upper, group * 2, 1 << 4);
+                    high = S::with_upper(high, upper, group * 2 + 1, 1 << 4);
+                }
+                for r in 0..R {
+                    let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
+                    sums[r][0] = S::dot_small(sums[r][0], low, q.read_unaligned());
+                    sums[r][second] = S::dot_small(sums[r][second], high, q.add(1).read_unaligned());
+                }
+            }
+            let (scale, min) = if centered {
+                (S::load_f16(p.cast()), S::splat(0.0))
+            } else if shares {
+                (S::mul(of_scale, S::load_bytes(p)), S::mul(of_min, S::load_bytes(p.add(16))))
+            } else {
+                (S::load_f16(p.cast()), S::load_f16(p.add(32).cast()))
+            };
+            for r in 0..R {
+                let at = (row + r) * blocks + block;
+                let mut dot = S::small_integers(sums[r][0]);
+                if second == 1 {
+                    dot = S::add_integers(dot, S::small_integers(sums[r][1]));
+                }
+                if centered {
+                    let [first, next] = *x.halves.as_ptr().add(at);
+                    dot = S::add_integers(dot, S::integers(-8 * (first + next)));
+                }
+                acc[r] = S::fma(S::floats(dot), S::mul(scale, S::splat(*x.scales.as_ptr().add(at))), acc[r]);
+                if !centered {
+                    acc[r] = S::fma(min, S::splat(*x.sums.as_ptr().add(at)), acc[r]);
+                }
+            }
+            p = p.add(step);
+        }
+        acc
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
+    w: &Packed,
+    tile: usize,
+    x: &Activations,
+    row: usize,
+) -> [S::F; R] {
+    let blocks = w.columns / BLOCK;
+    let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
+    // SAFETY: as in `small_tile`.
+    unsafe {
+        let mut acc = [S::splat(0.0); R];
+        let mut factor = S::splat(0.0);
+        let mut p = bytes;
+        for block in 0..blocks {
+            if block % SHARING == 0 {
+                factor = S::load_f16(p.cast());
+                p = p.add(32);
+            }
+            let mut total = [S::splat(0.0); R];
+            // Each half has its own scale.
+            for half in 0..2 {
+                let scale = S::mul(factor, S::load_signed(p.add(half * 16)));
+                let upper = S::bytes(p.add(32 + 256 + half * 64));
+                let mut sums = [[S::small(); 2]; R];
+                let second = const { if R < 4 { 1 } else { 0 } };
+                for group in 0..2 {
+                    let packed = S::bytes(p.add(32 + (half * 2 + group) * 64));
+                    let low = S::with_upper(S::low_nibbles(packed), upper, group * 4, 3 << 4);
+                    let high = S::with_upper(S::high_nibbles(packed), upper, group * 4 + 2, 3 << 4);
+                    for r in 0..R {
+                        let column = block * BLOCK + (half * 2 + group) * 8;
+                        let q = x.bytes.as_ptr().add((row + r) * x.columns + column).cast::<i32>();
+                        sums[r][0] = S::dot_small(sums[r][0], low, q.read_unaligned());
+                        sums[r][second] = S::dot_small(sums[r][second], high, q.add(1).read_unaligned());
+                    }
+                }
+                for r in 0..R {
+                    let of_bytes = (*x.halves.as_ptr().add((row + r) * blocks + block))[half];
+                    let mut dot = S::add_integers(S::small_integers(sums[r][0]), S::integers(-32 * of_bytes));
+                    if second == 1 {
+                        dot = S::add_integers(dot, S::small_integers(sums[r][1]));
+                    }
+                    total[r] = S::fma(S::floats(dot), scale, total[r]);
+                }
+            }
+            for r in 0..R {
+                acc[r] = S::fma(total[r], S::splat(*x.scales.as_ptr().add((row + r) * blocks + block)), acc[r]);
+            }
+            p = p.add(step);
+        }
+        acc
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
+    w: &Packed,
+    tile: usize,
+    x: &Activations,
+    row: usize,
+) -> [S::F; R] {
+    let blocks = w.columns / BLOCK;
+    let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
+    // SAFETY: as in `small_tile`.
+    unsafe {
+        let mut acc = [S::splat(0.0); R];
+        for block in 0..blocks {
+            let p = bytes.add(block * step);
+            let quants = p.add(32);
+            let mut sums = [[S::integers(0); 2]; R];
+            let second = const { if R < 4 { 1 } else { 0 } };
+            if !S::CENTERED {
+                for r in 0..R {
+                    let [first, next] = *x.halves.as_ptr().add((row + r) * blocks + block);
+                    sums[r][0] = S::integers(-128 * (first + next));
+                }
+            }
+            for group in 0..4 {
+                let (even, odd) = (S::bytes(quants.add(group * 128)), S::bytes(quants.add(group * 128 + 64)));
+                for r in 0..R {
+                    let q = x.bytes.as_ptr().add((row + r) * x.columns + block * BLOCK + group * 8).cast::<i32>();
+                    sums[r][0] = S::dot(sums[r][0], even, q.read_unaligned());
+                    sums[r][second] = S::dot(sums[r][second], odd, q.add(1).read_unaligned());
+                }
+            }
+            let scale = S::load_f16(p.cast());
+            for r in 0..R {
+                let at = (row + r) * blocks + block;
+                let scale = S::mul(scale, S::splat(*x.scales.as_ptr().add(at)));
+                let mut dot = sums[r][0];
+                if second == 1 {
+                    dot = S::add_integers(dot, sums[r][1]);
+                }
+                acc[r] = S::fma(S::floats(dot), scale, acc[r]);
+            }
+        }
+        acc
+    }
+}
+
+/// A tile of unquantized numbers times `R` rows that lie one after the other at `x`, as `SUMS` sums of each, so that
+/// additions need not wait for each other.
+#[inline(always)]
+pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
+    w: &Packed,
+    tile: usize,
+    x: *const f32,
+) -> [S::F; R] {
+    let p = w.tile(tile).as_ptr();
+    // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
+    unsafe {
+        match w.kind {
+            Kind::F16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_f16(p.add(c * 32).cast())),
+            Kind::Bf16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_bf16(p.add(c * 32).cast())),
+            _ => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load(p.add(c * 64).cast())),
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
+    columns: usize,
+    x: *const f32,
+    weight: impl Fn(usize) -> S::F,
+) -> [S::F; R] {
+    // SAFETY: `x` has `R * columns` numbers.
+    unsafe {
+        let mut acc = [[S::splat(0.0); SUMS]; R];
+        let mut c = 0;
+        while c + SUMS <= columns {
+            for i in 0..SUMS {
+                let v = weight(c + i);
+                for r in 0..R {
+                    acc[r][i] = S::fma(v, S::splat(*x.add(r * columns + c + i)), acc[r][i]);
+                }
+            }
+            c += SUMS;
+        }
+        while c < columns {
+            let v = weight(c);
+            for r in 0..R {
+                acc[r][0] = S::fma(v, S::splat(*x.add(r * columns + c)), acc[r][0]);
+            }
+            c += 1;
+        }
+        let mut all = [S::splat(0.0); R];
+        for r in 0..R {
+            all[r] = acc[r][0];
+            for i in 1..SUMS {
+                all[r] = S::add(all[r], acc[r][i]);
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,277 @@
+//! The work itself, in the process that does it.
+
+use std::{path::Path, sync::atomic::AtomicBool};
+
+use checkpoint::{
+    BlockFormat, Element, Source, convert,
+    diff::{self, Direction, ModelOptions, combine},
+    download::{DownloadError, DownloadEvent, DownloadOptions, Only, download},
+    inspect::inspect,
+    merge::{self, Lora},
+    quantize::compare,
+    verify::{VerifyOptions, verify},
+    write::{Container, SHARD_BYTES, WriteOptions},
+};
+use engine::{LoadAs, PerplexityOptions, perplexity};
+use protocol::{
+    Sentence,
+    job::{Measured, Outcome, Phase},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    report,
+    request::{Form, Part, Work},
+};
+
+/// What perplexity is measured on: some pages of plain prose, in English and Chinese.
+const EXCERPT: &str = include_str!("../../../assets/texts/excerpt.txt");
+
+/// What the process says of its work, a line of JSON each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// How far it is.
+    Progress {
+        /// The part of it.
+        phase: Phase,
+        /// Bytes or pieces that are done.
+        done: u64,
+        /// All of them; 0 where that is not known.
+        total: u64,
+    },
+    /// Something worth knowing.
+    Note(String),
+    /// It is done.
+    Done(Box<Outcome>),
+    /// It could not be done.
+    Failed(Sentence),
+}
+
+/// Told what happens, by several threads.
+pub type Tell<'a> = &'a (dyn Fn(Said) + Sync);
+
+/// What is asked of the process besides the work.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// Threads that compute and write; one for each core when not stated.
+    pub threads: Option<usize>,
+    /// The hub where the work names none.
+    pub mirror: Option<String>,
+    /// Opens repositories that ask who one is.
+    pub token: Option<String>,
+}
+
+impl Setting {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+}
+
+/// Does the work and says what came of it.
+pub fn perform(work: &Work, setting: &Setting, tell: Tell<'_>) {
+    tell(Said::Progress { phase: Phase::Opening, done: 0, total: 0 });
+    tell(match outcome(work, setting, tell) {
+        Ok(outcome) => Said::Done(Box::new(outcome)),
+        Err(sentence) => Said::Failed(sentence),
+    });
+}
+
+fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Sentence> {
+    let writing = |done, total| {
+        tell(Said::Progress { phase: Phase::Writing, done, total });
+        // Whoever wants it no more ends the process.
+        true
+    };
+    let options = |operation: &str| {
+        let mut options = WriteOptions::new(operation);
+        options.threads = setting.threads();
+        options.shard_bytes = SHARD_BYTES;
+        options
+    };
+    let model_options = |operation: &str, to: Form, dtype: Option<&str>| ModelOptions {
+        element: format(dtype).map(Element::Block),
+        container: if to == Form::PyTorch { Container::PyTorch } else { Container::Safetensors },
+        // What is only converted has a sum that tells nothing.
+        write: WriteOptions { sums: operation != "convert", ..options(operation) },
+    };
+    let written = match work {
+        Work::Convert { input, to, dtype, out } => {
+            let source = open(input)?;
+            match to {
+                Form::Gguf => convert::to_gguf(&source, out, format(dtype.as_deref()), &options("convert"), &writing),
+                to => convert::to_folder(&source, out, &model_options("convert", *to, dtype.as_deref()), &writing),
+            }
+            .map_err(failed)?
+        }
+        Work::Combine { recover, raw, other, to, dtype, out } => {
+            let (raw, other) = (open(raw)?, open(other)?);
+            let (direction, name) = if *recover { (Direction::Recover, "recover") } else { (Direction::Diff, "diff") };
+            combine(direction, &raw, &other, out, &model_options(name, *to, dtype.as_deref()), &writing)
+                .map_err(failed)?
+        }
+        Work::Merge { base, adapters, to, dtype, out } => {
+            let base = open(base)?;
+            let adapters: Result<Vec<Lora>, _> = adapters.iter().map(|(path, w)| Lora::open(path, *w)).collect();
+            let adapters = adapters.map_err(failed)?;
+            match to {
+                Form::Gguf => {
+                    merge::to_gguf(&base, &adapters, out, format(dtype.as_deref()), &options("merge"), &writing)
+                }
+                to => merge::to_folder(&base, &adapters, out, &model_options("merge", *to, dtype.as_deref()), &writing),
+            }
+            .map_err(failed)?
+        }
+        Work::Quantize { input, dtype, out, perplexity } => {
+            let source = open(input)?;
+            let written = convert::to_gguf(&source, out, format(Some(dtype)), &options("quantize"), &writing);
+            return quantized(&source, out, dtype, *perplexity, written.map_err(failed)?, setting, tell);
+        }
+        Work::Verify { path, list, known } => {
+            let options = VerifyOptions { list: list.clone(), known: known.clone(), threads: setting.threads() };
+            let checking = |done, total| tell(Said::Progress { phase: Phase::Checking, done, total });
+            let found = verify(path, &options, &checking).map_err(failed)?;
+            found.notes.iter().for_each(|note| tell(Said::Note(note.clone())));
+            return Ok(Outcome::Verified(report::verified(&found)));
+        }
+        Work::Inspect { path } => {
+            return Ok(Outcome::Inspected(Box::new(report::inspected(&inspect(path).map_err(failed)?))));
+        }
+        Work::Download { name, part, mirror, data_dir } => {
+            let options = DownloadOptions {
+                mirror: mirror.clone().or_else(|| setting.mirror.clone()),
+                token: setting.token.clone(),
+                only: match part {
+                    Part::Both => Only::Both,
+                    Part::Base => Only::Base,
+                    Part::Adapter => Only::Adapter,
+                },
+                ..DownloadOptions::new(name, data_dir)
+            };
+            let files = download(&options, &|event| fetching(event, tell), &AtomicBool::new(false));
+            return Ok(Outcome::Fetched(report::fetched(&files.map_err(|e| not_fetched(&e))?)));
+        }
+    };
+    written.notes.iter().for_each(|note| tell(Said::Note(note.clone())));
+    let out = work.place().unwrap_or(Path::new(""));
+    Ok(Outcome::Written(report::written(&written.manifest, out)))
+}
+
+fn quantized(
+    source: &Source,
+    out: &Path,
+    dtype: &str,
+    with_perplexity: bool,
+    written: diff::Outcome,
+    setting: &Setting,
+    tell: Tell<'_>,
+) -> Result<Outcome, Sentence> {
+    written.notes.iter().for_each(|note| tell(Said::Note(note.clone())));
+    let is_rounded = |name: &str| BlockFormat::ALL.iter().any(|f| f.name() == name && f.block() > 1);
+    if source.infos().iter().any(|info| is_rounded(info.element.name())) {
+        tell(Said::Note("the original was rounded already: errors are on top of those it has".into()));
+    }
+    let after = open(out)?;
+    let comparing = |done, total| tell(Said::Progress { phase: Phase::Comparing, done, total });
+    let errors = compare(source, &after, setting.threads(), &comparing).map_err(failed)?;
+    drop(after);
+    let measure = |model: &Path, phase: Phase, whose: &str| {
+        let options =
+            PerplexityOptions { model: model.into(), load_as: LoadAs::Stored, threads: setting.threads, chunks: None };
+        tell(Said::Progress { phase, done: 0, total: 0 });
+        let measured = perplexity(&options, EXCERPT, |done, total, _| {
+            tell(Said::Progress { phase, done: done as u64, total: total as u64 });
+        });
+        match measured {
+            Ok(found) if found.value.is_finite() && found.error.is_finite() => {
+                Some(Measured { value: found.value, error: found.error, tokens: found.scored })
+            }
+            Ok(_) => {
+                tell(Said::Note(format!("no perplexity of the {whose}: it is no number")));
+                None
+            }
+            // A form that is only converted cannot be computed.
+            Err(error) => {
+                tell(Said::Note(format!("no perplexity of the {whose}: {error}")));
+                None
+            }
+        }
+    };
+    let (mut was, mut is) = (None, None);
+    if with_perplexity {
+        was = measure(source.path(), Phase::Before, "original");
+        is = measure(out, Phase::After, "result");
+    }
+    let written = report::written(&written.manifest, out);
+    Ok(Outcome::Quantized(Box::new(report::quantized(written, dtype, &errors, was, is))))
+}
+
+fn fetching(event: DownloadEvent<'_>, tell: Tell<'_>) {
+    match event {
+        DownloadEvent::Planned { .. } => {}
+        DownloadEvent::Progress { done, total } => tell(Said::Progress { phase: Phase::Fetching, done, total }),
+        DownloadEvent::Checking(_) => tell(Said::Progress { phase: Phase::Checking, done: 0, total: 0 }),
+        DownloadEvent::Retry { file, reason, wait } => {
+            tell(Said::Note(format!("{file}: {reason}; trying again in {:.0} s", wait.as_secs_f64().ceil())));
+        }
+        DownloadEvent::Note(text) => tell(Said::Note(text.into())),
+    }
+}
+
+fn open(path: &Path) -> Result<Source, Sentence> {
+    Source::open(path).map_err(failed)
+}
+
+fn format(name: Option<&str>) -> Option<BlockFormat> {
+    BlockFormat::ALL.into_iter().find(|format| name.is_some_and(|name| format.name().eq_ignore_ascii_case(name)))
+}
+
+/// What a library says, as a sentence.
+fn failed(error: impl std::fmt::Display) -> Sentence {
+    let said = error.to_string();
+    let said = said.trim_end_matches('.');
+    let mut letters = said.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    // A name at the beginning stays as it is written.
+    let is_name = said.split_whitespace().next().is_some_and(|word| word.contains(['/', '.', '_', ':']));
+    let en = if is_name { said.to_owned() } else { first + letters.as_str() };
+    Sentence::new(format!("{en}."), format!("未能完成：{said}。"))
+}
+
+/// The options that the command line's sentences name are fields here, or belong to the server.
+fn not_fetched(error: &DownloadError) -> Sentence {
+    match error {
+        DownloadError::Unreachable { url, reason } => Sentence::new(
+            format!("{url} cannot be reached: {reason}. Try again, or enter the address of another hub."),
+            format!("无法连接 {url}：{reason}。请重试，或填写其他模型站的地址。"),
+        ),
+        DownloadError::Refused { url, status } => Sentence::new(
+            format!(
+                "{url} was refused ({status}): open the model's page on the hub, accept its conditions, and start this server with your token in KNOWLM_HUB_TOKEN."
+            ),
+            format!(
+                "{url} 拒绝访问（{status}）：请在模型站打开该模型的页面并接受其条款，然后把访问令牌放入环境变量 KNOWLM_HUB_TOKEN 再启动服务器。"
+            ),
+        ),
+        other => failed(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_s_words_become_a_sentence() {
+        assert_eq!(failed("nothing there.").en, "Nothing there.");
+        assert_eq!(failed("model.gguf is damaged").en, "model.gguf is damaged.");
+        assert_eq!(failed("/a/b is damaged").zh, "未能完成：/a/b is damaged。");
+        assert_eq!(failed("").en, ".");
+    }
+
+    #[test]
+    fn types_are_told_by_their_names() {
+        assert_eq!(format(Some("q4_k")), Some(BlockFormat::Q4K));
+        assert_eq!(format(Some("x")), None);
+        assert_eq!(format(None), None);
+    }
+}
