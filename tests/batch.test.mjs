@@ -29,28 +29,31 @@ const lines = (path) =>
     .map((line) => JSON.parse(line));
 const slice = (text, start, end) => [...text].slice(start, end).join('');
 
-/** The names of a record's fields without one that may be missing. */
-const without = (record, name) => Object.keys(record).filter((key) => key !== name);
+/** The names of a record's fields, without one that may be missing and its certainty, which is looked at here. */
+const fields = (record) => {
+  assert.ok(['sure', 'check'].includes(record.certainty), record.certainty);
+  return Object.keys(record).filter((key) => key !== 'found' && key !== 'certainty');
+};
 
 /** Every line has the form of the contract, and what is found stands where it says. */
 function assertForm(rows) {
   for (const row of rows) {
     for (const key of ['entities', 'relations', 'events', 'issues']) assert.ok(Array.isArray(row[key]), key);
     for (const entity of row.entities) {
-      assert.deepEqual(without(entity, 'found'), ['type', 'text', 'start', 'end']);
+      assert.deepEqual(fields(entity), ['type', 'text', 'start', 'end']);
       assert.equal(slice(row.text, entity.start, entity.end), entity.text);
     }
     for (const relation of row.relations) {
       const places = ['head_start', 'head_end', 'tail_start', 'tail_end'];
-      assert.deepEqual(without(relation, 'found'), ['relation', 'head', 'tail', ...places]);
+      assert.deepEqual(fields(relation), ['relation', 'head', 'tail', ...places]);
       assert.equal(slice(row.text, relation.head_start, relation.head_end), relation.head);
       assert.equal(slice(row.text, relation.tail_start, relation.tail_end), relation.tail);
     }
     for (const event of row.events) {
-      assert.deepEqual(without(event, 'found'), ['type', 'trigger', 'trigger_start', 'trigger_end', 'arguments']);
+      assert.deepEqual(fields(event), ['type', 'trigger', 'trigger_start', 'trigger_end', 'arguments']);
       assert.equal(slice(row.text, event.trigger_start, event.trigger_end), event.trigger);
       for (const argument of event.arguments) {
-        assert.deepEqual(without(argument, 'found'), ['role', 'text', 'start', 'end']);
+        assert.deepEqual(fields(argument), ['role', 'text', 'start', 'end']);
         assert.equal(slice(row.text, argument.start, argument.end), argument.text);
       }
     }

@@ -56,7 +56,7 @@ test('a file is uploaded, tried and run, and every row is in the results with it
   lines.forEach((line, n) => assert.deepEqual([line.text, line.where], [text(n), `source ${n}`]));
   assert.ok(lines.filter((line) => line.entities.some((e) => PEOPLE.includes(e.text))).length > 20);
   const table = await results(page, 'csv');
-  assert.match(table, /^id,variant,kind,type,text,start,end,head,tail,role,error,where\r\n/);
+  assert.match(table, /^id,variant,kind,type,text,start,end,head,tail,role,certainty,error,where\r\n/);
 
   // 25 rows a page; a row opens its card, and a link to it can be kept.
   assert.equal(await page.getByTestId('batch-row').count(), 25);

@@ -185,7 +185,8 @@ pub async fn headers(request: Request, next: Next) -> Response {
     // Nothing of our addresses goes to other hosts, a share's token least; forms without scripts still find back.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+    // A page is drawn for what its reader has chosen: shown again by "Back" it must not be what it was before.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     response
 }
 
