@@ -15,7 +15,7 @@ pub fn download_png(address: &str, failed: impl Fn() + Clone + 'static) {
             }
         }
     });
-    let refused = Closure::once_into_js(move || failed());
+    let refused = Closure::once_into_js(failed);
     image.set_onload(Some(loaded.unchecked_ref()));
     image.set_onerror(Some(refused.unchecked_ref()));
     image.set_src(address);
