@@ -1,7 +1,7 @@
 //! The line below an answer: how it ended, how long it took, and what was sent.
 
 use leptos::prelude::*;
-use protocol::{FinishReason, PARAMETERS, RunStatus, RunView};
+use protocol::{FinishReason, PARAMETERS, Parameters, RunStatus, RunView};
 
 use crate::{
     i18n::{t, t_string, use_i18n},
@@ -110,7 +110,6 @@ pub fn answered_by(run: &RunView, no_adapter: &str) -> String {
 #[component]
 pub fn Details(run: Run) -> impl IntoView {
     let i18n = use_i18n();
-    let language = language();
     let text = {
         let run = run.clone();
         move || run.with(|r| r.text.clone())
@@ -121,14 +120,7 @@ pub fn Details(run: Run) -> impl IntoView {
         move || run.with(|r| answered_by(r, t_string!(i18n, no_adapter)))
     };
     let parameters = run.with_untracked(|r| r.parameters.clone());
-    let rows = move || {
-        PARAMETERS
-            .iter()
-            .map(|spec| (spec.label_in(language()), parameters.text_of(spec.name)))
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(label, value)| view! { <tr><th scope="row">{label}</th><td>{value}</td></tr> })
-            .collect_view()
-    };
+    let rows = parameter_rows(parameters);
     view! {
         <div class="details">
             <details>
@@ -149,5 +141,19 @@ pub fn Details(run: Run) -> impl IntoView {
                 </table>
             </details>
         </div>
+    }
+}
+
+/// The rows of a table of parameters, without those that are empty.
+pub(super) fn parameter_rows(parameters: Parameters) -> impl Fn() -> AnyView + Send + Clone + 'static {
+    let language = language();
+    move || {
+        PARAMETERS
+            .iter()
+            .map(|spec| (spec.label_in(language()), parameters.text_of(spec.name)))
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(label, value)| view! { <tr><th scope="row">{label}</th><td>{value}</td></tr> })
+            .collect_view()
+            .into_any()
     }
 }

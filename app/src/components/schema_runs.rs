@@ -1,9 +1,9 @@
 //! The runs of an extraction, as one: how far they are, and each one's answer and prompt.
 
 use leptos::{prelude::*, task::spawn_local};
-use protocol::{FinishReason, PARAMETERS, RunStatus, Task};
+use protocol::{FinishReason, RunStatus, Task};
 
-use super::run_line::{Details, RunLine, answered_by};
+use super::run_line::{Details, RunLine, answered_by, parameter_rows};
 use crate::{
     api,
     i18n::{t, t_string, use_i18n},
@@ -188,7 +188,6 @@ pub fn MissingParts(runs: Vec<Run>, error: RwSignal<Option<ServiceError>>) -> im
 #[component]
 pub fn RunsDetails(runs: Vec<Run>) -> impl IntoView {
     let i18n = use_i18n();
-    let language = language();
     let [first, _, ..] = runs.as_slice() else {
         return runs.first().map(|run| view! { <Details run=run.clone()/> }).into_any();
     };
@@ -197,14 +196,7 @@ pub fn RunsDetails(runs: Vec<Run>) -> impl IntoView {
         move || run.with(|r| answered_by(r, t_string!(i18n, no_adapter)))
     };
     let parameters = first.with_untracked(|r| r.parameters.clone());
-    let rows = move || {
-        PARAMETERS
-            .iter()
-            .map(|spec| (spec.label_in(language()), parameters.text_of(spec.name)))
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(label, value)| view! { <tr><th scope="row">{label}</th><td>{value}</td></tr> })
-            .collect_view()
-    };
+    let rows = parameter_rows(parameters);
     let count = runs.len();
     let each = move || runs.iter().cloned().map(|run| view! { <RunEntry run/> }).collect_view();
     view! {
