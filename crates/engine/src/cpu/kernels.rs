@@ -42,6 +42,11 @@ impl Activations {
         }
     }
 
+    /// The numbers of a row.
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        &self.numbers[row * self.columns..][..self.columns]
+    }
+
     /// Shares the rows among threads for writing.
     pub(super) fn parts(&mut self) -> ActivationParts<'_> {
         ActivationParts {
@@ -55,7 +60,7 @@ impl Activations {
     }
 }
 
-/// [`Activations`] of which several threads write different rows.
+/// [`Activations`] of which several threads write different rows, or different columns of them.
 #[derive(Clone, Copy)]
 pub(super) struct ActivationParts<'a> {
     columns: usize,
@@ -96,16 +101,28 @@ impl<'a> ActivationParts<'a> {
     /// # Safety
     /// No other thread uses the row.
     pub(super) unsafe fn quantize(&self, isa: Isa, row: usize) {
-        let blocks = self.columns / BLOCK;
+        // SAFETY: the caller's promise.
+        unsafe { self.quantize_columns(isa, row, 0..self.columns) }
+    }
+
+    /// Makes the bytes of some columns of a row, which begin with a block of 32.
+    ///
+    /// # Safety
+    /// No other thread uses these columns of the row.
+    pub(super) unsafe fn quantize_columns(&self, isa: Isa, row: usize, columns: Range<usize>) {
+        assert!(columns.start.is_multiple_of(BLOCK) && columns.end <= self.columns);
+        let of_row = self.columns / BLOCK;
+        let (from, length) = (row * self.columns + columns.start, columns.len());
+        let (first, blocks) = (row * of_row + columns.start / BLOCK, length / BLOCK);
         // SAFETY: the caller's promise, for each of the row's parts.
         unsafe {
             quantize(
                 isa,
-                self.row(row),
-                self.bytes.part(row * self.columns, self.columns),
-                self.scales.part(row * blocks, blocks),
-                self.sums.part(row * blocks, blocks),
-                self.halves.part(row * blocks, blocks),
+                self.numbers.part(from, length),
+                self.bytes.part(from, length),
+                self.scales.part(first, blocks),
+                self.sums.part(first, blocks),
+                self.halves.part(first, blocks),
             );
         }
     }
@@ -254,7 +271,7 @@ mod generic {
         for tile in tiles {
             passes!(S, rows, |row, R| {
                 // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
-                let results = unsafe { tile_rows::<S, R>(m.weight, tile, x, row) };
+                let results = unsafe { tile_rows::<S, R>(m.weight, tile, x, row, row > 0 && row + R == rows) };
                 for (j, v) in results.into_iter().enumerate() {
                     // SAFETY: as above.
                     unsafe {
@@ -282,8 +299,9 @@ mod generic {
             passes!(S, rows, |row, R| {
                 // SAFETY: as in `linear`.
                 unsafe {
-                    let g = tile_rows::<S, R>(gate.weight, tile, x, row);
-                    let u = tile_rows::<S, R>(up.weight, tile, x, row);
+                    let ahead = row > 0 && row + R == rows;
+                    let g = tile_rows::<S, R>(gate.weight, tile, x, row, ahead);
+                    let u = tile_rows::<S, R>(up.weight, tile, x, row, ahead);
                     for j in 0..R {
                         let g = finish::<S>(g[j], &gate, tile, row + j);
                         let u = finish::<S>(u[j], &up, tile, row + j);

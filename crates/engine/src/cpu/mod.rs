@@ -5,11 +5,13 @@ mod dispatch;
 
 mod attention;
 mod cache;
+mod factors;
 mod kernels;
 mod load;
 mod memory;
 mod model;
 mod pack;
+mod rows;
 mod simd;
 mod team;
 mod tiles;

@@ -191,6 +191,11 @@ impl Packed {
         self.rows.div_ceil(TILE)
     }
 
+    /// From one tile to the next.
+    pub(super) fn tile_bytes(&self) -> usize {
+        self.tile_bytes
+    }
+
     /// The bytes of a tile.
     pub(super) fn tile(&self, tile: usize) -> &[u8] {
         &self.memory.bytes()[self.at..][tile * self.tile_bytes..][..self.tile_bytes]

@@ -13,23 +13,28 @@ use super::{
 };
 
 /// `R` rows of activations from row `row` on, times a tile.
+///
+/// `ahead`: these rows are the last of several passes over the tile, so bring the next one, which arrives while nothing
+/// else is asked of the memory. (In a single pass the processor's own foresight does better.) The passes are about equally
+/// long, so that this is never asked of few rows.
 #[inline(always)]
 pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
     x: &Activations,
     row: usize,
+    ahead: bool,
 ) -> [S::F; R] {
     // SAFETY: `check` saw that the rows exist in all of the activations' arrays, which have the matrix's columns.
     unsafe {
         match w.kind {
-            Kind::FourCentered => small_tile::<S, R, { Kind::FourCentered as u8 }>(w, tile, x, row),
-            Kind::Four => small_tile::<S, R, { Kind::Four as u8 }>(w, tile, x, row),
-            Kind::FourShared => small_tile::<S, R, { Kind::FourShared as u8 }>(w, tile, x, row),
-            Kind::Five => small_tile::<S, R, { Kind::Five as u8 }>(w, tile, x, row),
-            Kind::FiveShared => small_tile::<S, R, { Kind::FiveShared as u8 }>(w, tile, x, row),
-            Kind::Six => six_tile::<S, R>(w, tile, x, row),
-            Kind::Eight => eight_tile::<S, R>(w, tile, x, row),
+            Kind::FourCentered => small_tile::<S, R, { Kind::FourCentered as u8 }>(w, tile, x, row, ahead),
+            Kind::Four => small_tile::<S, R, { Kind::Four as u8 }>(w, tile, x, row, ahead),
+            Kind::FourShared => small_tile::<S, R, { Kind::FourShared as u8 }>(w, tile, x, row, ahead),
+            Kind::Five => small_tile::<S, R, { Kind::Five as u8 }>(w, tile, x, row, ahead),
+            Kind::FiveShared => small_tile::<S, R, { Kind::FiveShared as u8 }>(w, tile, x, row, ahead),
+            Kind::Six => six_tile::<S, R>(w, tile, x, row, ahead),
+            Kind::Eight => eight_tile::<S, R>(w, tile, x, row, ahead),
             Kind::F16 | Kind::Bf16 | Kind::F32 => {
                 dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns))
             }
@@ -44,6 +49,7 @@ pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
     tile: usize,
     x: &Activations,
     row: usize,
+    ahead: bool,
 ) -> [S::F; R] {
     let centered = const { KIND == Kind::FourCentered as u8 };
     let shares = const { KIND == Kind::FourShared as u8 || KIND == Kind::FiveShared as u8 };
@@ -61,6 +67,9 @@ pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
                 of_scale = S::load_f16(p.cast());
                 of_min = S::mul(S::load_f16(p.add(32).cast()), S::splat(-1.0));
                 p = p.add(64);
+            }
+            if ahead && R * 2 >= S::ROWS {
+                next::<S>(p, w, step);
             }
             let quants = p.add(if centered || shares { 32 } else { 64 });
             // Two sums where one would keep the processor waiting for the last addition.
@@ -108,12 +117,22 @@ pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
     }
 }
 
+/// Brings what lies in the next tile where `p` points to in this one: `length` bytes.
+#[inline(always)]
+unsafe fn next<S: Simd>(p: *const u8, w: &Packed, length: usize) {
+    for line in (0..length).step_by(64) {
+        // SAFETY: the processor may be asked to bring any address; the last tile asks for what is behind the matrix.
+        unsafe { S::bring(p.wrapping_add(w.tile_bytes() + line)) };
+    }
+}
+
 #[inline(always)]
 pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
     x: &Activations,
     row: usize,
+    ahead: bool,
 ) -> [S::F; R] {
     let blocks = w.columns / BLOCK;
     let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
@@ -126,6 +145,9 @@ pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
             if block % SHARING == 0 {
                 factor = S::load_f16(p.cast());
                 p = p.add(32);
+            }
+            if ahead && R * 2 >= S::ROWS {
+                next::<S>(p, w, step);
             }
             let mut total = [S::splat(0.0); R];
             // Each half has its own scale.
@@ -169,6 +191,7 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
     tile: usize,
     x: &Activations,
     row: usize,
+    ahead: bool,
 ) -> [S::F; R] {
     let blocks = w.columns / BLOCK;
     let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
@@ -177,6 +200,9 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
         let mut acc = [S::splat(0.0); R];
         for block in 0..blocks {
             let p = bytes.add(block * step);
+            if ahead && R * 2 >= S::ROWS {
+                next::<S>(p, w, step);
+            }
             let quants = p.add(32);
             let mut sums = [[S::integers(0); 2]; R];
             let second = const { if R < 4 { 1 } else { 0 } };

@@ -26,6 +26,10 @@ impl Simd for Avx512 {
     const QUERIES: usize = 4;
 
     #[inline(always)]
+    unsafe fn bring(p: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Self::F {
         unsafe { _mm512_set1_ps(x) }
     }

@@ -120,6 +120,8 @@ pub(super) trait Simd: Copy {
     /// Attention queries that keys and values are multiplied with at once; bounded likewise.
     const QUERIES: usize;
 
+    /// Asks for the 64 bytes around `p`, wherever it points, to be in the cache soon.
+    unsafe fn bring(p: *const u8);
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;
     unsafe fn load_f16(p: *const u16) -> Self::F;

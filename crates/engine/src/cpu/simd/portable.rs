@@ -30,6 +30,8 @@ impl Simd for Portable {
     const QUERIES: usize = 1;
 
     #[inline(always)]
+    unsafe fn bring(_: *const u8) {}
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Self::F {
         [x; 16]
     }
