@@ -1,7 +1,7 @@
 //! What the rows' adapters add to the matrices of a layer.
 #![allow(unsafe_code)]
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use checkpoint::Projection;
 
@@ -51,17 +51,34 @@ impl<'a> Factors<'a> {
         Linear { weight: &layer.projections[p], bias: layer.biases[p].as_deref(), deltas }
     }
 
-    /// Makes `z` of a row for some projections.
+    /// Makes `z` of some rows for some projections. `x`: their numbers, row by row.
     ///
     /// # Safety
-    /// No other thread uses this row of `z`.
-    pub(super) unsafe fn narrow(&self, isa: Isa, row: usize, projections: &[Projection], x: &[f32], z: Parts<'_, f32>) {
-        let Some(Some(adapter)) = self.rows[row].and_then(|a| self.adapters.get(a)) else { return };
-        for (i, projection) in projections.iter().enumerate() {
-            if let Some((a, _)) = &adapter.factors[self.layer][*projection as usize] {
-                // SAFETY: the caller's promise.
-                let z = unsafe { z.part((row * 3 + i) * self.rank, self.rank) };
-                kernels::narrow(isa, a, adapter.scale, x, z);
+    /// No other thread uses these rows of `z`.
+    pub(super) unsafe fn narrow(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        projections: &[Projection],
+        x: &[f32],
+        z: Parts<'_, f32>,
+    ) {
+        if !self.any || rows.is_empty() {
+            return;
+        }
+        let (columns, stride) = (x.len() / rows.len(), 3 * self.rank);
+        let mut end = 0;
+        for alike in self.rows[rows.clone()].chunk_by(PartialEq::eq) {
+            let these = end..end + alike.len();
+            end = these.end;
+            let Some(Some(adapter)) = alike[0].and_then(|a| self.adapters.get(a)) else { continue };
+            let x = &x[these.start * columns..these.end * columns];
+            // SAFETY: the caller's promise.
+            let z = unsafe { z.part((rows.start + these.start) * stride, these.len() * stride) };
+            for (i, projection) in projections.iter().enumerate() {
+                if let Some((a, _)) = &adapter.factors[self.layer][*projection as usize] {
+                    kernels::narrow(isa, a, adapter.scale, x, &mut z[i * self.rank..], stride);
+                }
             }
         }
     }

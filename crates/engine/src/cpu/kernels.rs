@@ -42,9 +42,9 @@ impl Activations {
         }
     }
 
-    /// The numbers of a row.
-    pub(super) fn row(&self, row: usize) -> &[f32] {
-        &self.numbers[row * self.columns..][..self.columns]
+    /// The numbers of some rows, one after the other.
+    pub(super) fn rows(&self, rows: Range<usize>) -> &[f32] {
+        &self.numbers[rows.start * self.columns..rows.end * self.columns]
     }
 
     /// Shares the rows among threads for writing.
@@ -84,6 +84,15 @@ impl<'a> ActivationParts<'a> {
     /// All numbers, for kernels that write columns of all rows.
     pub(super) fn numbers(self) -> Parts<'a, f32> {
         self.numbers
+    }
+
+    /// The numbers of some rows, one after the other.
+    ///
+    /// # Safety
+    /// No other thread uses the rows.
+    pub(super) unsafe fn rows(&self, rows: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.numbers.part(rows.start * self.columns, rows.len() * self.columns) }
     }
 
     /// Some columns of a row.
@@ -166,8 +175,8 @@ kernels! {
     fn normalize(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]);
     /// Rounds a row to bytes, with a scale for each 32.
     fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], halves: &mut [[i32; 2]]);
-    /// `z = scale * A x`, for one row.
-    fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32]);
+    /// `z = scale * A x`, for rows `x` that lie one after the other; their `z` begin `stride` numbers apart.
+    fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize);
     /// The results of some tiles of a matrix for the first `rows` rows.
     fn linear(m: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
     /// `silu(gate x) * (up x)`, for some tiles of both.
@@ -247,15 +256,32 @@ mod generic {
         }
     }
 
+    /// Rows of one adapter that are multiplied with its factors at once.
+    const ALIKE: usize = 4;
+
     #[inline(always)]
-    pub(super) unsafe fn narrow<S: Simd>(a: &Packed, scale: f32, x: &[f32], z: &mut [f32]) {
-        assert!(x.len() == a.columns && z.len() >= a.tiles() * TILE && !a.kind.quantized());
-        for tile in 0..a.tiles() {
-            // SAFETY: `x` has the matrix's columns, and `z` sixteen numbers for each tile.
+    pub(super) unsafe fn narrow<S: Simd>(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize) {
+        let rows = x.len() / a.columns;
+        assert!(rows > 0 && x.len() == rows * a.columns && !a.kind.quantized());
+        assert!(z.len() >= (rows - 1) * stride + a.tiles() * TILE);
+        let mut row = 0;
+        while row < rows {
+            let alike = if S::REGISTERS >= 32 && rows - row >= ALIKE { ALIKE } else { 1 };
+            // SAFETY: the rows are there, and their `z` has sixteen numbers for each tile.
             unsafe {
-                let [v] = dense_tile::<S, 1, 4>(a, tile, x.as_ptr());
-                S::store(z.as_mut_ptr().add(tile * TILE), S::mul(v, S::splat(scale)));
+                let (x, z) = (x.as_ptr().add(row * a.columns), z.as_mut_ptr().add(row * stride));
+                for tile in 0..a.tiles() {
+                    if alike == ALIKE {
+                        for (r, v) in dense_tile::<S, ALIKE, 4>(a, tile, x, a.columns).into_iter().enumerate() {
+                            S::store(z.add(r * stride + tile * TILE), S::mul(v, S::splat(scale)));
+                        }
+                    } else {
+                        let [v] = dense_tile::<S, 1, 4>(a, tile, x, a.columns);
+                        S::store(z.add(tile * TILE), S::mul(v, S::splat(scale)));
+                    }
+                }
             }
+            row += alike;
         }
     }
 
@@ -271,11 +297,9 @@ mod generic {
         for tile in tiles {
             passes!(S, rows, |row, R| {
                 // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
-                let results = unsafe { tile_rows::<S, R>(m.weight, tile, x, row, row > 0 && row + R == rows) };
-                for (j, v) in results.into_iter().enumerate() {
-                    // SAFETY: as above.
-                    unsafe {
-                        let v = finish::<S>(v, &m, tile, row + j);
+                unsafe {
+                    let results = tile_rows::<S, R>(m.weight, tile, x, row, row > 0 && row + R == rows);
+                    for (j, v) in finish::<S, R>(results, &m, tile, row).into_iter().enumerate() {
                         put::<S>(v, tile, row + j, m.weight.rows, &target);
                     }
                 }
@@ -302,9 +326,8 @@ mod generic {
                     let ahead = row > 0 && row + R == rows;
                     let g = tile_rows::<S, R>(gate.weight, tile, x, row, ahead);
                     let u = tile_rows::<S, R>(up.weight, tile, x, row, ahead);
-                    for j in 0..R {
-                        let g = finish::<S>(g[j], &gate, tile, row + j);
-                        let u = finish::<S>(u[j], &up, tile, row + j);
+                    let (g, u) = (finish::<S, R>(g, &gate, tile, row), finish::<S, R>(u, &up, tile, row));
+                    for (j, (g, u)) in g.into_iter().zip(u).enumerate() {
                         // silu(g) = g / (1 + exp(-g)); beyond 80 the exponential would overflow.
                         let minus = S::mul(S::max(g, S::splat(-80.0)), S::splat(-1.0));
                         let silu = S::div(g, S::add(S::exp(minus), S::splat(1.0)));
@@ -330,26 +353,40 @@ mod generic {
         }
     }
 
-    /// Adds bias and adapter.
+    /// Adds biases and adapters to the results of `R` rows from row `row` on.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(mut v: S::F, m: &Linear<'_>, tile: usize, row: usize) -> S::F {
+    unsafe fn finish<S: Simd, const R: usize>(mut v: [S::F; R], m: &Linear<'_>, tile: usize, row: usize) -> [S::F; R] {
         if let Some(bias) = m.bias {
             let mut padded = [0.0; TILE];
             let part = &bias[tile * TILE..bias.len().min((tile + 1) * TILE)];
             padded[..part.len()].copy_from_slice(part);
-            // SAFETY: sixteen numbers.
-            v = unsafe { S::add(v, S::load(padded.as_ptr())) };
-        }
-        if let Some(d) = &m.deltas
-            && let Some(adapter) = d.rows[row]
-            && let Some(b) = d.b[adapter]
-        {
-            let z = d.z[row * d.stride + d.at..].as_ptr();
-            // SAFETY: the tile has a step for each column (rank), and `check` saw as many numbers of `z`.
-            unsafe {
-                let [delta] = dense_tile::<S, 1, 4>(b, tile, z);
-                v = S::add(v, delta);
+            for r in 0..R {
+                // SAFETY: sixteen numbers.
+                v[r] = unsafe { S::add(v[r], S::load(padded.as_ptr())) };
             }
+        }
+        let Some(d) = &m.deltas else { return v };
+        let adapters = &d.rows[row..row + R];
+        let mut r = 0;
+        while r < R {
+            let of_row = adapters[r].and_then(|adapter| d.b[adapter]);
+            let same = S::REGISTERS >= 32 && adapters[r..].iter().take_while(|a| **a == adapters[r]).count() >= ALIKE;
+            let alike = if same { ALIKE } else { 1 };
+            if let Some(b) = of_row {
+                let z = d.z[(row + r) * d.stride + d.at..].as_ptr();
+                // SAFETY: the tile has a step for each column (rank), and `check` saw as many numbers of `z`.
+                unsafe {
+                    if same {
+                        for (j, delta) in dense_tile::<S, ALIKE, 4>(b, tile, z, d.stride).into_iter().enumerate() {
+                            v[r + j] = S::add(v[r + j], delta);
+                        }
+                    } else {
+                        let [delta] = dense_tile::<S, 1, 4>(b, tile, z, d.stride);
+                        v[r] = S::add(v[r], delta);
+                    }
+                }
+            }
+            r += alike;
         }
         v
     }

@@ -36,7 +36,7 @@ pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
             Kind::Six => six_tile::<S, R>(w, tile, x, row, ahead),
             Kind::Eight => eight_tile::<S, R>(w, tile, x, row, ahead),
             Kind::F16 | Kind::Bf16 | Kind::F32 => {
-                dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns))
+                dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns), x.columns)
             }
         }
     }
@@ -235,21 +235,22 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
     }
 }
 
-/// A tile of unquantized numbers times `R` rows that lie one after the other at `x`, as `SUMS` sums of each, so that
-/// additions need not wait for each other.
+/// A tile of unquantized numbers times `R` rows that begin `stride` numbers apart from `x` on, as `SUMS` sums of each, so
+/// that additions need not wait for each other.
 #[inline(always)]
 pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
     w: &Packed,
     tile: usize,
     x: *const f32,
+    stride: usize,
 ) -> [S::F; R] {
     let p = w.tile(tile).as_ptr();
     // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
     unsafe {
         match w.kind {
-            Kind::F16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_f16(p.add(c * 32).cast())),
-            Kind::Bf16 => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load_bf16(p.add(c * 32).cast())),
-            _ => dense_columns::<S, R, SUMS>(w.columns, x, |c| S::load(p.add(c * 64).cast())),
+            Kind::F16 => dense_columns::<S, R, SUMS>(w.columns, x, stride, |c| S::load_f16(p.add(c * 32).cast())),
+            Kind::Bf16 => dense_columns::<S, R, SUMS>(w.columns, x, stride, |c| S::load_bf16(p.add(c * 32).cast())),
+            _ => dense_columns::<S, R, SUMS>(w.columns, x, stride, |c| S::load(p.add(c * 64).cast())),
         }
     }
 }
@@ -258,9 +259,10 @@ pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
 pub(super) unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
     columns: usize,
     x: *const f32,
+    stride: usize,
     weight: impl Fn(usize) -> S::F,
 ) -> [S::F; R] {
-    // SAFETY: `x` has `R * columns` numbers.
+    // SAFETY: each of the `R` rows has `columns` numbers.
     unsafe {
         let mut acc = [[S::splat(0.0); SUMS]; R];
         let mut c = 0;
@@ -268,7 +270,7 @@ pub(super) unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
             for i in 0..SUMS {
                 let v = weight(c + i);
                 for r in 0..R {
-                    acc[r][i] = S::fma(v, S::splat(*x.add(r * columns + c + i)), acc[r][i]);
+                    acc[r][i] = S::fma(v, S::splat(*x.add(r * stride + c + i)), acc[r][i]);
                 }
             }
             c += SUMS;
@@ -276,7 +278,7 @@ pub(super) unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
         while c < columns {
             let v = weight(c);
             for r in 0..R {
-                acc[r][0] = S::fma(v, S::splat(*x.add(r * columns + c)), acc[r][0]);
+                acc[r][0] = S::fma(v, S::splat(*x.add(r * stride + c)), acc[r][0]);
             }
             c += 1;
         }

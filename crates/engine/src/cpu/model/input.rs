@@ -119,12 +119,10 @@ unsafe fn fill(
     out: ActivationParts<'_>,
     z: Parts<'_, f32>,
 ) {
-    for row in rows {
-        // SAFETY: the caller's promise.
-        unsafe {
-            how.row(row, out, row);
-            factors.narrow(how.isa, row, projections, out.row(row), z);
-        }
+    // SAFETY: the caller's promise.
+    unsafe {
+        rows.clone().for_each(|row| how.row(row, out, row));
+        factors.narrow(how.isa, rows.clone(), projections, out.rows(rows), z);
     }
 }
 
@@ -161,10 +159,8 @@ impl<'a> Narrowed<'a> {
         if factors.any() {
             let z = Parts::new(z);
             team.split(count, &|_, range| {
-                for row in range {
-                    // SAFETY: the ranges do not overlap.
-                    unsafe { factors.narrow(isa, row, &[projection], rows.row(row), z) }
-                }
+                // SAFETY: the ranges do not overlap.
+                unsafe { factors.narrow(isa, range.clone(), &[projection], rows.rows(range), z) }
             });
         }
         Self { isa, factors, projection, count, rows, made: Z::Together(z) }
@@ -180,11 +176,9 @@ impl<'a> Narrowed<'a> {
             Z::Apart(z, each) => {
                 // SAFETY: each thread has its own, which is free.
                 unsafe {
-                    let z = z.part(thread * each, *each);
-                    let parts = Parts::new(z);
-                    for row in 0..self.count {
-                        self.factors.narrow(self.isa, row, &[self.projection], self.rows.row(row), parts);
-                    }
+                    let (z, rows) = (z.part(thread * each, *each), 0..self.count);
+                    let x = self.rows.rows(rows.clone());
+                    self.factors.narrow(self.isa, rows, &[self.projection], x, Parts::new(z));
                     z
                 }
             }
