@@ -32,7 +32,7 @@ const slice = (text, start, end) => [...text].slice(start, end).join('');
 /** The names of a record's fields, without one that may be missing and its certainty, which is looked at here. */
 const fields = (record) => {
   assert.ok(['sure', 'check'].includes(record.certainty), record.certainty);
-  return Object.keys(record).filter((key) => key !== 'found' && key !== 'certainty');
+  return Object.keys(record).filter((key) => !['found', 'certainty', 'agreement'].includes(key));
 };
 
 /** Every line has the form of the contract, and what is found stands where it says. */
@@ -98,6 +98,30 @@ test('extract finds what is in the texts, in the form that is promised', async (
   assert.equal(summary.texts, 5);
   assert.equal(summary.failed, 0);
   assert.equal(summary.entities, rows.reduce((sum, row) => sum + row.entities.length, 0));
+});
+
+test('asked again with sampling, the records are the same, and each says in how many samples it stands', async () => {
+  const input = write('sampled.jsonl', [
+    { id: 1, text: 'Ada Lovelace met Charles Babbage in London.' },
+    { id: 2, text: 'The Acme Rolling Thunder of May wrote to Basie.' },
+  ]);
+  const run = (output, ...more) =>
+    knowlm(['extract', '--schema', PEOPLE, '--input', input, '--output', at(output), ...more]);
+  for (const [output, ...more] of [['once.jsonl'], ['again.jsonl', '--samples', '3'], ['same.jsonl', '--samples', '3']]) {
+    assert.equal((await run(output, ...more)).code, 0);
+  }
+  const said = (output) => lines(at(output)).flatMap((row) => [...row.entities, ...row.relations]);
+  const bare = (records) => records.map(({ certainty, agreement, ...record }) => record);
+  const sampled = said('again.jsonl');
+  assert.ok(sampled.length > 2);
+  assert.deepEqual(bare(sampled), bare(said('once.jsonl')));
+  assert.deepEqual(sampled, said('same.jsonl'), 'samples are drawn with the same seeds');
+  for (const { agreement, certainty } of sampled) {
+    assert.ok(agreement.of === 3 && agreement.found >= 0 && agreement.found <= 3, JSON.stringify(agreement));
+    if (agreement.found < 1.5) assert.equal(certainty, 'check');
+  }
+  assert.match((await run('again.jsonl')).stderr, /another samples/, 'what was made with samples goes on with them');
+  assert.match((await run('never.jsonl', '--samples', '9')).stderr, /0\.\.=?8/);
 });
 
 test('events have roles of their type, in both languages', async () => {

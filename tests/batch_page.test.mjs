@@ -123,3 +123,17 @@ test('killed twice and started again, a batch goes on, and every text is done ex
   await studio.stop();
   remove(dataDir);
 });
+
+test('the format of the answers is chosen, without scripts too, and told on the page', async () => {
+  const page = await house.visitor({ javaScriptEnabled: false });
+  await page.goto('/batch');
+  await page.getByTestId('pasted').fill(`${text(1)}\n${text(2)}`);
+  await page.getByTestId('upload').click();
+  await page.getByTestId('format-options').locator('summary').click();
+  await page.getByTestId('format').selectOption('angles');
+  await page.getByTestId('run-all').click();
+  await until(page, '2 of 2 texts');
+  assert.match(await page.getByTestId('asked-format').textContent(), /angles/);
+  await page.getByTestId('batch-row').first().getByRole('link').click();
+  assert.match(await page.getByTestId('exact-prompt').first().textContent(), /Answer as <\w+, \w+/);
+});

@@ -103,3 +103,15 @@ test('a switch gives the base the text alone, and the page says so', async () =>
   assert.match(tuned, /### Instruction/);
   assert.match(await the(page, 'same-prompt').textContent(), /The base got the text alone/);
 });
+
+test('both columns are asked in the format that is chosen', async () => {
+  const page = await house.visitor();
+  await compared(page, async () => {
+    await the(page, 'format-options').locator('summary').click();
+    await the(page, 'format').selectOption('angles');
+  });
+  await ended(page);
+  const [base, tuned] = await the(page, 'exact-prompt').allTextContents();
+  assert.equal(base, tuned);
+  assert.match(tuned, /Answer as <entity, type> pairs/);
+});

@@ -73,6 +73,28 @@ test('every record says whether the model was sure of it: at once, after loading
   assert.deepEqual((await certainties(reader)).map((text) => text.trim()), shown);
 });
 
+test('asked again with sampling, every record says in how many samples it stands', async () => {
+  const page = await house.visitor();
+  await open(page, '/lora');
+  await the(page, 'input').fill(TEXT);
+  await the(page, 'param-samples').fill('3');
+  await the(page, 'run').click();
+  await ended(page);
+  const shown = (await certainties(page)).map((text) => text.trim());
+  assert.ok(shown.length > 2 && shown.every((text) => /^(sure|check) +in [0-3] of 3 samples$/.test(text)), String(shown));
+  const path = (await page.url()).replace(/.*session=/, '/sessions/');
+  await open(page, path);
+  assert.deepEqual((await certainties(page)).map((text) => text.trim()), shown, 'it is stored');
+  const csv = await (await page.request.get(`${path}/export?format=csv`)).text();
+  assert.match(csv, /,[0-3] of 3\r\n/);
+
+  // A page that works without scripts has the same.
+  const plain = await asked(page, TEXT, { 'param-samples': '2' });
+  await open(page, plain);
+  await ended(page);
+  assert.match(await the(page, 'agreement').first().textContent(), /in [0-2] of 2 samples/);
+});
+
 test('the graph is taken away as a picture', async () => {
   const page = await house.visitor({ acceptDownloads: true });
   const path = await asked(page, '阳光城集团收购协信地产，张三任董事长。', { language: 'zh' });

@@ -1,19 +1,17 @@
 // Fetching, verifying and inspecting models with the real program, from a hub that this file serves.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 
+import { fetched, hub as served, safetensors, sum } from './lib/hub.mjs';
 import { assertClearFailure, binary, knowlm, remove } from './lib/studio.mjs';
 
 const MB = 1 << 20;
-const sum = (algorithm, bytes) => createHash(algorithm).update(bytes).digest('hex');
 const folders = [];
-const servers = [];
+const hubs = [];
 
 function folder() {
   const made = mkdtempSync(join(tmpdir(), 'knowlm-download-'));
@@ -23,36 +21,14 @@ function folder() {
 
 afterEach(() => {
   folders.splice(0).forEach(remove);
-  servers.splice(0).forEach((server) => server.close());
+  hubs.splice(0).forEach((hub) => hub.close());
 });
 
-/** A hub with one repository, some/model. `pace`: milliseconds before each 64 kB. */
-async function hub(files, { pace = 0 } = {}) {
-  const asked = [];
-  const server = createServer(async (request, response) => {
-    const path = decodeURI(request.url.split('?')[0]);
-    if (path.startsWith('/api/models/some/model/revision/')) {
-      const siblings = Object.entries(files).map(([rfilename, bytes]) => ({
-        rfilename,
-        size: bytes.length,
-        lfs: { sha256: sum('sha256', bytes), size: bytes.length },
-      }));
-      return response.end(JSON.stringify({ sha: 'a'.repeat(40), siblings }));
-    }
-    const bytes = files[path.split('/').slice(5).join('/')];
-    if (!bytes) return response.writeHead(404).end();
-    const [from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range).slice(1).map(Number);
-    asked.push({ from, to, token: request.headers.authorization });
-    response.writeHead(206, { 'content-range': `bytes ${from}-${to}/${bytes.length}`, 'content-length': to - from + 1 });
-    for (let at = from; at <= to && !response.destroyed; at += 65536) {
-      if (pace) await new Promise((resolve) => setTimeout(resolve, pace));
-      response.write(bytes.subarray(at, Math.min(at + 65536, to + 1)));
-    }
-    response.end();
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  servers.push(server);
-  return { url: `http://127.0.0.1:${server.address().port}`, asked };
+/** A hub that is closed after the test. */
+async function hub(...args) {
+  const one = await served(...args);
+  hubs.push(one);
+  return one;
 }
 
 /** Bytes that do not repeat soon. */
@@ -60,22 +36,6 @@ function content(length) {
   const bytes = Buffer.alloc(length);
   for (let i = 0, x = 1; i < length; i++) bytes[i] = (x = (Math.imul(x, 1664525) + 1013904223) >>> 0) >>> 24;
   return bytes;
-}
-
-/** A file of tensors in F32: `{ name: [shape, numbers] }`. */
-function safetensors(tensors) {
-  let offset = 0;
-  const header = {};
-  const data = [];
-  for (const [name, [shape, numbers]] of Object.entries(tensors)) {
-    const bytes = Buffer.from(new Float32Array(numbers).buffer);
-    header[name] = { dtype: 'F32', shape, data_offsets: [offset, (offset += bytes.length)] };
-    data.push(bytes);
-  }
-  const json = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.length));
-  return Buffer.concat([length, json, ...data]);
 }
 
 test('a download that was killed goes on where it was, and ends with the right bytes', async () => {
@@ -96,8 +56,7 @@ test('a download that was killed goes on where it was, and ends with the right b
   const { code, stdout, stderr } = await knowlm([...args.slice(0, 3), quick.url, ...args.slice(4), '--json']);
   assert.equal(code, 0, stderr);
   assert.ok(readFileSync(join(out, 'model.safetensors')).equals(bytes));
-  const fetched = quick.asked.reduce((total, { from, to }) => total + to - from + 1, 0);
-  assert.ok(fetched <= bytes.length - kept + 2, `${fetched} bytes were fetched although ${kept} were there`);
+  assert.ok(fetched(quick) <= bytes.length - kept + 2, `${fetched(quick)} bytes were fetched although ${kept} were there`);
   const files = JSON.parse(stdout);
   assert.deepEqual(files.map((f) => f.was_there), [false, false]);
   assert.ok(files.some((f) => f.sha256 === sum('sha256', bytes)));

@@ -1,14 +1,13 @@
 // `/admin/weights`: what the command line does to model files, as jobs on a page; with and without scripts, stopped, killed and
 // gone on with.
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { open, openHouse, the } from './lib/house.mjs';
+import { fetched, hub, safetensors, sum } from './lib/hub.mjs';
 import { remove, startStudio } from './lib/studio.mjs';
 
 const MODEL = 'SmolLM2-135M-Instruct.Q4_1.gguf';
@@ -38,6 +37,7 @@ async function begin(page, operation, fields) {
   await page.goto(`/admin/weights?operation=${operation}`);
   for (const [name, value] of Object.entries(fields)) {
     const control = field(page, name);
+    if (!(await control.isVisible())) await the(page, 'more-fields').click();
     const kind = await control.evaluate((e) => (e.tagName === 'SELECT' ? 'select' : e.type));
     if (kind === 'select') await control.selectOption(value);
     else if (kind === 'checkbox') await control.setChecked(value);
@@ -57,22 +57,6 @@ async function done(page, options) {
   await ended.waitFor({ timeout: 180_000, ...options });
   const error = await the(page, 'job-error').allTextContents();
   assert.deepEqual([await the(page, 'job').getAttribute('data-state'), error], ['done', []]);
-}
-
-/** A file of tensors in F32: `{ name: [shape, numbers] }`. */
-function safetensors(tensors) {
-  let offset = 0;
-  const header = {};
-  const data = [];
-  for (const [name, [shape, numbers]] of Object.entries(tensors)) {
-    const bytes = Buffer.from(new Float32Array(numbers).buffer);
-    header[name] = { dtype: 'F32', shape, data_offsets: [offset, (offset += bytes.length)] };
-    data.push(bytes);
-  }
-  const json = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.length));
-  return Buffer.concat([length, json, ...data]);
 }
 
 function tiny(name, numbers) {
@@ -95,7 +79,7 @@ test('a model is converted, looked into and rounded, with progress, and every re
   await done(page);
   assert.equal(await the(page, 'result-path').textContent(), models('plain'));
   const manifest = readFileSync(models('plain', 'knowlm-manifest.json'));
-  assert.equal(await the(page, 'manifest-sha256').textContent(), createHash('sha256').update(manifest).digest('hex'));
+  assert.equal(await the(page, 'manifest-sha256').textContent(), sum('sha256', manifest));
   assert.ok(existsSync(models('plain', 'tokenizer.json')));
 
   await the(page, 'inspect-it').click();
@@ -198,39 +182,52 @@ test('verifying names the file that is wrong and how to get it again', async () 
   assert.equal(await the(page, 'job-state').textContent(), 'Something is wrong');
 });
 
-/** A hub with one model, some/model, that sends 64 kB in so many milliseconds; it counts the bytes that it is asked for. */
-async function hub(bytes, pace) {
-  const one = { pace, asked: 0 };
-  const server = createServer(async (request, response) => {
-    const path = request.url.split('?')[0];
-    if (path.startsWith('/api/models/some/model/revision/')) {
-      const sha256 = createHash('sha256').update(bytes).digest('hex');
-      const siblings = [{ rfilename: 'model.safetensors', size: bytes.length, lfs: { sha256, size: bytes.length } }];
-      return response.end(JSON.stringify({ sha: 'a'.repeat(40), siblings }));
-    }
-    const [from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range).slice(1).map(Number);
-    one.asked += to - from + 1;
-    response.writeHead(206, { 'content-range': `bytes ${from}-${to}/${bytes.length}`, 'content-length': to - from + 1 });
-    for (let at = from; at <= to && !response.destroyed; at += 65536) {
-      if (one.pace) await new Promise((resolve) => setTimeout(resolve, one.pace));
-      response.write(bytes.subarray(at, Math.min(at + 65536, to + 1)));
-    }
-    response.end();
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  after(() => (server.closeAllConnections(), server.close()));
-  return Object.assign(one, { url: `http://127.0.0.1:${server.address().port}` });
-}
+test('what the command line can do, the page can: a size of files, a calibration text, a text to score, the whole road', async () => {
+  const page = await visitor();
+  const text = models('..', 'text.txt');
+  writeFileSync(text, 'The quick brown fox jumps over the lazy dog, and nobody knows why it would. '.repeat(60));
+  await begin(page, 'convert', { input: 'plain', out: 'shards', shard: 'much' });
+  assert.match(await the(page, 'refused').textContent(), /“much” is no size/);
+  await field(page, 'shard').fill('100MB');
+  await the(page, 'start').click();
+  await page.waitForURL(/[?&]job=/);
+  await done(page);
+  assert.ok(existsSync(models('shards', 'model-00003-of-00003.safetensors')));
+
+  await begin(page, 'perplexity', { input: MODEL, text });
+  await done(page);
+  assert.match(await the(page, 'score').textContent(), /Perplexity\d+\.\d{4} ± .*Tokens scored\d+/s);
+
+  const rounded = { input: 'plain', dtype: 'q6_k', gptq: true, quick: true, calibration: text, out: 'calibrated' };
+  await begin(page, 'quantize', rounded);
+  assert.match(await the(page, 'refused').textContent(), /rounded to q4_0, q4_1 or q4_k/);
+  await begin(page, 'quantize', { ...rounded, dtype: 'q4_0' });
+  await the(page, 'job-figures').filter({ hasText: /rounding layer by layer · \d+ \/ 30/ }).waitFor({ timeout: 180_000 });
+  await done(page);
+  const outputs = await the(page, 'outputs').locator('tbody tr').evaluateAll((rows) => rows.map((row) => [...row.cells].slice(1).map((c) => +c.textContent)));
+  assert.ok(outputs.length === 30 && outputs.every(([gptq, plain]) => gptq < plain), JSON.stringify(outputs));
+  assert.deepEqual(readdirSync(models()).filter((name) => name.includes('calibrated')).sort(), ['calibrated.gguf', 'calibrated.gguf.knowlm-manifest.json']);
+
+  await begin(page, 'setup', { input: 'raw', other: 'zhixi-13b-dif', out: 'road' });
+  assert.match(await the(page, 'refused').textContent(), /There is no “zhixi-13b-dif”/);
+  await begin(page, 'setup', { input: 'raw', other: 'tuned-diff', out: 'road' });
+  await done(page);
+  assert.equal(await the(page, 'result-path').textContent(), models('road', 'base'));
+  assert.match(await the(page, 'notes').textContent(), /4 of 4: Check the result/);
+  await the(page, 'language').click();
+  await the(page, 'notes').filter({ hasText: '第 4 步，共 4 步：检查结果' }).waitFor();
+});
 
 test('a job is stopped and goes on; a killed server goes on with it by itself; others wait their turn', async () => {
   const bytes = Buffer.from(Float32Array.from({ length: 8 << 20 }, (_, n) => Math.sin(n)).buffer);
-  const slow = await hub(bytes, 40);
+  const slow = await hub({ 'model.safetensors': bytes }, { pace: 40 });
+  after(slow.close);
   tiny('little', [1, 2, 3, 4, 5, 6]);
   const expected = [/ERR_CONNECTION_REFUSED|Failed to fetch|network/i];
   const page = await visitor({ expected });
   await begin(page, 'download', { input: 'some/model', mirror: slow.url });
-  const fetched = () => the(page, 'job-figures').filter({ hasText: /fetching · [1-9][\d.]* MB \/ 33\.6 MB · .*\/s · .* left/ });
-  await fetched().waitFor();
+  const fetching = () => the(page, 'job-figures').filter({ hasText: /fetching · [1-9][\d.]* MB \/ 33\.6 MB · .*\/s · .* left/ });
+  await fetching().waitFor();
 
   const second = await visitor();
   await begin(second, 'convert', { input: 'little', out: 'later' });
@@ -243,10 +240,10 @@ test('a job is stopped and goes on; a killed server goes on with it by itself; o
   assert.ok(!existsSync(models('some--model', 'model.safetensors')), 'what is not whole has not its name');
 
   await the(page, 'go-on').click();
-  await fetched().waitFor();
+  await fetching().waitFor();
   await page.goto('about:blank');
   await studio.kill();
-  Object.assign(slow, { pace: 0, asked: 0 });
+  Object.assign(slow, { pace: 0, asked: [] });
   const { dataDir, port } = studio;
   studio = await startStudio({ dataDir, port });
   await open(page, '/admin/weights');
@@ -255,7 +252,7 @@ test('a job is stopped and goes on; a killed server goes on with it by itself; o
   await done(page);
   assert.ok(readFileSync(models('some--model', 'model.safetensors')).equals(bytes));
   assert.deepEqual(readdirSync(models('some--model')), ['model.safetensors']);
-  assert.ok(slow.asked < bytes.length - 65536, `${slow.asked} of ${bytes.length} bytes were fetched again`);
+  assert.ok(fetched(slow) < bytes.length - 65536, `${fetched(slow)} of ${bytes.length} bytes were fetched again`);
   assert.match(await the(page, 'job-result').textContent(), /fetched · checksum right/);
 });
 

@@ -120,6 +120,22 @@ test('the switches change language and theme, and are remembered', async () => {
   assert.match(await page.locator('header nav').textContent(), /抽取会话/);
 });
 
+test('parameters are there on a wide page and behind a click on a narrow one, with scripts and without', async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      const page = await house.visitor({ javaScriptEnabled, viewport });
+      if (javaScriptEnabled) await open(page, '/lora');
+      else await page.goto('/lora');
+      const field = the(page, 'param-temperature');
+      assert.equal(await field.isVisible(), size === 'desktop', `${size}, scripts: ${javaScriptEnabled}`);
+      if (size === 'phone') {
+        await the(page, 'parameters').locator('summary').click();
+        assert.ok(await field.isVisible());
+      }
+    }
+  }
+});
+
 /** Runs in the page: texts whose colour is too near to the background's, by WCAG's formula. */
 function poorContrast() {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });

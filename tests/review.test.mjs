@@ -145,6 +145,7 @@ test('names of all texts are one graph; merges are kept and can be split', async
   await node('Ada Lovelace').focus();
   await page.keyboard.press('Enter');
   const places = the(page, 'places').locator('li');
+  await places.first().waitFor();
   assert.ok((await places.count()) >= 5, 'the sentences it stands in');
   assert.match(await places.first().textContent(), /Ada Lovelace was born in \w+ in 19\d\d\./);
 
@@ -173,4 +174,68 @@ test('nothing found is not failed, and a session without texts has nothing to re
   assert.equal(answer.status(), 404);
   assert.equal((await page.goto('/sessions/not-there/scores')).status(), 404);
   assert.equal((await page.goto('/sessions/not-there/graph')).status(), 404);
+});
+
+test('of two judgements in quick succession the later stays, also when the first is lost on its way', async () => {
+  const page = await house.visitor({ expected: [/ERR_FAILED/] });
+  const path = await asked(page, ['Ada Lovelace met Charles Babbage in London.']);
+  await open(page, `${path}/review`);
+  await page.waitForFunction(() => document.activeElement?.dataset.record);
+  const sent = [];
+  let tries = 0;
+  await page.route('**/_fn/judge', async (route) => {
+    tries += 1;
+    if (tries === 1) return route.abort();
+    const { verdict } = route.request().postDataJSON().judgement;
+    // The first would arrive last if they were sent side by side.
+    if (verdict === 'right') await new Promise((resolve) => setTimeout(resolve, 500));
+    sent.push(verdict);
+    return route.continue();
+  });
+  await page.keyboard.press('1');
+  await page.keyboard.press('2');
+  await the(page, 'error').filter({ hasText: 'cannot be reached' }).waitFor();
+  await the(page, 'error').waitFor({ state: 'detached' });
+  while (sent.length < 2) await page.waitForTimeout(50);
+  await quiet(page);
+  assert.deepEqual(sent, ['right', 'wrong']);
+  await page.unroute('**/_fn/judge');
+  await open(page, `${path}/review`);
+  assert.match(await the(page, 'record').first().getAttribute('class'), /wrong/);
+});
+
+test('the review of a large batch goes on from page to page, with the keyboard and without scripts', async () => {
+  const page = await house.visitor();
+  await page.goto('/batch');
+  const texts = PEOPLE.flatMap((person) => PLACES.flatMap((place) => [1, 2, 3].map((n) => `${person} came to ${place} ${n} times.`)));
+  await the(page, 'pasted').fill(texts.slice(0, 105).join('\n'));
+  await the(page, 'upload').click();
+  await the(page, 'schema').selectOption('people-places-organizations-en');
+  await the(page, 'run-all').click();
+  await the(page, 'batch-done').filter({ hasText: '105 of 105 texts' }).waitFor({ timeout: 180_000 });
+  const review = `/sessions/${new URL(page.url()).searchParams.get('session')}/review`;
+
+  const plain = await house.visitor({ javaScriptEnabled: false });
+  await plain.goto(review);
+  assert.equal(await the(plain, 'page').textContent(), '1–100 of 105');
+  await the(plain, 'page-next').click();
+  assert.equal(await the(plain, 'page').textContent(), '101–105 of 105');
+  assert.equal(await the(plain, 'queue-row').count(), 5);
+  await the(plain, 'page-before').click();
+  assert.equal(await the(plain, 'page').textContent(), '1–100 of 105');
+
+  await open(page, review);
+  assert.equal(await count(page, 'unreviewed'), 105, 'those of all pages');
+  for (let left = 104; left >= 0; left--) {
+    await page.keyboard.press('Enter');
+    await page.waitForFunction((n) => document.querySelector('[data-testid="count-unreviewed"]')?.textContent === String(n), left);
+    if (left === 5) await the(page, 'page').filter({ hasText: '101–105 of 105' }).waitFor();
+  }
+  await the(page, 'all-done').waitFor();
+  await quiet(page);
+  await page.keyboard.press('k');
+  await page.keyboard.press('k');
+  await open(page, `${review}?show=accepted`);
+  assert.deepEqual([await count(page, 'accepted'), await count(page, 'unreviewed')], [105, 0]);
+  assert.equal(await the(page, 'page').textContent(), '1–100 of 105');
 });

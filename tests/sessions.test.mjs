@@ -174,3 +174,33 @@ test('a session can be saved as one HTML file that needs nothing else', async ()
   assert.ok(html.includes('Saved as a file'));
   assert.doesNotMatch(html, /<script|<link[^>]+href="(?!data:)|src="(?!data:)/, 'no scripts, nothing to load');
 });
+
+test('without scripts a session is renamed, its link is closed, and it is deleted and brought back', async () => {
+  const author = await house.visitor();
+  const session = await completed(author, 'Plain forms');
+  await ended(author);
+  const page = await house.visitor({ javaScriptEnabled: false, expected: [/status of 404/] });
+  await page.goto(session);
+  await page.locator('details.rename summary').click();
+  await the(page, 'title-field').fill('Plain <b>forms</b>, renamed');
+  await the(page, 'title-save').click();
+  assert.equal(await the(page, 'session-title').textContent(), 'Plain <b>forms</b>, renamed');
+
+  await the(page, 'share').click();
+  const link = await the(page, 'share-link').getAttribute('href');
+  assert.equal((await page.goto(link)).status(), 200);
+  await page.goto(session);
+  await the(page, 'revoke').click();
+  await page.waitForURL(`**${session}`);
+  assert.equal(await the(page, 'open-links').count(), 0);
+  assert.equal((await page.goto(link)).status(), 404);
+
+  await page.goto('/sessions');
+  assert.equal((await titles(page))[0], 'Plain <b>forms</b>, renamed');
+  await the(page, 'delete').first().click();
+  await page.getByRole('heading', { name: 'The session is deleted' }).waitFor();
+  assert.equal((await page.request.get(session)).status(), 404);
+  await the(page, 'undo').click();
+  await page.waitForURL('**/sessions');
+  assert.ok((await titles(page)).includes('Plain <b>forms</b>, renamed'));
+});

@@ -193,3 +193,35 @@ test('records go out in every format, from the session, the card and the link, a
   await the(reader, 'view-graph').first().click();
   await reader.locator('svg.graph').first().waitFor();
 });
+
+test('a graph is moved with a finger and zoomed with two', async () => {
+  const page = await house.visitor({ hasTouch: true, viewport: { width: 390, height: 844 } });
+  const output = await extracted(page);
+  await output.locator('[data-testid="view-graph"]').click();
+  const graph = output.locator('svg.graph');
+  await graph.scrollIntoViewIfNeeded();
+  const seen = async () => (await graph.getAttribute('viewBox')).split(' ').map(Number);
+  const { x, y, width, height } = await graph.boundingBox();
+  const cdp = await page.context().newCDPSession(page);
+  const touch = (type, ...points) =>
+    cdp.send('Input.dispatchTouchEvent', { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) });
+  // A place without a name. The first touch takes hold of the picture; without it a finger moves the page.
+  const [cx, cy] = [x + width / 2, y + height - 12];
+  await touch('touchStart', [cx, cy]);
+  await touch('touchEnd');
+  await page.waitForFunction(() => document.activeElement?.closest('svg.graph'));
+
+  const whole = await seen();
+  await touch('touchStart', [cx, cy]);
+  for (let way = 10; way <= 60; way += 10) await touch('touchMove', [cx - way, cy - way]);
+  await touch('touchEnd');
+  const moved = await seen();
+  assert.ok(moved[0] > whole[0] && moved[1] > whole[1], `${whole} to ${moved}`);
+  assert.equal(moved[2], whole[2], 'as large as before');
+
+  await touch('touchStart', [cx - 20, cy], [cx + 20, cy]);
+  for (let way = 10; way <= 60; way += 10) await touch('touchMove', [cx - 20 - way, cy], [cx + 20 + way, cy]);
+  await touch('touchEnd');
+  const near = await seen();
+  assert.ok(near[2] < moved[2] / 2, `${moved} to ${near}`);
+});

@@ -111,7 +111,7 @@ test('without a tokenizer it works too, and says so; what cannot work says why',
 });
 
 test('every command shows an example', async () => {
-  for (const command of ['convert', 'diff', 'recover', 'merge', 'verify', 'inspect']) {
+  for (const command of ['convert', 'diff', 'recover', 'merge', 'verify', 'inspect', 'quantize', 'perplexity', 'setup']) {
     const help = await knowlm(['weights', command, '--help']);
     assert.equal(help.code, 0);
     assert.match(help.stdout, new RegExp(`knowlm weights ${command}`));

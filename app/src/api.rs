@@ -4,7 +4,8 @@ use extract::graph::Edits;
 use leptos::{prelude::*, server_fn::codec::Json};
 use protocol::{
     AdminView, Bench, Judgement, Language, RunView, SessionSummary, SessionView, StartRuns, Started,
-    view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot},
+    review::Shared,
+    view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView},
 };
 
 #[cfg(feature = "ssr")]
@@ -103,11 +104,6 @@ pub async fn unjudge(document: String, key: String) -> Answer<()> {
     told(services()?.unjudge(owner()?, &document, &key).await)
 }
 
-#[server(prefix = "/_fn", endpoint = "reviewed", input = Json)]
-pub async fn reviewed(session: String) -> Answer<Vec<String>> {
-    told(services()?.reviewed(owner()?, &session).await)
-}
-
 #[server(prefix = "/_fn", endpoint = "accept", input = Json)]
 pub async fn accept(document: String, judgements: Vec<Judgement>) -> Answer<()> {
     told(services()?.accept(owner()?, &document, judgements).await)
@@ -121,11 +117,6 @@ pub async fn reopen(document: String) -> Answer<()> {
 #[server(prefix = "/_fn", endpoint = "scores", input = Json)]
 pub async fn scores(session: String) -> Answer<SessionScores> {
     told(services()?.scores(owner()?, &session).await)
-}
-
-#[server(prefix = "/_fn", endpoint = "graph_edits", input = Json)]
-pub async fn graph_edits(session: String) -> Answer<Edits> {
-    told(services()?.graph_edits(owner()?, &session).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "set_graph_edits", input = Json)]
@@ -163,7 +154,7 @@ pub async fn unload_adapter(name: String) -> Answer<()> {
     told(services()?.unload_adapter(owner()?, &name).await)
 }
 
-#[server(prefix = "/_fn", endpoint = "snapshot", input = Json)]
-pub async fn get_snapshot(token: String) -> Answer<Snapshot> {
-    told(services()?.snapshot(&token).await)
+#[server(prefix = "/_fn", endpoint = "shared", input = Json)]
+pub async fn get_shared(token: String, page: usize) -> Answer<Shared> {
+    told(services()?.shared(&token, page).await)
 }

@@ -7,13 +7,16 @@
 pub mod api;
 pub mod batches;
 mod components;
+pub mod doubts;
 #[cfg(feature = "ssr")]
 pub mod export;
+mod filing;
 pub mod found;
 mod heavy;
 mod live;
 mod pages;
 mod prefs;
+pub mod reviews;
 pub mod scores;
 mod shell;
 pub mod weights;

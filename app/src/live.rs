@@ -147,7 +147,7 @@ fn answer(run: Run, document: Option<Document>) -> ArcMemo<Parsed> {
 
 /// What an answer says that has ended.
 fn ended(run: &RunView, source: &str) -> Parsed {
-    extract::doubt::records(&run.text, source, run.schema.as_ref(), run.hesitations.as_deref())
+    extract::doubt::records(&run.text, source, run.schema.as_ref(), run.hesitations.as_deref(), &run.samples)
 }
 
 /// What the runs of an extraction say together of the whole text.
@@ -245,6 +245,7 @@ fn apply(run: &Run, event: &RunEvent) {
             view.completion_tokens = state.completion_tokens;
             view.timings = state.timings.or(view.timings);
             view.hesitations.clone_from(&state.hesitations);
+            view.samples.clone_from(&state.samples);
             view.position = state.position;
         }
     });

@@ -12,7 +12,8 @@ use leptos::prelude::use_context;
 #[cfg(feature = "ssr")]
 use protocol::{
     AdminView, Bench, Judgement, RunView, SessionSummary, SessionView, StartRuns, Started,
-    view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot},
+    review::Shared,
+    view::{NewShare, SaveSchema, SchemaVersion, SchemaView, ShareView},
 };
 use protocol::{Language, Sentence};
 use serde::{Deserialize, Serialize};
@@ -184,8 +185,8 @@ pub trait Services: Send + Sync {
     /// Takes an adapter out of use; what runs with it goes on.
     async fn unload_adapter(&self, owner: Owner, name: &str) -> Result<(), ServiceError>;
 
-    /// What a link shows; for anybody who has it.
-    async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError>;
+    /// What a link shows, of many texts a page, from 1; for anybody who has it.
+    async fn shared(&self, token: &str, page: usize) -> Result<Shared, ServiceError>;
 }
 
 #[cfg(feature = "ssr")]

@@ -279,6 +279,7 @@ mod tests {
             completion_tokens: 0,
             timings: None,
             hesitations: None,
+            samples: Vec::new(),
             position: None,
             created_at: 1,
         }

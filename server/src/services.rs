@@ -1,11 +1,8 @@
 //! What the pages ask for, answered from pool, hub and store.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use app::{
@@ -17,9 +14,9 @@ use extract::graph::Edits;
 use protocol::{
     AdminView, Bench, Judgement, Language, ModelEntry, RunView, Sentence, SessionSummary, SessionView, StartRuns,
     Started,
-    view::{AdapterInfo, NewShare, OtherAdapter, SaveSchema, SchemaVersion, SchemaView, ShareView, Snapshot, WarmUp},
+    review::Shared,
+    view::{AdapterInfo, NewShare, OtherAdapter, SaveSchema, SchemaVersion, SchemaView, ShareView, WarmUp},
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
     adapters::{self, AdapterFolders},
@@ -29,7 +26,7 @@ use crate::{
     hub::Hub,
     pool::{Pool, refused_by_store},
     review, schemas,
-    store::{Store, StoreError, new_id, now_ms},
+    store::Store,
 };
 
 /// The longest title and note, in code points.
@@ -207,9 +204,16 @@ impl Services for Studio {
 
     async fn scores(&self, owner: Owner, session: &str) -> Result<SessionScores, ServiceError> {
         let reviewed = self.reviewed(owner, session).await?;
-        let session = self.session(owner, session).await?;
+        let (session, all) = match self.is_large(owner, session).await? {
+            Some((texts, _)) => (self.judged(owner, session).await?, Some(texts as usize)),
+            None => (self.session(owner, session).await?, None),
+        };
         // Parsing and scoring a large session takes a while.
-        let scored = tokio::task::spawn_blocking(move || review::scores(session, &reviewed)).await;
+        let scored = tokio::task::spawn_blocking(move || {
+            let scores = review::scores(session, &reviewed);
+            SessionScores { texts: all.unwrap_or(scores.texts), ..scores }
+        });
+        let scored = scored.await;
         scored.map_err(|e| {
             ServiceError::Internal(Sentence::new(
                 format!("The scores could not be computed: {e}. Try again."),
@@ -233,15 +237,7 @@ impl Services for Studio {
 
     async fn share(&self, owner: Owner, session: &str, note: &str, origin: &str) -> Result<NewShare, ServiceError> {
         bounded(("note", "备注"), note, MAX_NOTE)?;
-        let snapshot = Snapshot { note: note.to_owned(), ..self.preview(owner, session).await? };
-        let (id, token) = (new_id(), new_token());
-        self.store.insert_share(owner.0, &id, &hash(&token), &snapshot).await.map_err(refused_by_store)?;
-        let base = match &self.public_url {
-            Some(url) => url.as_str(),
-            None => origin_of(origin).unwrap_or(&self.own_url),
-        };
-        let base = base.trim_end_matches('/');
-        Ok(NewShare { id, url: format!("{base}/s/{token}"), local_only: is_local(base) })
+        self.make_link(owner, session, note, origin).await
     }
 
     async fn annotate(&self, owner: Owner, share: &str, note: &str) -> Result<ShareView, ServiceError> {
@@ -265,14 +261,8 @@ impl Services for Studio {
         adapters::unload(self, owner, name).await
     }
 
-    async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError> {
-        self.store.snapshot(&hash(token)).await.map_err(|error| match error {
-            StoreError::Missing(_) => ServiceError::NotFound(Sentence::new(
-                "This link shows nothing: it was closed by its author, or is not complete. Ask for a new one.",
-                "此链接没有内容：已被作者关闭，或链接不完整。请索取新链接。",
-            )),
-            error => refused_by_store(error),
-        })
+    async fn shared(&self, token: &str, page: usize) -> Result<Shared, ServiceError> {
+        self.opened_page(token, page).await
     }
 }
 
@@ -282,43 +272,44 @@ impl Studio {
         Defaults::of(self.entry, adapter.map(|a| &a.manifest))
     }
 
-    /// Refuses what is looked at as a whole, and would take too much memory for that. Only a batch can be so large, and
-    /// it has a download of its own.
-    async fn small_enough(&self, owner: Owner, session: &str) -> Result<(), ServiceError> {
-        let size = self.store.batch_size(owner.0, session).await.map_err(refused_by_store)?;
-        let Some((texts, runs)) = size else { return Ok(()) };
-        let few = texts <= MOST_TEXTS && runs <= MOST_RUNS;
-        if few && self.store.session_bytes(owner.0, session).await.map_err(refused_by_store)? <= MOST_BYTES {
-            return Ok(());
-        }
-        Err(ServiceError::invalid(
-            format!(
-                "This batch is too large to be shown, shared or scored as a whole: it has {texts} texts with {runs} \
-                 answers. Open its rows one by one on its page, or take its download."
-            ),
-            format!(
-                "此批处理太大，无法整体显示、分享或评分：共有 {texts} 段文本、{runs} 个回答。请在批处理页逐行查看，或下载结果。"
-            ),
-        ))
-    }
-
-    /// A session as it would be shared, without storing anything: for the file that is downloaded. The note is that
-    /// of its newest open link, if there is one.
+    /// The numbers of texts and runs of what would take too much memory as a whole. Only a batch can be so large.
     ///
     /// # Errors
-    /// It is not the owner's, or a run of it has not ended.
-    pub async fn preview(&self, owner: Owner, session: &str) -> Result<Snapshot, ServiceError> {
-        let mut session = self.session(owner, session).await?;
-        if session.runs.iter().any(|run| !run.status.is_final()) {
+    /// The database refuses.
+    pub async fn is_large(&self, owner: Owner, session: &str) -> Result<Option<(i64, i64)>, ServiceError> {
+        let size = self.store.batch_size(owner.0, session).await.map_err(refused_by_store)?;
+        let Some((texts, runs)) = size else { return Ok(None) };
+        let few = texts <= MOST_TEXTS && runs <= MOST_RUNS;
+        let small = few && self.store.session_bytes(owner.0, session).await.map_err(refused_by_store)? <= MOST_BYTES;
+        Ok((!small).then_some((texts, runs)))
+    }
+
+    /// A large session with those of its texts alone that a person has gone through or judged: only they are scored.
+    async fn judged(&self, owner: Owner, session: &str) -> Result<SessionView, ServiceError> {
+        let ids = self.store.judged(owner.0, session).await.map_err(refused_by_store)?;
+        if ids.len() > MOST_TEXTS as usize {
             return Err(ServiceError::invalid(
-                "A run of this session is still going on, and what is sent would stay as it is now. Wait for its end \
-                 or stop it, then try again.",
-                "此会话还有运行未结束，而发出的内容不会再更新。请等它结束或先停止它，然后再试。",
+                format!("{} judged texts are too many to be scored on a page: at most {MOST_TEXTS} are.", ids.len()),
+                format!("已判定的文本共 {} 段，页面最多只能为 {MOST_TEXTS} 段评分。", ids.len()),
             ));
         }
-        let note = session.shares.drain(..).next_back().map(|share| share.note).unwrap_or_default();
-        let edits = self.graph_edits(owner, &session.id).await?;
-        Ok(Snapshot { note, shared_at: now_ms(), session, edits })
+        let head = self.store.session_head(owner.0, session).await.map_err(refused_by_store)?;
+        let texts = self.store.texts(owner.0, session, &ids).await.map_err(refused_by_store)?;
+        Ok(texts.of(head))
+    }
+
+    /// Refuses what is looked at as a whole, and would take too much memory for that.
+    async fn small_enough(&self, owner: Owner, session: &str) -> Result<(), ServiceError> {
+        let Some((texts, runs)) = self.is_large(owner, session).await? else { return Ok(()) };
+        Err(ServiceError::invalid(
+            format!(
+                "This batch is too large for one page or file: it has {texts} texts with {runs} answers. Its rows, its \
+                 review, its graph and its links show it page by page; all of its records are in the download of its page."
+            ),
+            format!(
+                "此批处理太大，无法放进一个页面或文件：共有 {texts} 段文本、{runs} 个回答。各行、审阅、关系图和分享链接均可分页查看；全部结果可在批处理页下载。"
+            ),
+        ))
     }
 }
 
@@ -331,66 +322,4 @@ fn bounded((en, zh): (&str, &str), text: &str, limit: usize) -> Result<(), Servi
         ));
     }
     Ok(())
-}
-
-/// 192 random bits as 32 characters that need no escaping in an address.
-pub fn new_token() -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let random: [u8; 32] = rand::random();
-    random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect()
-}
-
-/// The only form in which a token is kept.
-pub fn hash(token: &str) -> String {
-    format!("{:x}", Sha256::digest(token.as_bytes()))
-}
-
-/// An asker's own address, if it is one: scheme, host and port, nothing else.
-fn origin_of(origin: &str) -> Option<&str> {
-    let uri: axum::http::Uri = origin.parse().ok()?;
-    let scheme = uri.scheme_str().filter(|s| matches!(*s, "http" | "https"))?;
-    let bare = format!("{scheme}://{}", uri.authority()?);
-    (origin.trim_end_matches('/') == bare && !bare.contains('@')).then_some(origin)
-}
-
-/// Whether only this computer can open an address.
-pub fn is_local(url: &str) -> bool {
-    let Some(host) = url.parse::<axum::http::Uri>().ok().and_then(|u| u.host().map(str::to_owned)) else {
-        return false;
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(loopback)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_long_safe_in_addresses_and_never_the_same() {
-        let (a, b) = (new_token(), new_token());
-        assert_eq!(a.len(), 32);
-        assert!(a.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-        assert_ne!(a, b);
-        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
-
-    #[test]
-    fn only_an_origin_becomes_the_address_of_a_link() {
-        assert_eq!(origin_of("http://studio.example:7860"), Some("http://studio.example:7860"));
-        for bad in ["", "javascript:alert(1)", "http://a.example/path", "http://user@a.example", "a.example", "null"] {
-            assert_eq!(origin_of(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_link_to_this_computer_is_local() {
-        for local in ["http://localhost:7860", "http://127.0.0.1", "http://[::1]:80"] {
-            assert!(is_local(local), "{local}");
-        }
-        for open in ["http://192.168.1.4:7860", "https://studio.example"] {
-            assert!(!is_local(open), "{open}");
-        }
-    }
 }

@@ -39,7 +39,7 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         extract::prompt::prompt(Some(&adapter.manifest), Some(&schema), &taught.instruction, Some(&example.text));
     let guide = plan::guide(Some(&adapter), Some(&schema), &taught.instruction, &example.text);
     let guide = guide.filter(|_| parameters.guided);
-    parameters.guided = guide.is_some();
+    (parameters.guided, parameters.samples) = (guide.is_some(), 0);
     let view = RunView {
         id: "warmup".into(),
         session: String::new(),
@@ -62,6 +62,7 @@ async fn run(studio: &Studio) -> Option<WarmUp> {
         completion_tokens: 0,
         timings: None,
         hesitations: None,
+        samples: Vec::new(),
         position: None,
         created_at: now_ms(),
     };

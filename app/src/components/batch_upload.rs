@@ -7,6 +7,7 @@ use protocol::{
     view::SchemaView,
 };
 
+use super::{FormatChoice, SchemaForm, parameters::SamplesField};
 use crate::{
     i18n::{t, t_string, use_i18n},
     pages::Moment,
@@ -90,12 +91,15 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
     let first = sample.and_then(|index| upload.preview.first()?.get(index).cloned()).unwrap_or_default();
     let (rows, few) = (upload.rows, upload.rows <= SAMPLE);
     let has_adapter = bench.adapter.is_some();
+    // Asks for whole schemas alone, which the list above names: of the form only the way of asking is used.
+    let form = SchemaForm::new(&bench, None, None);
+    form.whole.on.set(true);
     let options = upload.columns.clone();
     view! {
-        <section class="page batch" id="work">
+        <section class="page batch">
             <h1 data-testid="upload-name">{upload.name.clone()}</h1>
             <p class="muted">{move || fill(t_string!(i18n, batch_rows_count), &[("count", &rows)])} " · " <a href="/batch">{t!(i18n, batch_another)}</a></p>
-            <form class="ask" method="post" action="/batch/start">
+            <form class="ask" id="work" method="post" action="/batch/start">
                 <input type="hidden" name="upload" value=upload.id.clone()/>
                 <div class="choices">
                     <div class="field">
@@ -128,6 +132,8 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
                         <label class="chip"><input type="radio" name="variant" value="both"/><span>{t!(i18n, batch_both)}</span></label>
                     })}
                 </fieldset>
+                <SamplesField/>
+                <FormatChoice form/>
                 <div class="buttons">
                     {(!few).then(|| view! {
                         <button class="primary" name="rows" value="sample" data-testid="try-some">{move || fill(t_string!(i18n, batch_try), &[("count", &SAMPLE)])}</button>

@@ -26,6 +26,8 @@ pub fn operation_name(operation: Operation) -> impl Fn() -> String + Copy + Send
             Operation::Inspect => t_string!(i18n, op_inspect),
             Operation::Verify => t_string!(i18n, op_verify),
             Operation::Download => t_string!(i18n, op_download),
+            Operation::Perplexity => t_string!(i18n, op_perplexity),
+            Operation::Setup => t_string!(i18n, op_setup),
         }
         .to_owned()
     }
@@ -61,6 +63,8 @@ pub fn JobForm(view: WeightsView, entered: JobRequest) -> impl IntoView {
         Operation::Inspect => t_string!(i18n, op_inspect_help),
         Operation::Verify => t_string!(i18n, op_verify_help),
         Operation::Download => t_string!(i18n, op_download_help),
+        Operation::Perplexity => t_string!(i18n, op_perplexity_help),
+        Operation::Setup => t_string!(i18n, op_setup_help),
     };
     let tabs = Operation::ALL.map(|one| {
         // The model stays where the next operation has one too.
@@ -93,13 +97,20 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
             match (operation, name) {
                 (Operation::Download, "input") => t_string!(i18n, job_what),
                 (Operation::Merge, "input") => t_string!(i18n, job_base),
-                (Operation::Recover | Operation::Diff, "input") => t_string!(i18n, job_raw),
+                (Operation::Recover | Operation::Diff | Operation::Setup, "input") => t_string!(i18n, job_raw),
                 (Operation::Inspect | Operation::Verify, "input") => t_string!(i18n, job_file),
-                (Operation::Recover, "other") => t_string!(i18n, job_difference),
+                (Operation::Recover | Operation::Setup, "other") => t_string!(i18n, job_difference),
                 (Operation::Diff, "other") => t_string!(i18n, job_tuned),
                 (Operation::Verify, "other") => t_string!(i18n, job_list),
                 (_, "out") => t_string!(i18n, job_out),
                 (_, "mirror") => t_string!(i18n, job_mirror),
+                (_, "shard") => t_string!(i18n, job_shard),
+                (_, "calibration") => t_string!(i18n, job_calibration),
+                (_, "text") => t_string!(i18n, job_text),
+                (_, "adapters") => t_string!(i18n, job_adapter),
+                (_, "include") => t_string!(i18n, job_include),
+                (_, "exclude") => t_string!(i18n, job_exclude),
+                (_, "revision") => t_string!(i18n, job_revision),
                 _ => t_string!(i18n, job_model),
             }
             .to_owned()
@@ -113,6 +124,10 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
             "mirror" => t_string!(i18n, job_mirror_help).to_owned(),
             "list" => t_string!(i18n, job_list_help).to_owned(),
             "what" => t_string!(i18n, job_what_help).to_owned(),
+            "shard" => t_string!(i18n, job_shard_help).to_owned(),
+            "calibration" | "text" => t_string!(i18n, job_text_help).to_owned(),
+            "include" => t_string!(i18n, job_include_help).to_owned(),
+            "published" => t_string!(i18n, job_published_help).to_owned(),
             _ => t_string!(i18n, job_model_help).to_owned(),
         })
     };
@@ -122,6 +137,20 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
         let help = about.map(help.clone());
         view! { <TextField name label=label(name) help value list refused=said(name)/> }
     };
+    // What few people need is folded away, unless something is wrong with it or it was filled in.
+    let fold = ["shard", "calibration", "text", "include", "exclude", "revision"];
+    let unfolded = entered.to == "gptq"
+        || fold
+            .iter()
+            .any(|name| !entered.field(name).is_empty() || refused.as_ref().is_some_and(|r| r.field == *name));
+    let more = move |fields: Vec<AnyView>| {
+        view! {
+            <details class="more" open=unfolded>
+                <summary data-testid="more-fields">{t!(i18n, job_more)}</summary>
+                <div class="choices">{fields}</div>
+            </details>
+        }
+    };
     let (hf_or_gguf, folders) = (&["hf", "gguf", "pytorch"][..], &["hf", "pytorch"][..]);
     let to = |forms| view! { <FormSelect forms chosen=entered.to.clone() refused=said("to")/> };
     let dtype = |rounded| view! { <TypeSelect rounded keep=true chosen=entered.dtype.clone() refused=said("dtype")/> };
@@ -129,17 +158,25 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
         Operation::Convert => view! {
             {text("input", "found-models", Some("model"))}
             <div class="choices">{to(hf_or_gguf)} {dtype(true)} {text("out", "", Some("out"))}</div>
+            {more(vec![text("shard", "", Some("shard")).into_any()])}
         }
         .into_any(),
         Operation::Quantize => {
-            let quick = entered.quick == "on";
+            let (quick, gptq) = (entered.quick == "on", entered.gptq == "on");
+            let with_text = vec![
+                to(&["gguf", "gptq"]).into_any(),
+                text("calibration", "", Some("calibration")).into_any(),
+                text("text", "", Some("text")).into_any(),
+            ];
             view! {
                 {text("input", "found-models", Some("model"))}
                 <div class="choices">
                     <TypeSelect rounded=true keep=false chosen=entered.dtype.clone() refused=said("dtype")/>
                     {text("out", "", Some("out"))}
                 </div>
+                <label class="check"><input type="checkbox" name="gptq" value="on" checked=gptq data-testid="field-gptq"/>{t!(i18n, job_with_gptq)}</label>
                 <label class="check"><input type="checkbox" name="quick" value="on" checked=quick data-testid="field-quick"/>{t!(i18n, job_quick)}</label>
+                {more(with_text)}
             }
             .into_any()
         }
@@ -152,6 +189,7 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
                 {text("input", "found-models", Some("model"))}
                 <AdapterLines value=only found=view.adapters.clone() refused=said("adapters")/>
                 <div class="choices">{to(hf_or_gguf)} {dtype(true)} {text("out", "", Some("out"))}</div>
+                {more(vec![text("shard", "", Some("shard")).into_any()])}
             }
             .into_any()
         }
@@ -159,6 +197,7 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
             {text("input", "found-models", Some("model"))}
             {text("other", "found-models", None)}
             <div class="choices">{to(folders)} {dtype(false)} {text("out", "", Some("out"))}</div>
+            {more(vec![text("shard", "", Some("shard")).into_any()])}
         }
         .into_any(),
         Operation::Inspect => text("input", "found-files", Some("model")).into_any(),
@@ -176,8 +215,34 @@ fn Fields(view: WeightsView, entered: JobRequest, refused: Option<RefusedJob>) -
                 <PartSelect chosen=entered.part.clone()/>
                 {text("mirror", "", Some("mirror"))}
             </div>
+            {more(vec![
+                text("include", "", Some("include")).into_any(),
+                text("exclude", "", None).into_any(),
+                text("revision", "", None).into_any(),
+            ])}
         }
         .into_any(),
+        Operation::Perplexity => view! {
+            {text("input", "found-models", Some("model"))}
+            {text("text", "", Some("text"))}
+        }
+        .into_any(),
+        Operation::Setup => {
+            let merged = entered.merged == "on";
+            view! {
+                {text("input", "found-models", Some("model"))}
+                <div class="choices">
+                    {text("other", "published", Some("published"))}
+                    {text("adapters", "published", Some("published"))}
+                </div>
+                <label class="check"><input type="checkbox" name="merged" value="on" checked=merged data-testid="field-merged"/>{t!(i18n, job_merged)}</label>
+                <div class="choices">
+                    <GgufSelect chosen=entered.dtype.clone() refused=said("dtype")/>
+                    {text("mirror", "", Some("mirror"))} {text("out", "", Some("out"))}
+                </div>
+            }
+            .into_any()
+        }
     };
     view! {
         {fields}
@@ -292,6 +357,7 @@ fn FormSelect(forms: &'static [&'static str], chosen: String, refused: Option<Se
         let label = Signal::derive(move || {
             match form {
                 "gguf" => t_string!(i18n, job_gguf),
+                "gptq" => t_string!(i18n, job_gptq),
                 "pytorch" => t_string!(i18n, job_pytorch),
                 _ => t_string!(i18n, job_hf),
             }
@@ -331,6 +397,18 @@ fn TypeSelect(
         }));
     }
     let label = Signal::derive(move || t_string!(i18n, job_dtype).to_owned());
+    view! { <Choice name="dtype" label options chosen refused/> }
+}
+
+/// Whether a GGUF file is written too, and what its numbers are stored as.
+#[component]
+fn GgufSelect(chosen: String, refused: Option<Sentence>) -> impl IntoView {
+    let i18n = use_i18n();
+    let mut options = vec![(String::new(), Signal::derive(move || t_string!(i18n, job_no_gguf).to_owned()))];
+    options.extend(
+        ["q4_k", "q6_k", "q8_0", "f16"].map(|name| (name.to_owned(), Signal::derive(move || name.to_uppercase()))),
+    );
+    let label = Signal::derive(move || t_string!(i18n, job_gguf_too).to_owned());
     view! { <Choice name="dtype" label options chosen refused/> }
 }
 

@@ -66,6 +66,8 @@ pub fn JobLine(#[prop(into)] job: Signal<JobView>) -> impl IntoView {
             Phase::After => t_string!(i18n, phase_after),
             Phase::Checking => t_string!(i18n, phase_checking),
             Phase::Fetching => t_string!(i18n, phase_fetching),
+            Phase::Rounding => t_string!(i18n, phase_rounding),
+            Phase::Scoring => t_string!(i18n, phase_scoring),
         })
     };
     let figures = move || match (state.get(), progress.get()) {

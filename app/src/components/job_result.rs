@@ -18,6 +18,7 @@ pub fn JobResult(outcome: Outcome) -> impl IntoView {
         Outcome::Verified(found) => view! { <Files found/> }.into_any(),
         Outcome::Inspected(found) => view! { <InspectedTables found=*found/> }.into_any(),
         Outcome::Fetched(files) => view! { <Fetched files/> }.into_any(),
+        Outcome::Scored(measured) => view! { <Score measured/> }.into_any(),
     }
 }
 
@@ -70,7 +71,18 @@ fn WrittenModel(written: Written) -> impl IntoView {
 #[component]
 fn Cost(quantized: Quantized) -> impl IntoView {
     let i18n = use_i18n();
-    let Quantized { written, dtype, bytes_before, bytes_after, layers, worst, before, after } = quantized;
+    let Quantized {
+        written,
+        dtype,
+        bytes_before,
+        bytes_after,
+        layers,
+        worst,
+        outputs,
+        calibration_tokens,
+        before,
+        after,
+    } = quantized;
     let sizes = fill(
         t_string!(i18n, job_smaller),
         &[("dtype", &dtype), ("after", &size(bytes_after)), ("before", &size(bytes_before))],
@@ -109,15 +121,54 @@ fn Cost(quantized: Quantized) -> impl IntoView {
     let worst = worst.map(|(name, element, error)| {
         fill(t_string!(i18n, job_worst), &[("name", &name), ("dtype", &element), ("error", &format!("{error:.5}"))])
     });
+    let outputs = (!outputs.is_empty()).then(|| {
+        let row = move |(layer, error, plain): (usize, f64, f64)| {
+            let name = fill(t_string!(i18n, job_layer), &[("layer", &layer)]);
+            view! {
+                <tr>
+                    <th scope="row">{name}</th>
+                    <td class="place">{format!("{error:.5}")}</td>
+                    <td class="place">{format!("{plain:.5}")}</td>
+                </tr>
+            }
+        };
+        let help = fill(t_string!(i18n, job_outputs_help), &[("count", &calibration_tokens)]);
+        view! {
+            <details class="scored" data-testid="outputs" open>
+                <summary>{t!(i18n, job_outputs)}</summary>
+                <p class="help">{help}</p>
+                <div class="scroll"><table class="all tensors">
+                    <thead><tr>
+                        <th scope="col"></th><th scope="col">"GPTQ"</th><th scope="col">{t!(i18n, job_plain_rounding)}</th>
+                    </tr></thead>
+                    <tbody>{outputs.into_iter().map(row).collect_view()}</tbody>
+                </table></div>
+            </details>
+        }
+    });
     view! {
         <p data-testid="smaller">{sizes}</p>
         {perplexity}
         <WrittenModel written/>
+        {outputs}
         <details class="scored" data-testid="layers">
             <summary>{t!(i18n, job_layers)}</summary>
             <p class="help">{t!(i18n, job_layers_help)} " " {worst}</p>
             <div class="scroll"><table class="all tensors"><tbody>{layers.into_iter().map(layer).collect_view()}</tbody></table></div>
         </details>
+    }
+}
+
+/// How well a model foretells a text.
+#[component]
+fn Score(measured: Measured) -> impl IntoView {
+    let i18n = use_i18n();
+    let Measured { value, error, tokens } = measured;
+    view! {
+        <dl class="extra" data-testid="score">
+            <div><dt>{t!(i18n, job_perplexity)}</dt><dd>{format!("{value:.4} ± {error:.4}")}</dd></div>
+            <div><dt>{t!(i18n, job_scored)}</dt><dd>{tokens}</dd></div>
+        </dl>
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use leptos::{ev::KeyboardEvent, html, prelude::*, task::spawn_local};
+use leptos::{ev::KeyboardEvent, html, prelude::*};
 use protocol::{Certainty, Judgement, Record, Task, Verdict, record::Mention};
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     api,
+    filing::{heard, in_order},
     i18n::{t, t_string, use_i18n},
     live::Document,
     services::ServiceError,
@@ -249,7 +250,7 @@ impl Judging {
         self.focus_stop();
     }
 
-    /// Files a judgement at once on the page and then on the server; takes it back on the page if that fails.
+    /// Files a judgement at once on the page and then on the server; takes it back on the page if that refuses it.
     fn file(self, judgement: Judgement) {
         let document = self.document.get_value();
         let key = judgement.record.key();
@@ -257,10 +258,10 @@ impl Judging {
             document.with_untracked(|d| (d.judgements.iter().find(|j| j.record.key() == key).cloned(), d.id.clone()));
         document.update(|d| put(&mut d.judgements, judgement.clone()));
         let error = self.error;
-        spawn_local(async move {
-            if let Err(e) = api::judge(id, judgement.clone()).await {
+        in_order(async move {
+            if let Err(e) = heard(error, || api::judge(id.clone(), judgement.clone())).await {
                 document.update(|d| undo(&mut d.judgements, &judgement, earlier));
-                error.set(Some(e));
+                error.try_set(Some(e));
             }
         });
     }
@@ -281,15 +282,15 @@ impl Judging {
         let key = taken.record.key();
         document.update(|d| d.judgements.retain(|j| j.record.key() != key));
         let error = self.error;
-        spawn_local(async move {
-            if let Err(e) = api::unjudge(id, key.clone()).await {
+        in_order(async move {
+            if let Err(e) = heard(error, || api::unjudge(id.clone(), key.clone())).await {
                 document.update(|d| {
                     // Unless it was judged again meanwhile.
                     if !d.judgements.iter().any(|j| j.record.key() == key) {
                         d.judgements.push(taken);
                     }
                 });
-                error.set(Some(e));
+                error.try_set(Some(e));
             }
         });
         if row.yours() {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use leptos::prelude::*;
-use protocol::{PARAMETERS, ParameterError, ParameterSpec, Parameters, params::ParameterKind};
+use protocol::{
+    PARAMETERS, ParameterError, ParameterSpec, Parameters,
+    params::{MAX_SAMPLES, ParameterKind},
+};
 
 use crate::{
     i18n::{t, use_i18n},
@@ -65,14 +68,24 @@ fn texts(parameters: &Parameters) -> BTreeMap<&'static str, String> {
 #[component]
 pub fn ParameterPanel(
     form: ParameterForm,
-    /// Whether the page extracts: it alone has the switches.
+    /// Whether the page extracts: it alone has what concerns records.
     #[prop(optional)]
     extracts: bool,
 ) -> impl IntoView {
     let i18n = use_i18n();
-    let shown = PARAMETERS.iter().filter(|spec| extracts || spec.kind != ParameterKind::Switch);
+    let shown = PARAMETERS.iter().filter(|spec| extracts || !spec.extracts());
+    // On a narrow page they would stand between a person and the work. Without scripts the stylesheet decides.
+    let panel = NodeRef::<leptos::html::Details>::new();
+    Effect::new(move |_| {
+        if let Some(panel) = panel.get() {
+            if is_wide() {
+                let _ = panel.set_attribute("open", "");
+            }
+            let _ = panel.set_attribute("data-ready", "");
+        }
+    });
     view! {
-        <details class="parameters" open>
+        <details class="parameters opens-when-wide" data-testid="parameters" node_ref=panel>
             <summary>{t!(i18n, parameters)}</summary>
             <div class="fields">
                 {shown.map(|spec| view! { <Control spec form/> }).collect_view()}
@@ -82,6 +95,34 @@ pub fn ParameterPanel(
             </button>
         </details>
     }
+}
+
+/// Whether there is room for more than the work itself; as in the stylesheet.
+fn is_wide() -> bool {
+    #[cfg(feature = "hydrate")]
+    {
+        window().match_media("(min-width: 44rem)").ok().flatten().is_none_or(|query| query.matches())
+    }
+    #[cfg(not(feature = "hydrate"))]
+    true
+}
+
+/// How often to ask again, for a form that has no other parameters.
+#[component]
+pub fn SamplesField() -> impl IntoView {
+    let language = language();
+    PARAMETERS.iter().find(|spec| spec.name == "samples").map(|spec| {
+        view! {
+            <div class="field" title=move || spec.help_in(language())>
+                <label for="param-samples">{move || spec.label_in(language())}</label>
+                <input
+                    type="number" id="param-samples" name="param-samples" data-testid="param-samples"
+                    min=0 max=MAX_SAMPLES step=1 value=0 aria-describedby="help-samples"
+                />
+                <p class="help" id="help-samples">{move || spec.help_in(language())}</p>
+            </div>
+        }
+    })
 }
 
 #[component]

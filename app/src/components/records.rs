@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use protocol::{
-    Record, Verdict,
+    Agreement, Record, Verdict,
     record::{Certainty, Found, Mention},
 };
 
@@ -11,7 +11,10 @@ use super::{
     judge_keys::{Editing, JudgeButtons, Judging, Row, tick, verdict_class},
     marked::{Names, Origin, color_class, origin_class},
 };
-use crate::i18n::{t, t_string, use_i18n};
+use crate::{
+    i18n::{t, t_string, use_i18n},
+    prefs::fill,
+};
 
 /// The list. Records come grouped: a title and its rows; an empty title shows none. What does not stand in the text is
 /// listed apart, whatever its group: it is not shown as found.
@@ -138,19 +141,38 @@ pub fn is_nearly(mention: &Mention) -> bool {
     mention.span.is_some() && mention.found == Found::Fuzzy
 }
 
-/// Says that some words are to be looked at, and why; nothing where the model was sure.
+/// Says that some words are to be looked at, and why; where the model was sure, at most how far its samples agree.
 #[component]
 pub fn CheckTag(mentions: Vec<Mention>) -> impl IntoView {
     let i18n = use_i18n();
-    let hesitated = mentions.iter().any(|m| m.certainty == Certainty::Check);
+    let few = |m: &Mention| m.agreement.is_some_and(extract::doubt::too_few);
+    let check = |m: &&Mention| m.certainty == Certainty::Check;
+    let (doubted, hesitated) = (mentions.iter().any(few), mentions.iter().filter(check).any(|m| !few(m)));
     let nearly = mentions.iter().any(is_nearly);
     let why = move || {
-        let reasons =
-            [hesitated.then(|| t_string!(i18n, hesitated_help)), nearly.then(|| t_string!(i18n, unsure_help))];
+        let reasons = [
+            hesitated.then(|| t_string!(i18n, hesitated_help)),
+            doubted.then(|| t_string!(i18n, doubted_help)),
+            nearly.then(|| t_string!(i18n, unsure_help)),
+        ];
         reasons.into_iter().flatten().collect::<Vec<_>>().join("\n")
     };
-    (hesitated || nearly)
-        .then(|| view! { " " <span class="tag warn" data-testid="unsure" title=why>{t!(i18n, unsure)}</span> })
+    let agreement = mentions.iter().filter_map(|m| m.agreement).min();
+    view! {
+        {(hesitated || doubted || nearly)
+            .then(|| view! { " " <span class="tag warn" data-testid="unsure" title=why>{t!(i18n, unsure)}</span> })}
+        <Agreed agreement/>
+    }
+}
+
+/// In how many samples something was said, where there are any.
+#[component]
+pub fn Agreed(agreement: Option<Agreement>) -> impl IntoView {
+    let i18n = use_i18n();
+    agreement.map(|Agreement { found, of }| {
+        let words = move || fill(t_string!(i18n, agreement), &[("found", &found), ("of", &of)]);
+        view! { " " <span class="muted" data-testid="agreement" title=move || t_string!(i18n, agreement_help)>{words}</span> }
+    })
 }
 
 /// The tick of a record, with a name for screen readers; of one that is to be checked, and is not judged, a question mark.

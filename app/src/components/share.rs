@@ -6,6 +6,7 @@ use protocol::view::{NewShare, ShareView};
 use super::export_menu::ExportMenu;
 use crate::{
     api,
+    filing::in_order,
     i18n::{t, t_string, use_i18n},
     pages::Moment,
     services::ServiceError,
@@ -27,14 +28,17 @@ pub fn SharePanel(
     let note = RwSignal::new(String::new());
     let noted = RwSignal::new(false);
     let copied = RwSignal::new(false);
+    let sending = RwSignal::new(false);
 
     let share = move |ev: leptos::ev::SubmitEvent| {
         ev.prevent_default();
-        let Some(session) = session.get_untracked() else { return };
+        let Some(session) = session.get_untracked().filter(|_| !sending.get_untracked()) else { return };
         error.set(None);
         copied.set(false);
+        sending.set(true);
         let text = note.get_untracked();
-        spawn_local(async move {
+        // With everything that was said before it.
+        in_order(async move {
             let origin = location().origin().unwrap_or_default();
             match api::share(session, text.clone(), origin).await {
                 Ok(share) => {
@@ -43,6 +47,7 @@ pub fn SharePanel(
                 }
                 Err(e) => error.set(Some(e)),
             }
+            sending.try_set(false);
         });
     };
     let revoke = move |id: String| {
@@ -85,7 +90,9 @@ pub fn SharePanel(
             <div class="share">
                 <div class="buttons">
                     <form method="post" action=action on:submit=share>
-                        <button type="submit" class="quiet" data-testid="share">{t!(i18n, share)}</button>
+                        <button type="submit" class="quiet" data-testid="share" aria-busy=move || sending.get().then_some("true")>
+                            {move || if sending.get() { t_string!(i18n, share_making) } else { t_string!(i18n, share) }}
+                        </button>
                     </form>
                     <a class="button quiet" href=export rel="external" data-testid="export">{t!(i18n, export_html)}</a>
                     {records.then(|| view! { <ExportMenu base=Signal::derive(base) text=None/> })}
@@ -119,13 +126,15 @@ pub fn SharePanel(
                 <Show when=move || !links.with(Vec::is_empty)>
                     <ul class="links" data-testid="open-links">
                         {move || links.get().into_iter().map(|link| {
-                            let id = link.id.clone();
+                            let (id, action) = (link.id.clone(), format!("/shares/{}/revoke", link.id));
                             // One without a note is told from others by its time.
                             let unnamed = link.note.trim().is_empty();
                             view! {
                                 <li>
                                     {t!(i18n, share_open)} " " <span class="muted">{if unnamed { view! { <Moment at=link.created_at/> }.into_any() } else { link.note.into_any() }}</span> " "
-                                    <button type="button" class="link" data-testid="revoke" on:click=move |_| revoke(id.clone())>{t!(i18n, revoke)}</button>
+                                    <form method="post" action=action on:submit=move |ev| { ev.prevent_default(); revoke(id.clone()) }>
+                                        <button class="link" data-testid="revoke">{t!(i18n, revoke)}</button>
+                                    </form>
                                 </li>
                             }
                         }).collect_view()}

@@ -9,7 +9,7 @@ use protocol::{
 use super::{
     judge_keys::{JudgeButtons, Judging, Row},
     marked::{Origin, color_class, origin_class},
-    records::{CheckTag, Correction, EditRecord, Tick, row_class},
+    records::{Agreed, CheckTag, Correction, EditRecord, Tick, row_class},
 };
 use crate::{
     i18n::{t, t_string, use_i18n},
@@ -148,7 +148,7 @@ where
         }
     };
     let at = place(&row.record);
-    let certainty = row.certainty();
+    let (certainty, agreement) = (row.certainty(), row.record.agreement());
     let mentions: Vec<Mention> = row.record.mentions().into_iter().map(|(_, m)| m.clone()).collect();
     let kind = match &row.record {
         Record::Entity { .. } => 0,
@@ -189,7 +189,7 @@ where
             }}</td>
             <td class="muted" data-testid="certainty">{match certainty {
                 Certainty::Unknown => None,
-                Certainty::Sure => Some(view! { <span title=move || t_string!(i18n, sure_help)>{t!(i18n, sure)}</span> }.into_any()),
+                Certainty::Sure => Some(view! { <span title=move || t_string!(i18n, sure_help)>{t!(i18n, sure)}</span> <Agreed agreement/> }.into_any()),
                 Certainty::Check => Some(view! { <CheckTag mentions/> }.into_any()),
             }}</td>
             <td class="muted"><span class=format!("line {class}")></span>{who}</td>

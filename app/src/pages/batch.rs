@@ -112,6 +112,7 @@ fn Open(batch: BatchView, card: Option<RowCard>, place: Place) -> impl IntoView 
     let i18n = use_i18n();
     let (title, schema) = (batch.title.clone(), batch.schema.title());
     let (compare, going) = (batch.compare, batch.going);
+    let format = batch.asking.format.map(|format| format.name());
     let batch = RwSignal::new(batch);
     let lost = RwSignal::new(false);
     let error = RwSignal::new(None::<ServiceError>);
@@ -128,6 +129,7 @@ fn Open(batch: BatchView, card: Option<RowCard>, place: Place) -> impl IntoView 
             <h1 data-testid="batch-title">{title}</h1>
             <p class="muted">
                 {schema} {compare.then(|| view! { " · " {t!(i18n, batch_both)} })}
+                {format.map(|name| view! { " · " <span data-testid="asked-format">{t!(i18n, format_title)} ": " {name}</span> })}
                 " · " <a href="/batch">{t!(i18n, batch_another)}</a>
             </p>
             {going.then(|| view! { <noscript inner_html=r#"<meta http-equiv="refresh" content="2">"#></noscript> })}

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     components::{
-        AdapterChoice, ComparisonCard, ErrorNotice, Headline, OnlyChanged, ParameterForm, ParameterPanel, RunButtons,
-        SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
+        AdapterChoice, ComparisonCard, ErrorNotice, FormatChoice, Headline, OnlyChanged, ParameterForm, ParameterPanel,
+        RunButtons, SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::Item,
@@ -35,6 +35,7 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let past = work.items.with_untracked(|items| Past::of(items));
     let last = work.items.with_untracked(|items| last_parameters(items));
     let schema = SchemaForm::new(&bench, past.schema, past.whole.as_ref());
+    schema.whole.asking.set(past.asking);
     let language = language();
     // Columns are never guided, which is no change of the defaults.
     let last = last.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
@@ -62,8 +63,9 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
                 return work.refuse(t_string!(i18n, error_no_types));
             }
             let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
+            let asking = schema.whole.asking.get_untracked();
             let schema = untrack(|| schema.whole.asked(language()));
-            return work.start(Ask::Schema { schema, texts, compare: true, asking: Default::default() }, parameters);
+            return work.start(Ask::Schema { schema, texts, compare: true, asking }, parameters);
         }
         let schema_choice = untrack(|| schema.choice());
         if schema_choice.as_ref().is_some_and(|c| c.types.is_empty()) && !schema.edited.get_untracked() {
@@ -132,7 +134,10 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             <SharePanel session=work.session open=shares error=work.error/>
         </div>
         </div>
-        <aside><ParameterPanel form=parameters/></aside>
+        <aside>
+            <ParameterPanel form=parameters/>
+            <FormatChoice form=schema/>
+        </aside>
         </div>
     }
 }

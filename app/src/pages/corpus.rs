@@ -1,60 +1,89 @@
 //! `/sessions/{id}/graph`: the names of all texts of a session, and what links them.
 
-use extract::graph::{Edits, Graph, Place, Same, Source, build};
+use std::time::Duration;
+
+use extract::graph::{Edits, Graph, Same, Source, build};
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
-use protocol::{Record, SessionView, Span, text::slice_chars};
+use protocol::SessionView;
 
-use super::{error_page, session::SessionLinks};
+use super::{
+    corpus_places::{Places, edge_words, node_words, stands},
+    error_page,
+    session::SessionLinks,
+};
 use crate::{
     api,
-    components::{ErrorNotice, GraphView, Origin, color_class, origin_class},
-    found::{Found, found, names},
+    components::{ErrorNotice, GraphView, color_class, origin_class},
     heavy::heavy,
     i18n::{t, t_string, use_i18n},
     prefs::fill,
+    reviews::{self, CorpusFound, CorpusText, CorpusTexts, Most},
     services::ServiceError,
 };
 
-/// The most places that are listed of a name.
-const PLACES: usize = 50;
-/// The most characters of a sentence before and after the words.
-const AROUND: usize = 120;
+/// Until a page that waits for many texts asks again.
+const WAIT: Duration = Duration::from_millis(700);
 
 #[component]
 pub fn Corpus() -> impl IntoView {
     let params = use_params_map();
+    let asked = RwSignal::new(0_u32);
     let data = Resource::new_blocking(
-        move || params.with(|p| p.get("id").unwrap_or_default()),
-        |id| async move {
-            let session = api::session(id.clone()).await?;
-            let edits = api::graph_edits(id).await?;
-            Ok::<_, ServiceError>((session, edits))
-        },
+        move || (params.with(|p| p.get("id").unwrap_or_default()), asked.get()),
+        |(id, _)| reviews::get_corpus(id),
     );
     view! {
-        <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
+        <Transition fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
                 match data.await {
-                    Ok((session, edits)) => view! { <Shown session edits/> }.into_any(),
+                    Ok(corpus) => match corpus.found {
+                        CorpusFound::Read(texts) => view! { <Shown session=corpus.session edits=corpus.edits texts/> }.into_any(),
+                        CorpusFound::Reading { read, total } => view! { <Waiting session=corpus.session read total asked/> }.into_any(),
+                    },
                     Err(error) => error_page(&error),
                 }
             })}
-        </Suspense>
+        </Transition>
+    }
+}
+
+/// Many texts are being read: how far that is. The page asks again by itself.
+#[component]
+fn Waiting(session: SessionView, read: usize, total: usize, asked: RwSignal<u32>) -> impl IntoView {
+    let i18n = use_i18n();
+    let SessionView { id, title, .. } = session;
+    Effect::new(move |_| {
+        let again = move || {
+            asked.try_update(|n| *n += 1);
+        };
+        set_timeout(again, WAIT);
+    });
+    view! {
+        <Title text=move || t_string!(i18n, corpus_title)/>
+        <section class="page" id="work">
+            <h1>{t!(i18n, corpus_title)}</h1>
+            <p class="muted"><a href=format!("/sessions/{id}")>{title}</a> <SessionLinks id/></p>
+            <noscript inner_html=r#"<meta http-equiv="refresh" content="1">"#></noscript>
+            <div class="notice progress" role="status" data-testid="corpus-reading">
+                {move || fill(t_string!(i18n, corpus_reading), &[("read", &read), ("total", &total)])}
+                <progress max=total.max(1) value=read></progress>
+            </div>
+        </section>
     }
 }
 
 /// One graph of all texts.
-fn graph_of(texts: &[Found], edits: &Edits) -> Graph {
+fn graph_of(texts: &[CorpusText], edits: &Edits) -> Graph {
     let sources: Vec<Source> = texts
         .iter()
         .flat_map(|text| {
-            text.columns.iter().map(|column| Source {
-                document: &text.document.id,
-                records: &column.records,
-                judgements: &text.document.judgements,
-                origin: column.column.into(),
+            text.columns.iter().map(|(column, records)| Source {
+                document: &text.document,
+                records,
+                judgements: &text.judgements,
+                origin: (*column).into(),
             })
         })
         .collect();
@@ -62,16 +91,16 @@ fn graph_of(texts: &[Found], edits: &Edits) -> Graph {
 }
 
 #[component]
-fn Shown(session: SessionView, edits: Edits) -> impl IntoView {
+fn Shown(session: SessionView, edits: Edits, texts: CorpusTexts) -> impl IntoView {
     let i18n = use_i18n();
-    let (id, title) = (session.id.clone(), session.title.clone());
+    let SessionView { id, title, .. } = session;
+    let CorpusTexts { texts, names, most } = texts;
     let error = RwSignal::new(None::<ServiceError>);
-    let texts = StoredValue::new(heavy(|| found(session)));
+    let texts = StoredValue::new(texts);
     let edits = RwSignal::new(edits);
     let graph = Memo::new(move |_| heavy(|| texts.with_value(|texts| edits.with(|edits| graph_of(texts, edits)))));
     // Without any edits: what merged names were called.
     let plain = StoredValue::new(heavy(|| texts.with_value(|texts| graph_of(texts, &Edits::default()))));
-    let names = texts.with_value(|texts| names(texts));
     let selected = RwSignal::new(None::<String>);
     let empty = graph.with_untracked(|g| g.nodes.is_empty());
     let session_id = StoredValue::new(id.clone());
@@ -139,6 +168,7 @@ fn Shown(session: SessionView, edits: Edits) -> impl IntoView {
             } else {
                 view! {
                     <p class="muted">{t!(i18n, corpus_help)}</p>
+                    {most.map(|most| view! { <MostLine most/> })}
                     <div class="corpus">
                         <div class="card"><GraphView graph names judging=None select=Some(Callback::new(move |id| selected.set(Some(id))))/></div>
                         <aside class="card" data-testid="corpus-panel" aria-live="polite">
@@ -166,7 +196,7 @@ enum Edit {
 #[component]
 fn Panel(
     graph: Memo<Graph>,
-    texts: StoredValue<Vec<Found>>,
+    texts: StoredValue<Vec<CorpusText>>,
     plain: StoredValue<Graph>,
     edits: RwSignal<Edits>,
     selected: RwSignal<Option<String>>,
@@ -203,7 +233,7 @@ fn Panel(
             Some(
                 view! {
                     <h2 data-testid="chosen">{end(edge.from)} <span class=format!("edge-name {class}")>" — " {edge.label.clone()} " → "</span> {end(edge.to)}</h2>
-                    {places(&edge.places, texts, session, edge_words)}
+                    <Places places=stands(&edge.places, texts, edge_words) session/>
                 }
                 .into_any(),
             )
@@ -219,7 +249,7 @@ fn Panel(
 fn node_panel(
     graph: &Graph,
     node: &extract::graph::Node,
-    texts: StoredValue<Vec<Found>>,
+    texts: StoredValue<Vec<CorpusText>>,
     plain: StoredValue<Graph>,
     edits: RwSignal<Edits>,
     edit: Callback<Edit>,
@@ -288,7 +318,7 @@ fn node_panel(
                 </div>
             </form>
         })}
-        {places(&node.places, texts, session, node_words)}
+        <Places places=stands(&node.places, texts, node_words) session/>
     }
     .into_any()
 }
@@ -334,97 +364,22 @@ fn shown_name(node: &extract::graph::Node) -> String {
     if node.label.is_empty() { node.name.clone() } else { format!("{}, {}", node.name, node.label) }
 }
 
-/// The words of a node at a place.
-fn node_words(_: &Record, span: Option<Span>) -> Vec<Span> {
-    span.into_iter().collect()
-}
-
-/// The words that an edge joins at a place: those of its record.
-fn edge_words(record: &Record, _: Option<Span>) -> Vec<Span> {
-    record.mentions().into_iter().filter_map(|(_, m)| m.span).collect()
-}
-
-/// The sentences that places stand in, each with a link to its text.
-fn places(
-    places: &[Place],
-    texts: StoredValue<Vec<Found>>,
-    session: StoredValue<String>,
-    words: fn(&Record, Option<Span>) -> Vec<Span>,
-) -> AnyView {
+/// How much of a large session is in the graph.
+#[component]
+fn MostLine(most: Most) -> impl IntoView {
     let i18n = use_i18n();
-    let mut seen: Vec<(String, Span)> = Vec::new();
-    let mut list = Vec::new();
-    texts.with_value(|texts| {
-        for place in places {
-            let Some(span) = place.span else { continue };
-            if seen.iter().any(|(d, s)| *d == place.document && *s == span) || list.len() >= PLACES {
-                continue;
-            }
-            seen.push((place.document.clone(), span));
-            let Some(text) = texts.iter().find(|t| t.document.id == place.document) else { continue };
-            let column = text.columns.iter().find(|c| Origin::from(c.column) == place.origin);
-            let record = column.zip(place.record).and_then(|(c, index)| c.records.get(index));
-            let spans = record.map_or_else(|| vec![span], |r| words(r, Some(span)));
-            list.push((place.document.clone(), sentence(&text.document.text, span, &spans)));
-        }
-    });
-    let link = |document: &str| session.with_value(|s| format!("/sessions/{s}/review?text={document}"));
-    view! {
-        <h3>{t!(i18n, places)}</h3>
-        <ul class="places" data-testid="places">
-            {list.into_iter().map(|(document, parts)| view! {
-                <li>
-                    {parts.into_iter().map(|(words, marked)| if marked { view! { <b>{words}</b> }.into_any() } else { words.into_any() }).collect_view()}
-                    " " <a href=link(&document) rel="external">{t!(i18n, open_text)}</a>
-                </li>
-            }).collect_view()}
-        </ul>
-    }
-    .into_any()
-}
-
-/// The sentence around a place, in parts; those of the words themselves are `true`.
-fn sentence(text: &str, around: Span, words: &[Span]) -> Vec<(String, bool)> {
-    let chars: Vec<char> = text.chars().collect();
-    let ends = |c: &char| matches!(c, '。' | '！' | '？' | '!' | '?' | '\n');
-    // A full stop ends a sentence when a space follows.
-    let is_end = |i: usize| {
-        chars.get(i).is_some_and(|c| ends(c) || (*c == '.' && chars.get(i + 1).is_none_or(|n| n.is_whitespace())))
+    let Most { names, of, places, texts } = most;
+    let line = move || {
+        let values: [(&str, &dyn std::fmt::Display); 4] =
+            [("names", &names), ("of", &of), ("texts", &texts), ("places", &places)];
+        fill(t_string!(i18n, corpus_most), &values)
     };
-    let (start, end) = (around.start.min(chars.len()), around.end.min(chars.len()));
-    let from = (0..start).rev().find(|i| is_end(*i)).map_or(0, |i| i + 1).max(start.saturating_sub(AROUND));
-    let to = (end..chars.len()).find(|i| is_end(*i)).map_or(chars.len(), |i| i + 1).min(end + AROUND);
-    let mut marks: Vec<Span> = words.iter().copied().filter(|s| from <= s.start && s.end <= to).collect();
-    marks.sort_unstable();
-    let mut parts = Vec::new();
-    let mut at = from;
-    let mut push = |from: usize, to: usize, marked: bool| {
-        if from < to {
-            parts.push((slice_chars(text, from, to).to_owned(), marked));
-        }
-    };
-    for mark in marks {
-        push(at, mark.start.max(at), false);
-        push(mark.start.max(at), mark.end, true);
-        at = mark.end.max(at);
-    }
-    push(at, to, false);
-    if let Some((first, _)) = parts.first_mut() {
-        *first = first.trim_start().to_owned();
-    }
-    parts
+    view! { <p class="muted" data-testid="corpus-most">{line}</p> }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(text: &str, around: (usize, usize), words: &[(usize, usize)]) -> String {
-        let span = |(start, end): (usize, usize)| Span { start, end };
-        let words: Vec<Span> = words.iter().copied().map(span).collect();
-        let part = |(words, marked): (String, bool)| if marked { format!("[{words}]") } else { words };
-        sentence(text, span(around), &words).into_iter().map(part).collect()
-    }
 
     #[test]
     fn a_name_is_found_by_itself_where_it_is_the_only_one() {
@@ -437,13 +392,5 @@ mod tests {
             Err(NoSuchName::Several(vec!["Ada, person".to_owned(), "Ada, language".to_owned()]))
         );
         assert_eq!(names.find("Bob"), Err(NoSuchName::None));
-    }
-
-    #[test]
-    fn a_place_is_shown_in_its_sentence_with_its_words_marked() {
-        assert_eq!(shown("Hi. Ann met Bob. Bye.", (4, 15), &[(12, 15), (4, 7)]), "[Ann] met [Bob].");
-        assert_eq!(shown("v1.2 runs", (0, 4), &[(0, 4)]), "[v1.2] runs");
-        assert_eq!(shown("你好。张三在北京。再见。", (3, 5), &[(3, 5)]), "[张三]在北京。");
-        assert_eq!(shown("short", (0, 99), &[]), "short");
     }
 }

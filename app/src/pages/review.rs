@@ -1,29 +1,40 @@
 //! `/sessions/{id}/review`: the texts of a session, the doubtful first, gone through with the keyboard.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use extract::judge;
-use leptos::{ev, html, prelude::*, task::spawn_local};
+use leptos::{ev, html, prelude::*};
 use leptos_meta::Title;
-use leptos_router::hooks::{use_params_map, use_query_map};
-use protocol::{Judgement, SessionView, Verdict};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_params_map, use_query_map},
+    params::ParamsMap,
+};
+use protocol::{
+    Judgement, Verdict,
+    review::{State, Wanted},
+};
 
 use super::{
     error_page,
-    review_order::{Doubt, SAMPLE, State, Text, sample},
+    review_order::{self, Text},
+    review_parts::{CheckLine, DoubtTags, Places},
     session::SessionLinks,
 };
 use crate::{
     api,
     components::{
         ComparisonCard, ErrorNotice, ExtractionCard, OnlyChanged, focus_first, is_on_control, is_on_nothing, is_typing,
-        put, undo, with_interval,
+        put, undo,
     },
+    doubts::{SAMPLE, sample},
+    filing::{heard, in_order},
     found::{newest, of_item},
     heavy::heavy,
     i18n::{t, t_string, use_i18n},
     live::{self, Connection},
     prefs::fill,
+    reviews::{self, ReviewView},
     services::ServiceError,
 };
 
@@ -32,20 +43,17 @@ const AROUND: usize = 60;
 
 #[component]
 pub fn Review() -> impl IntoView {
-    let params = use_params_map();
+    let (params, query) = (use_params_map(), use_query_map());
+    let asked = Memo::new(move |_| (params.with(|p| p.get("id").unwrap_or_default()), query.with(wanted)));
     let data = Resource::new_blocking(
-        move || params.with(|p| p.get("id").unwrap_or_default()),
-        |id| async move {
-            let session = api::session(id.clone()).await?;
-            let reviewed = api::reviewed(id).await?;
-            Ok::<_, ServiceError>((session, reviewed))
-        },
+        move || asked.get(),
+        |(id, wanted)| async move { Ok::<_, ServiceError>((reviews::get_review(id, wanted.clone()).await?, wanted)) },
     );
     view! {
         <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
                 match data.await {
-                    Ok((session, reviewed)) => view! { <Queue session reviewed/> }.into_any(),
+                    Ok((texts, wanted)) => view! { <Queue texts wanted/> }.into_any(),
                     Err(error) => error_page(&error),
                 }
             })}
@@ -53,8 +61,22 @@ pub fn Review() -> impl IntoView {
     }
 }
 
+/// What the address asks for.
+fn wanted(query: &ParamsMap) -> Wanted {
+    let get = |name: &str| query.get(name).filter(|value| !value.is_empty());
+    Wanted {
+        show: get("show").and_then(|show| State::from_name(&show)),
+        check: get("check"),
+        text: get("text"),
+        after: get("after"),
+        before: get("before"),
+    }
+}
+
+/// The texts of a session in the order of their doubt; of a batch those of one page, the order of which the server knows.
 #[component]
-fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
+fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
+    let ReviewView { session, reviewed, part } = texts;
     let i18n = use_i18n();
     let connection = expect_context::<Connection>();
     let error = RwSignal::new(None::<ServiceError>);
@@ -68,26 +90,35 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
     });
     on_cleanup(live::leave);
     let mut texts: Vec<Text> = heavy(|| items.into_iter().filter_map(Text::of).collect());
+    let checking = wanted.check.is_some();
+    // A sample is on one page, whatever it is drawn from; and so are few texts.
+    let part = part.filter(|p| !checking && p.order.len() < p.counts.iter().sum());
+    let paged = part.is_some();
     // The order is made once: a text does not move while it is judged.
-    texts.sort_by_key(|t| std::cmp::Reverse(t.weight()));
-    let query = use_query_map();
-    let seed = query.with_untracked(|q| q.get("check")).filter(|s| !s.is_empty());
-    if let Some(seed) = &seed {
-        let drawn = sample(&texts, seed);
+    match &part {
+        Some(part) => texts.sort_by_key(|t| part.order.iter().position(|id| *id == t.id)),
+        None => texts.sort_by_key(|t| std::cmp::Reverse(t.weight())),
+    }
+    if let Some(seed) = &wanted.check {
+        let drawn = sample(texts.iter().map(|t| &t.id), seed);
         texts.retain(|t| drawn.contains(&t.id));
     }
-    let filter = query.with_untracked(|q| q.get("show")).unwrap_or_default();
-    let filter = RwSignal::new(State::ALL.into_iter().find(|s| s.code() == filter));
+    // Of a page the server has left out what is not to be shown.
+    let filter = RwSignal::new(wanted.show.filter(|_| !paged));
     let reviewed = RwSignal::new(reviewed.into_iter().collect::<HashSet<String>>());
-    let asked = query.with_untracked(|q| q.get("text"));
-    let first = asked.filter(|id| texts.iter().any(|t| t.id == *id)).or_else(|| {
+    let first = wanted.text.clone().filter(|id| texts.iter().any(|t| t.id == *id)).or_else(|| {
         let open = |t: &&Text| reviewed.with_untracked(|r| !r.contains(&t.id));
-        texts.iter().find(open).or(texts.first()).map(|t| t.id.clone())
+        let first = match (&wanted.after, &wanted.before) {
+            (Some(_), _) => texts.first(),
+            (None, Some(_)) => texts.last(),
+            (None, None) => texts.iter().find(open).or(texts.first()),
+        };
+        first.map(|t| t.id.clone())
     });
     let current = RwSignal::new(first);
     let all_done = RwSignal::new(false);
     let texts = StoredValue::new(texts);
-    let state = move |text: &Text| State::of(text, reviewed.with(|r| r.contains(&text.id)));
+    let state = move |text: &Text| review_order::state(text, reviewed.with(|r| r.contains(&text.id)));
     // The one being looked at stays in the list, whatever becomes of it.
     let listed = Memo::new(move |_| {
         let wanted = filter.get();
@@ -97,9 +128,24 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
             texts.iter().filter(keep).map(|t| t.id.clone()).collect::<Vec<_>>()
         })
     });
+    let here = move || texts.with_value(|texts| State::ALL.map(|s| texts.iter().filter(|t| state(t) == s).count()));
+    // How many there are on other pages.
+    let elsewhere = match &part {
+        Some(part) => {
+            let here = untrack(here);
+            std::array::from_fn(|i| {
+                part.counts.get(i).zip(here.get(i)).map_or(0, |(all, here)| all.saturating_sub(*here))
+            })
+        }
+        None => [0_usize; 4],
+    };
     let counts = Memo::new(move |_| {
-        texts.with_value(|texts| State::ALL.map(|s| texts.iter().filter(|t| state(t) == s).count()))
+        let here = here();
+        std::array::from_fn::<usize, 4, _>(|i| here.get(i).zip(elsewhere.get(i)).map_or(0, |(a, b)| a + b))
     });
+    let places = StoredValue::new(Places::new(&id, &wanted, part.as_ref()));
+    let navigate = use_navigate();
+    let go = StoredValue::new(move |path: &str| navigate(path, NavigateOptions::default()));
     let card = NodeRef::<html::Div>::new();
     let show = move |id: String| {
         all_done.set(false);
@@ -112,19 +158,42 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
             let here = current.get_untracked().and_then(|c| ids.iter().position(|id| *id == c));
             ids.get(here.map_or(0, |h| h.saturating_add_signed(by))).cloned()
         });
-        if let Some(id) = next {
-            show(id);
+        let page = places.with_value(|places| if by > 0 { places.next.clone() } else { places.previous.clone() });
+        match (next, page) {
+            (Some(id), _) if current.with_untracked(|c| c.as_ref() != Some(&id)) => show(id),
+            // Not before what was said of this page has arrived: the next one is drawn with it.
+            (_, Some(page)) => in_order(async move {
+                go.try_with_value(|go| go(&page));
+            }),
+            _ => {}
         }
     };
     let to_next_open = move || {
+        let last = texts.with_value(|texts| texts.last().map(|t| t.id.clone())).filter(|_| paged);
         let next = texts.with_value(|texts| {
             let here = current.get_untracked().and_then(|c| texts.iter().position(|t| t.id == c)).map_or(0, |h| h + 1);
             let open = |t: &&Text| reviewed.with_untracked(|r| !r.contains(&t.id));
-            texts.iter().skip(here).find(open).or_else(|| texts.iter().find(open)).map(|t| t.id.clone())
+            let first = || texts.iter().find(open).filter(|_| !paged);
+            texts.iter().skip(here).find(open).or_else(first).map(|t| t.id.clone())
         });
-        match next {
-            Some(id) => show(id),
-            None => all_done.set(true),
+        match (next, last) {
+            (Some(id), _) => show(id),
+            (None, None) => all_done.set(true),
+            (None, Some(last)) => in_order(async move {
+                let session = places.try_with_value(|places| places.session.clone()).unwrap_or_default();
+                match heard(error, || reviews::next_open(session.clone(), last.clone())).await {
+                    Ok(Some(id)) if texts.try_with_value(|t| t.iter().any(|t| t.id == id)).unwrap_or(false) => show(id),
+                    Ok(Some(id)) => {
+                        go.try_with_value(|go| go(&format!("/sessions/{session}/review?text={id}")));
+                    }
+                    Ok(None) => {
+                        all_done.try_set(true);
+                    }
+                    Err(e) => {
+                        error.try_set(Some(e));
+                    }
+                }
+            }),
         }
     };
     let accept = move || {
@@ -148,28 +217,29 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
         document.update(|d| judgements.iter().for_each(|j| put(&mut d.judgements, j.clone())));
         let new = reviewed.try_update(|r| r.insert(text.id.clone())).unwrap_or(false);
         error.set(None);
-        to_next_open();
-        spawn_local(async move {
-            if let Err(e) = api::accept(text.id.clone(), judgements.clone()).await {
+        // Filed before the next text is asked for: that may come from the server.
+        in_order(async move {
+            if let Err(e) = heard(error, || api::accept(text.id.clone(), judgements.clone())).await {
                 // Only what this has filed is taken back: the person may have gone on judging.
                 document.update(|d| judgements.iter().for_each(|j| undo(&mut d.judgements, j, None)));
                 if new {
                     reviewed.try_update(|r| r.remove(&text.id));
                 }
-                error.set(Some(e));
+                error.try_set(Some(e));
             }
         });
+        to_next_open();
     };
     let reopen = move || {
         let Some(id) = current.get_untracked() else { return };
         let was = reviewed.try_update(|r| r.remove(&id)).unwrap_or(false);
         focus_first(card);
-        spawn_local(async move {
-            if let Err(e) = api::reopen(id.clone()).await {
+        in_order(async move {
+            if let Err(e) = heard(error, || api::reopen(id.clone())).await {
                 if was {
                     reviewed.try_update(|r| r.insert(id));
                 }
-                error.set(Some(e));
+                error.try_set(Some(e));
             }
         });
     };
@@ -207,17 +277,20 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
         State::Corrected => t_string!(i18n, state_corrected),
         State::Failed => t_string!(i18n, state_failed),
     };
-    let total = texts.with_value(Vec::len);
+    let total = texts.with_value(Vec::len) + elsewhere.iter().sum::<usize>();
+    let none = texts.with_value(Vec::is_empty);
+    let shown_state = wanted.show;
     let tab = move |wanted: Option<State>| {
         let count = move || match wanted {
             Some(wanted) => State::ALL.iter().zip(counts.get()).find(|(s, _)| **s == wanted).map_or(0, |(_, n)| n),
             None => total,
         };
-        let code = wanted.map_or("all", State::code);
+        let code = wanted.map_or("all", State::name);
+        let current = move || if paged { shown_state == wanted } else { filter.get() == wanted };
         view! {
             <a href=format!("?show={code}") rel="external" data-testid=format!("show-{code}")
-                aria-current=move || (filter.get() == wanted).then_some("true")
-                on:click=move |ev| { ev.prevent_default(); filter.set(wanted) }>
+                aria-current=move || current().then_some("true")
+                on:click=move |ev| if !paged { ev.prevent_default(); filter.set(wanted) }>
                 {move || wanted.map_or(t_string!(i18n, state_all), state_name)} " " <span class="count" data-testid=format!("count-{code}")>{count}</span>
             </a>
         }
@@ -243,7 +316,7 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
         });
         view! {
             <li>
-                <a class=move || format!("queue-row {}", now.get().code()) href=format!("?text={id}") rel="external" tabindex="-1"
+                <a class=move || format!("queue-row {}", now.get().name()) href=format!("?text={id}") rel="external" tabindex="-1"
                     data-testid="queue-row" aria-current=move || here().then_some("true")
                     on:click=move |ev| { ev.prevent_default(); show(id.clone()) }>
                     <span class="queue-state" role="img" aria-label=move || state_name(now.get()) title=move || state_name(now.get())>
@@ -267,7 +340,7 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
             }
         })
     };
-    let checking = seed.is_some();
+    let unread = part.as_ref().map_or(0, |part| part.unread);
     let back = format!("/sessions/{id}");
     view! {
         <Title text=move || format!("{} · {title}", t_string!(i18n, review_title))/>
@@ -293,9 +366,16 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
             <Show when=move || all_done.get()>
                 <p class="notice good" role="status" data-testid="all-done">{t!(i18n, review_done)} " " <a href=format!("{}/scores", back.clone())>{t!(i18n, scores_title)}</a></p>
             </Show>
+            {(unread > 0).then(|| view! {
+                <p class="notice" role="status" data-testid="review-unread">{move || fill(t_string!(i18n, review_unread), &[("count", &unread)])}</p>
+            })}
             {(total == 0).then(|| view! { <p class="empty" data-testid="review-empty">{t!(i18n, review_empty)}</p> })}
-            <div class="review-body" class:hidden=move || total == 0>
-                <ol class="queue" data-testid="queue">{move || rows().into_iter().map(row).collect_view()}</ol>
+            {(total > 0 && none).then(|| view! { <p class="empty">{t!(i18n, row_none)}</p> })}
+            <div class="review-body" class:hidden=none>
+                <div class="queue-side">
+                    <ol class="queue" data-testid="queue">{move || rows().into_iter().map(row).collect_view()}</ol>
+                    {places.with_value(Places::pager)}
+                </div>
                 <div class="review-card" tabindex="-1" node_ref=card data-testid="review-card">
                     {body}
                     <div class="buttons review-buttons">
@@ -311,58 +391,6 @@ fn Queue(session: SessionView, reviewed: Vec<String>) -> impl IntoView {
                 </div>
             </div>
         </section>
-    }
-}
-
-/// Why a text stands where it does.
-#[component]
-fn DoubtTags(doubts: BTreeMap<Doubt, usize>) -> impl IntoView {
-    let i18n = use_i18n();
-    let name = move |doubt: Doubt| match doubt {
-        Doubt::Failed => t_string!(i18n, doubt_failed),
-        Doubt::Repeated => t_string!(i18n, doubt_repeated),
-        Doubt::CutOff => t_string!(i18n, doubt_cut_off),
-        Doubt::Unreadable => t_string!(i18n, doubt_unreadable),
-        Doubt::NotInText => t_string!(i18n, not_in_text),
-        Doubt::Check => t_string!(i18n, unsure),
-        Doubt::Issues => t_string!(i18n, doubt_issues),
-        Doubt::Differs => t_string!(i18n, doubt_differs),
-    };
-    let tag = move |(doubt, count): (Doubt, usize)| {
-        let class = if doubt == Doubt::Failed { "tag bad" } else { "tag warn" };
-        view! { <span class=class data-testid="doubt">{move || name(doubt)} {(count > 1).then(|| format!(" {count}"))}</span> }
-    };
-    view! { <span class="doubts">{doubts.into_iter().map(tag).collect_view()}</span> }
-}
-
-/// What a random sample says of all texts, as far as it has been gone through.
-#[component]
-fn CheckLine(texts: StoredValue<Vec<Text>>, reviewed: RwSignal<HashSet<String>>) -> impl IntoView {
-    let i18n = use_i18n();
-    let sums = Memo::new(move |_| {
-        let (mut done, mut score) = (0, judge::Score::default());
-        texts.with_value(|texts| {
-            for text in texts.iter().filter(|t| reviewed.with(|r| r.contains(&t.id))) {
-                let judgements = text.judgements();
-                let grounded = of_item(&text.item).and_then(|f| f.main().map(|c| c.grounded())).unwrap_or_default();
-                score += judge::score(&grounded, &judgements);
-                done += 1;
-            }
-            (done, texts.len(), score)
-        })
-    });
-    move || {
-        let (done, all, s) = sums.get();
-        let line = fill(
-            t_string!(i18n, check_line),
-            &[
-                ("done", &done),
-                ("all", &all),
-                ("precision", &with_interval(s.right, s.found)),
-                ("recall", &with_interval(s.right, s.right + s.missed)),
-            ],
-        );
-        view! { <p class="notice" data-testid="check-line">{line}</p> }
     }
 }
 

@@ -175,11 +175,12 @@ fn StopButton(item: Item, error: RwSignal<Option<ServiceError>>) -> impl IntoVie
         .collect_view()
 }
 
-/// The title, edited where it stands: Enter or leaving it keeps it, Escape puts it back.
+/// The title, edited where it stands: Enter or leaving it keeps it, Escape puts it back. Without scripts it has a form.
 #[component]
 pub fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceError>>) -> impl IntoView {
     let i18n = use_i18n();
     let saved = RwSignal::new(title.clone());
+    let (action, typed) = (format!("/sessions/{id}/rename"), title.clone());
     let element = NodeRef::<leptos::html::H1>::new();
     let save = move || {
         let Some(heading) = element.get_untracked() else { return };
@@ -217,5 +218,12 @@ pub fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceErr
             title=move || t_string!(i18n, rename) spellcheck="false"
             on:keydown=keys on:blur=move |_| save()
         >{title}</h1>
+        <details class="rename without-scripts">
+            <summary>{t!(i18n, schema_rename)}</summary>
+            <form method="post" action=action>
+                <input type="text" name="title" data-testid="title-field" required maxlength="200" value=typed aria-label=move || t_string!(i18n, rename)/>
+                <button class="quiet" data-testid="title-save">{t!(i18n, save)}</button>
+            </form>
+        </details>
     }
 }

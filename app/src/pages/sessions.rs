@@ -65,10 +65,13 @@ pub fn Sessions() -> impl IntoView {
                             <ul class="session-list" data-testid="session-list">
                                 {sessions.into_iter().map(|s| {
                                     let (id, title) = (s.id.clone(), s.title.clone());
+                                    let action = format!("/sessions/{id}/delete");
                                     view! {
                                         <li>
                                             <Summary session=s/>
-                                            <button type="button" class="quiet" data-testid="delete" on:click=move |_| set_deleted(id.clone(), title.clone(), true)>{t!(i18n, delete)}</button>
+                                            <form method="post" action=action on:submit=move |ev| { ev.prevent_default(); set_deleted(id.clone(), title.clone(), true) }>
+                                                <button class="quiet" data-testid="delete">{t!(i18n, delete)}</button>
+                                            </form>
                                         </li>
                                     }
                                 }).collect_view()}

@@ -2,32 +2,45 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use leptos_router::hooks::use_params_map;
-use protocol::view::{Page, Snapshot};
+use leptos_router::hooks::{use_params_map, use_query_map};
+use protocol::{
+    review::Shared as SharedView,
+    view::{Page, Snapshot},
+};
 
 use super::{error_page, session::SessionItems, sessions::Moment};
 use crate::{
     api,
     components::{ExportBase, ExportMenu, OnlyChanged, Standalone},
-    i18n::{t, use_i18n},
+    i18n::{t, t_string, use_i18n},
     live,
+    prefs::fill,
 };
 
 #[component]
 pub fn Shared() -> impl IntoView {
-    let params = use_params_map();
-    let snapshot =
-        Resource::new_blocking(move || params.with(|p| p.get("token").unwrap_or_default()), api::get_snapshot);
+    let (params, query) = (use_params_map(), use_query_map());
+    let page = move || query.with(|q| q.get("page").and_then(|page| page.parse().ok()).unwrap_or(1));
+    let shared = Resource::new_blocking(
+        move || (params.with(|p| p.get("token").unwrap_or_default()), page()),
+        |(token, page)| api::get_shared(token, page),
+    );
     view! {
         <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
-                provide_context(ExportBase(format!("/s/{}", params.with_untracked(|p| p.get("token").unwrap_or_default()))));
-                match snapshot.await {
-                    Ok(snapshot) => view! {
-                        <Title text=snapshot.session.title.clone()/>
-                        <meta name="robots" content="noindex"/>
-                        <SnapshotBody snapshot/>
-                    }.into_any(),
+                let path = format!("/s/{}", params.with_untracked(|p| p.get("token").unwrap_or_default()));
+                match shared.await {
+                    Ok(shared) => {
+                        // What is on many pages is too much for one file.
+                        if shared.texts == 0 {
+                            provide_context(ExportBase(path.clone()));
+                        }
+                        view! {
+                            <Title text=shared.snapshot.session.title.clone()/>
+                            <meta name="robots" content="noindex"/>
+                            <SnapshotBody pages=Some(Pages::of(&shared, path)) snapshot=shared.snapshot/>
+                        }.into_any()
+                    }
                     Err(error) => error_page(&error),
                 }
             })}
@@ -35,14 +48,53 @@ pub fn Shared() -> impl IntoView {
     }
 }
 
-/// A session that can only be read; also the body of the exported file.
+/// Which page of many texts is shown.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    path: String,
+    page: usize,
+    pages: usize,
+    texts: usize,
+}
+
+impl Pages {
+    fn of(shared: &SharedView, path: String) -> Self {
+        Self { path, page: shared.page, pages: shared.pages, texts: shared.texts }
+    }
+
+    fn pager(self) -> impl IntoView {
+        let i18n = use_i18n();
+        let Self { path, page, pages, texts } = self;
+        let to = move |to: usize| format!("{path}?page={to}");
+        (texts > 0).then(|| {
+            view! {
+                <nav class="pager" aria-label=move || t_string!(i18n, review_pages)>
+                    {(page > 1).then(|| view! { <a href=to(page - 1) data-testid="page-before">{t!(i18n, page_before)}</a> })}
+                    <span class="muted" data-testid="page">
+                        {move || fill(t_string!(i18n, page_of), &[("page", &page), ("pages", &pages)])} " · "
+                        {move || fill(t_string!(i18n, texts_count), &[("count", &texts)])}
+                    </span>
+                    {(page < pages).then(|| view! { <a href=to(page + 1) data-testid="page-next">{t!(i18n, page_next)}</a> })}
+                </nav>
+            }
+        })
+    }
+}
+
+/// A session that can only be read; also the body of the exported file. `pages`: where its texts are on many.
 #[component]
-pub fn SnapshotBody(snapshot: Snapshot) -> impl IntoView {
+pub fn SnapshotBody(snapshot: Snapshot, #[prop(optional_no_strip)] pages: Option<Pages>) -> impl IntoView {
     let i18n = use_i18n();
     let error = RwSignal::new(None);
     let Snapshot { note, shared_at, session, .. } = snapshot;
     let page = session.page;
-    let items = RwSignal::new(live::items(session.runs, session.documents, session.extractions));
+    let mut items = live::items(session.runs, session.documents, session.extractions);
+    let pages = pages.filter(|pages| pages.texts > 0);
+    if pages.is_some() {
+        // As in the file: what is shown begins with the last.
+        items.reverse();
+    }
+    let items = RwSignal::new(items);
     OnlyChanged::provide();
     let export =
         use_context::<ExportBase>().filter(|_| page != Page::Complete && use_context::<Standalone>().is_none());
@@ -52,7 +104,9 @@ pub fn SnapshotBody(snapshot: Snapshot) -> impl IntoView {
             {(!note.is_empty()).then(|| view! { <p class="note" data-testid="note">{note}</p> })}
             <p class="muted">{t!(i18n, shared_at)} " " <Moment at=shared_at/></p>
             {export.map(|base| view! { <div class="buttons"><ExportMenu base=base.0 text=None/></div> })}
+            {pages.clone().map(Pages::pager)}
             <SessionItems items page read_only=true error/>
+            {pages.map(Pages::pager)}
         </section>
     }
 }

@@ -177,7 +177,7 @@ fn Job(job: JobView) -> impl IntoView {
             <JobLine job/>
             <Show when=move || !notes.with(Vec::is_empty)>
                 <ul class="notes" data-testid="notes">
-                    {move || notes.get().into_iter().map(|note| view! { <li class="note">{note}</li> }).collect_view()}
+                    {move || notes.get().into_iter().map(|note| view! { <li class="note">{note.in_language(language()).to_owned()}</li> }).collect_view()}
                 </ul>
             </Show>
             {move || {

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use protocol::Sentence;
 use serde::Deserialize;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     convert::{self, ConvertError},
     folder,
     huggingface::read_json,
+    quick::quick,
     source::{Info, Kind, Numbers, order},
     write::{self, Companion, Container, Manifest, Planned, Progress, WriteError, WriteOptions},
 };
@@ -87,7 +89,7 @@ pub struct Outcome {
     /// What was written.
     pub manifest: Manifest,
     /// What was not as usual.
-    pub notes: Vec<String>,
+    pub notes: Vec<Sentence>,
 }
 
 /// Writes the difference of two models, or the model that a difference makes of another.
@@ -117,7 +119,7 @@ pub fn combine(
 fn companions(
     models: [&Source; 2],
     element: Option<Element>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Sentence>,
 ) -> Result<Vec<Companion>, DiffError> {
     let mut all: Vec<Companion> = Vec::new();
     for model in models {
@@ -133,12 +135,15 @@ fn companions(
         };
         let found: Vec<Companion> = found.into_iter().filter(is_new).collect();
         if !found.is_empty() {
-            notes.extend(said.into_iter().filter(|note| note != convert::NO_TOKENIZER));
+            notes.extend(said.into_iter().filter(|note| *note != convert::no_tokenizer()));
         }
         all.extend(found);
     }
     if !all.iter().any(|c| folder::tells_tokenizer(&c.name)) {
-        notes.push("there is no tokenizer with either model: the result has none, and cannot be talked to".into());
+        notes.push(Sentence::new(
+            "there is no tokenizer with either model: the result has none, and cannot be talked to",
+            "两个模型都没有分词器：结果中也没有，无法用于对话",
+        ));
     }
     Ok(all)
 }
@@ -149,7 +154,7 @@ fn plan<'a>(
     raw: &'a Source,
     other: &'a Source,
     element: Option<Element>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Sentence>,
 ) -> Result<Vec<Planned<'a>>, DiffError> {
     let sign = if direction == Direction::Diff { -1.0 } else { 1.0 };
     let mut raws = named(convert::as_huggingface(raw)?);
@@ -160,7 +165,9 @@ fn plan<'a>(
     for name in only_in_raw {
         if is_rotary(&name) || name == OUTPUT && is_tied(other.folder()) {
             let name = if is_rotary(&name) { ROTARY } else { OUTPUT };
-            note(notes, format!("{name} is only in {}; it is left out", raw.path().display()));
+            let path = raw.path().display();
+            let zh = format!("{name} 只在 {path} 中，已略去");
+            note(notes, Sentence::new(format!("{name} is only in {path}; it is left out"), zh));
         } else {
             reasons.push(format!("{name} is only in the first"));
         }
@@ -171,7 +178,9 @@ fn plan<'a>(
         let base = match raws.remove(&name) {
             Some(base) => base,
             None if is_rotary(&name) => {
-                note(notes, format!("{ROTARY} is not in {}; it is computed", raw.path().display()));
+                let path = raw.path().display();
+                let zh = format!("{path} 中没有 {ROTARY}，已重新计算");
+                note(notes, Sentence::new(format!("{ROTARY} is not in {path}; it is computed"), zh));
                 rotary(&name, raw, &tensor)?
             }
             None if name == OUTPUT && is_tied(raw.folder()) => {
@@ -196,17 +205,17 @@ fn plan<'a>(
                 continue;
             }
             let (a, b) = (first[0], second[0]);
+            let (here, there) = (raw.path().display(), other.path().display());
             notes.push(if a < b {
-                format!(
-                    "{name} has {b} rows, {a} of them also in {}; the others are as in {}",
-                    raw.path().display(),
-                    other.path().display()
+                Sentence::new(
+                    format!("{name} has {b} rows, {a} of them also in {here}; the others are as in {there}"),
+                    format!("{name} 有 {b} 行，其中 {a} 行也在 {here} 中，其余与 {there} 相同"),
                 )
             } else {
-                format!(
-                    "{name} has {a} rows in {}; the {} behind the first {b} are left out",
-                    raw.path().display(),
-                    a - b
+                let more = a - b;
+                Sentence::new(
+                    format!("{name} has {a} rows in {here}; the {more} behind the first {b} are left out"),
+                    format!("{name} 在 {here} 中有 {a} 行，已略去前 {b} 行之后的 {more} 行"),
                 )
             });
         }
@@ -242,7 +251,7 @@ const OUTPUT: &str = "lm_head.weight";
 /// What stands for those buffers in a note.
 const ROTARY: &str = "rotary_emb.inv_freq of the layers";
 
-fn note(notes: &mut Vec<String>, note: String) {
+fn note(notes: &mut Vec<Sentence>, note: Sentence) {
     if !notes.contains(&note) {
         notes.push(note);
     }
@@ -296,7 +305,11 @@ impl Numbers for Combined<'_> {
         for (i, out) in out[..there].chunks_mut(PART).enumerate() {
             let base = &mut base[..out.len()];
             self.base.numbers.read(from + i * PART, base);
-            out.iter_mut().zip(base).for_each(|(o, x)| *o += self.sign * *x);
+            let sign = self.sign;
+            quick(
+                #[inline(always)]
+                || out.iter_mut().zip(base).for_each(|(o, x)| *o += sign * *x),
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
-use crate::BlockFormat;
+use crate::{BlockFormat, quick::quick};
 
 /// A way to store the numbers of a tensor.
 ///
@@ -87,9 +87,14 @@ impl Element {
     /// Unpacks as many whole blocks as both slices hold.
     pub fn unpack(self, bytes: &[u8], out: &mut [f32]) {
         fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
-            for (b, o) in bytes.as_chunks::<N>().0.iter().zip(out) {
-                *o = number(*b);
-            }
+            quick(
+                #[inline(always)]
+                || {
+                    for (b, o) in bytes.as_chunks::<N>().0.iter().zip(out) {
+                        *o = number(*b);
+                    }
+                },
+            );
         }
         match self {
             Self::Block(BlockFormat::F32) => each(bytes, out, f32::from_le_bytes),
@@ -141,9 +146,14 @@ impl Element {
                 true
             }
             Self::Block(BlockFormat::Bf16) => {
-                for (o, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
-                    *o = bf16::from_f32(*x).to_le_bytes();
-                }
+                quick(
+                    #[inline(always)]
+                    || {
+                        for (o, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
+                            *o = bf16::from_f32(*x).to_le_bytes();
+                        }
+                    },
+                );
                 true
             }
             Self::Block(format) => format.quantize(numbers, out),

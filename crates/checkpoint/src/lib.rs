@@ -21,6 +21,7 @@ mod map;
 pub mod merge;
 pub mod pytorch;
 pub mod quantize;
+mod quick;
 pub mod sentencepiece;
 pub mod source;
 mod space;

@@ -37,6 +37,16 @@ impl Mapped {
         }
     }
 
+    /// Says that a part is read now: its pages are brought into the map at once, not each when it is first touched.
+    pub(crate) fn now(&self, from: usize, length: usize) {
+        let length = length.min(self.0.len().saturating_sub(from));
+        if length > 0 {
+            // A system that does not know the hint brings them as they are touched.
+            #[cfg(target_os = "linux")]
+            let _ = self.0.advise_range(memmap2::Advice::PopulateRead, from, length);
+        }
+    }
+
     /// [`Mapped::done`] for a part given by its bytes; those of another map are left alone.
     pub(crate) fn done_with(&self, part: &[u8]) {
         let (own, part) = (self.0.as_ptr_range(), part.as_ptr_range());

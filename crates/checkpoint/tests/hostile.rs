@@ -12,12 +12,16 @@ use std::{
 use checkpoint::{
     BlockFormat, Element, Source, Tensor, convert,
     convert::Vocabulary,
+    diff::ModelOptions,
+    merge::{self, Lora},
     source::Info,
     write::{self, Container, Meta, Planned, WriteOptions},
 };
 
 /// No file of a few kilobytes may take longer.
 const LONGEST: Duration = Duration::from_secs(3);
+/// The same in runs of minutes, beside which a machine does other things.
+const LONGEST_OF_MANY: Duration = Duration::from_secs(60);
 
 /// Numbers that are the same each time (xorshift).
 struct Dice(u64);
@@ -71,9 +75,15 @@ impl Dice {
 
 /// Breaks the file again and again, and has it read.
 fn fuzz(whole: &[u8], name: &str, read: impl Fn(&Path)) {
-    let seconds = env::var("KNOWLM_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(name);
+    fuzz_in(dir.path(), whole, name, read);
+}
+
+/// The same in a folder with other files.
+fn fuzz_in(dir: &Path, whole: &[u8], name: &str, read: impl Fn(&Path)) {
+    let seconds = env::var("KNOWLM_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let longest = if seconds > 60 { LONGEST_OF_MANY } else { LONGEST };
+    let path = dir.join(name);
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let (started, mut count) = (Instant::now(), 0);
     fs::write(&path, whole).unwrap();
@@ -83,7 +93,7 @@ fn fuzz(whole: &[u8], name: &str, read: impl Fn(&Path)) {
         fs::write(&path, &broken).unwrap();
         let begun = Instant::now();
         read(&path);
-        assert!(begun.elapsed() < LONGEST, "case {count} of {name} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < longest, "case {count} of {name} took {:?}", begun.elapsed());
         count += 1;
     }
     eprintln!("{name}: {count} files");
@@ -180,6 +190,81 @@ fn numpy() {
     let header = "{'descr': '<f4', 'fortran_order': True, 'shape': (4, 8), }                                    \n";
     let head = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
     fuzz(&[head, vec![0x3c; 128]].concat(), "m.npy", read_all);
+}
+
+/// An archive of one file that is stored as it is.
+fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+    let (size, length) = ((content.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
+    let common = [&[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0][..], &crc32fast::hash(content).to_le_bytes(), &size, &size];
+    let common = [&common.concat()[..], &length, &[0, 0]].concat();
+    let local = [b"PK\x03\x04", &common[..], name.as_bytes(), content].concat();
+    let listed = [b"PK\x01\x02\x14\x00", &common[..], &[0; 14], name.as_bytes()].concat();
+    let (at, long) = ((local.len() as u32).to_le_bytes(), (listed.len() as u32).to_le_bytes());
+    let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &long[..], &at, &[0, 0]].concat();
+    [local, listed, end].concat()
+}
+
+#[test]
+fn numpy_archives() {
+    let header = "{'descr': '<f2', 'fortran_order': False, 'shape': (8, 8), }                                   \n";
+    let head = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
+    let archive = zip("x.npy", &[head, vec![0x3c; 128]].concat());
+    let path = tempfile::tempdir().unwrap().keep().join("m.npz");
+    fs::write(&path, &archive).unwrap();
+    assert_eq!(Source::open(&path).unwrap().infos()[0].shape, [8, 8]);
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    fuzz(&archive, "m.npz", read_all);
+}
+
+#[test]
+fn adapters() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let bytes = vec![0x3c; 4096];
+    let matrix = |name: &str, shape: &[usize]| {
+        let info = Info { name: name.into(), shape: shape.into(), element: Element::F32 };
+        let length = info.bytes();
+        Planned::kept(Tensor::stored(info, &bytes[..length]))
+    };
+    let write = |out: &Path, container, tensors: &[Planned<'_>]| {
+        write::folder(out, container, tensors, &[], &WriteOptions::new("test"), &|_, _| true).unwrap();
+    };
+    write(&base, Container::Safetensors, &[matrix(name, &[16, 16])]);
+    let lora = dir.path().join("lora");
+    let of = |part: &str| format!("base_model.model.{}.{part}", name.trim_end_matches(".weight"));
+    let (a, b) = (of("lora_A.weight"), of("lora_B.weight"));
+    write(&lora, Container::Adapter, &[matrix(&a, &[2, 16]), matrix(&b, &[16, 2])]);
+    let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_rslora": false, "use_dora": false,
+        "fan_in_fan_out": false, "alpha_pattern": {"q_proj": 8}, "target_modules": ["q_proj"]}"#;
+    fs::write(lora.join("adapter_config.json"), config).unwrap();
+    let base = Source::open(&base).unwrap();
+    // Stopped before the first byte: whether the adapter fits is found out, nothing is computed.
+    let read = |_: &Path| {
+        let Ok(adapter) = Lora::open(&lora, 1.0) else { return };
+        let options = ModelOptions {
+            element: None,
+            container: Container::Safetensors,
+            write: WriteOptions { threads: 1, ..WriteOptions::new("test") },
+        };
+        let _ = merge::to_folder(&base, &[adapter], &dir.path().join("out"), &options, &|_, _| false);
+        let _ = fs::remove_dir_all(dir.path().join("out"));
+    };
+    let weights = fs::read(lora.join("adapter_model.safetensors")).unwrap();
+    fuzz_in(&lora, &weights, "adapter_model.safetensors", read);
+    fs::write(lora.join("adapter_model.safetensors"), weights).unwrap();
+    fuzz_in(&lora, config.as_bytes(), "adapter_config.json", read);
+}
+
+#[test]
+fn indexes() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = vec![0x3c; 4096];
+    let options = WriteOptions { shard_bytes: 1500, ..WriteOptions::new("test") };
+    write::folder(dir.path(), Container::Safetensors, &tensors(&bytes), &[], &options, &|_, _| true).unwrap();
+    let name = "model.safetensors.index.json";
+    let index = fs::read(dir.path().join(name)).unwrap();
+    fuzz_in(dir.path(), &index, name, |_| read_all(dir.path()));
 }
 
 #[test]

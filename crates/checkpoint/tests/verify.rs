@@ -15,6 +15,10 @@ fn check(path: &Path, options: &VerifyOptions) -> VerifyReport {
     verify(path, options, &|done, total| assert!(done <= total)).unwrap()
 }
 
+fn notes(report: &VerifyReport) -> Vec<&str> {
+    report.notes.iter().map(|note| note.en.as_str()).collect()
+}
+
 fn listed(list: &Path) -> VerifyOptions {
     VerifyOptions { list: Some(list.into()), threads: 2, ..Default::default() }
 }
@@ -45,7 +49,7 @@ fn a_whole_model_is_right() {
     let report = check(dir.path(), &VerifyOptions::default());
     assert!(report.ok, "{:?}", report.problems);
     assert!(report.files.iter().all(|f| f.state == FileState::Readable) && report.files.len() == 2);
-    assert_eq!(report.notes, ["there is no list of checksums to compare with; --md5 LIST names one"]);
+    assert_eq!(notes(&report), ["there is no list of checksums to compare with; --md5 LIST names one"]);
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn what_an_index_names_must_be_there() {
     let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
     assert_eq!((problem.file.as_str(), problem.tensor.as_deref()), ("model-00002-of-00002.safetensors", Some("c")));
     assert!(problem.what.ends_with("which is in none of the files"), "{}", problem.what);
-    assert!(report.notes[0].starts_with("1 tensors of the files are not named"), "{:?}", report.notes);
+    assert!(report.notes[0].en.starts_with("1 tensors of the files are not named"), "{:?}", report.notes);
 
     fs::remove_file(&second).unwrap();
     let report = check(dir.path(), &VerifyOptions::default());
@@ -68,7 +72,7 @@ fn what_an_index_names_must_be_there() {
     fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
     let report = check(dir.path(), &VerifyOptions::default());
     assert!(report.problems.iter().any(|p| p.file == "config.json"));
-    assert!(report.notes.iter().any(|n| n.contains("tokenizer")));
+    assert!(report.notes.iter().any(|n| n.en.contains("tokenizer")));
 }
 
 #[test]
@@ -139,7 +143,11 @@ fn published_models_are_told_by_name_and_say_how_to_fetch_a_file_again() {
     fs::rename(&folder, &other).unwrap();
     let report = check(&other, &VerifyOptions::default());
     assert_eq!(report.known_as, None);
-    assert!(report.notes.iter().any(|n| n.starts_with("the names are those of zhixi-13b-lora")), "{:?}", report.notes);
+    assert!(
+        report.notes.iter().any(|n| n.en.starts_with("the names are those of zhixi-13b-lora")),
+        "{:?}",
+        report.notes
+    );
     let known = |name: &str| VerifyOptions { known: Some(name.into()), ..Default::default() };
     assert!(!check(&other.join("adapter_model.bin"), &known("zhixi-13b-lora")).ok);
     assert!(matches!(verify(&other, &known("zhixi-7b"), &|_, _| {}), Err(VerifyError::Unknown { .. })));

@@ -33,6 +33,9 @@ pub struct GptqOptions {
     pub model: PathBuf,
     /// The format; `Q4_0`, `Q4_1` or `Q4K`.
     pub format: BlockFormat,
+    /// Rounds as files of GPTQ models have it ([`checkpoint::gptq::GROUP`]); the format is then
+    /// [`checkpoint::gptq::GROUPED`].
+    pub grouped: bool,
     /// Threads that round.
     pub threads: usize,
     /// Takes no more than so many tokens of the text.
@@ -87,16 +90,18 @@ impl From<candle_core::Error> for RoundError {
     }
 }
 
-/// Rounds all matrices of the layers, and hands each to `keep`. `progress` is told the layers done and their number.
-/// The answer is the number of tokens that were used.
+/// Rounds all matrices of the layers, and hands each to `keep`. `known` has the blocks of those that were rounded before:
+/// a layer of which all are known is not rounded again. `progress` is told the layers done and their number. The answer is
+/// the number of tokens that were used.
 ///
 /// # Errors
 /// The model cannot be loaded or computed, the text is too short, or a result is not taken.
 pub fn gptq(
     options: &GptqOptions,
     text: &str,
+    known: impl Fn(&str) -> Option<Vec<u8>>,
     mut keep: impl FnMut(GptqMatrix<'_>) -> std::io::Result<()>,
-    mut progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize) -> std::io::Result<()>,
 ) -> std::result::Result<usize, RoundError> {
     let source = Source::open(&options.model)?;
     let config = source.config()?;
@@ -113,7 +118,12 @@ pub fn gptq(
     for number in 0..c.layers {
         let mut layer = Layer::load(&source, c, number, &device)?;
         let mut seen = [const { None::<Tensor> }; 4];
-        for x in &samples {
+        let before = rounded_before(&source, c, number, options.format, &known)?;
+        let is_known = before.is_some();
+        for (p, shape, numbers) in before.into_iter().flatten() {
+            layer.weights[p as usize] = Tensor::from_vec(numbers, shape, &device)?;
+        }
+        for x in samples.iter().filter(|_| !is_known) {
             layer.forward(c, x, &turns, |stage, input| {
                 let products = input.t()?.matmul(input)?;
                 let sum = match seen[stage as usize].take() {
@@ -146,7 +156,11 @@ pub fn gptq(
                     keep(matrix).map_err(RoundError::Kept)?;
                     continue;
                 }
-                let rounded = inputs.round(&numbers(&view), options.format, options.threads).map_err(wrong(p))?;
+                let rounded = match options.grouped {
+                    true => inputs.round_in_groups(&numbers(&view), options.threads),
+                    false => inputs.round(&numbers(&view), options.format, options.threads),
+                };
+                let rounded = rounded.map_err(wrong(p))?;
                 let mut back = vec![0.0; view.rows * view.columns];
                 options.format.dequantize(&rounded.bytes, &mut back);
                 layer.weights[p as usize] = Tensor::from_vec(back, (view.rows, view.columns), &device)?;
@@ -157,9 +171,33 @@ pub fn gptq(
         for x in &mut samples {
             *x = layer.forward(c, x, &turns, |_, _| Ok(()))?;
         }
-        progress(number + 1, c.layers);
+        progress(number + 1, c.layers).map_err(RoundError::Kept)?;
     }
     Ok(used)
+}
+
+/// The matrices of a layer that was rounded before; none where one of them is not known.
+#[allow(clippy::type_complexity)]
+fn rounded_before(
+    source: &Source,
+    c: &ModelConfig,
+    layer: usize,
+    format: BlockFormat,
+    known: impl Fn(&str) -> Option<Vec<u8>>,
+) -> std::result::Result<Option<Vec<(Projection, (usize, usize), Vec<f32>)>>, EngineError> {
+    let mut matrices = Vec::new();
+    for p in Projection::ALL {
+        let view = source.projection(c, layer, p)?;
+        // Those whose rows are no whole blocks stay as they are.
+        let Some(row_bytes) = format.row_bytes(view.columns) else { continue };
+        let Some(bytes) = known(&source.projection_name(layer, p)).filter(|b| b.len() == view.rows * row_bytes) else {
+            return Ok(None);
+        };
+        let mut numbers = vec![0.0; view.rows * view.columns];
+        format.dequantize(&bytes, &mut numbers);
+        matrices.push((p, (view.rows, view.columns), numbers));
+    }
+    Ok(Some(matrices).filter(|matrices| !matrices.is_empty()))
 }
 
 /// The tokens of the text.
@@ -359,27 +397,40 @@ mod tests {
     fn every_matrix_is_handed_over_and_nearer_than_plain_rounding() {
         let dir = tempfile::tempdir().unwrap();
         write_model(dir.path(), Kind::Qwen2);
-        let options = |format| GptqOptions { model: dir.path().into(), format, threads: 2, tokens: 2048 };
+        let options =
+            |format| GptqOptions { model: dir.path().into(), format, grouped: false, threads: 2, tokens: 2048 };
         let text: String = (0..900u32).map(|i| char::from(b'a' + (i * i / 7 % 26) as u8)).collect();
-        let (mut names, mut sum) = (vec![], OutputErrors::default());
+        let (mut names, mut sum, mut all) = (vec![], OutputErrors::default(), vec![]);
         let keep = |matrix: GptqMatrix<'_>| {
             assert_eq!(matrix.bytes.unwrap().len(), matrix.shape[0] * matrix.shape[1] / 32 * 18);
             sum = sum + matrix.errors;
+            all.push((matrix.name.clone(), matrix.bytes.unwrap().to_vec()));
             names.push(matrix.name);
             Ok(())
         };
-        let used = gptq(&options(BlockFormat::Q4_0), &text, keep, |_, _| {}).unwrap();
+        let new = |_: &str| None;
+        let used = gptq(&options(BlockFormat::Q4_0), &text, new, keep, |_, _| Ok(())).unwrap();
         assert_eq!((used, names.len()), (900, 21));
         assert_eq!(names[3], "model.layers.0.self_attn.o_proj.weight");
         assert!(sum.relative() < 0.8 * sum.relative_plain(), "{} {}", sum.relative(), sum.relative_plain());
+
+        // With what is known of the first layers the others are the same, and nothing is rounded twice.
+        let known = |name: &str| all[..14].iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone());
+        let mut rest = vec![];
+        let keep = |matrix: GptqMatrix<'_>| {
+            rest.push((matrix.name, matrix.bytes.unwrap().to_vec()));
+            Ok(())
+        };
+        gptq(&options(BlockFormat::Q4_0), &text, known, keep, |_, _| Ok(())).unwrap();
+        assert!(rest == all[14..], "{} matrices", rest.len());
 
         // Rows of 64 numbers are no blocks of 256: they are left to who writes the file.
         let none = |matrix: GptqMatrix<'_>| {
             assert!(matrix.bytes.is_none());
             Ok(())
         };
-        gptq(&options(BlockFormat::Q4K), &text, none, |_, _| {}).unwrap();
-        let short = gptq(&options(BlockFormat::Q4_0), "too short", |_| Ok(()), |_, _| {}).unwrap_err();
+        gptq(&options(BlockFormat::Q4K), &text, new, none, |_, _| Ok(())).unwrap();
+        let short = gptq(&options(BlockFormat::Q4_0), "too short", new, |_| Ok(()), |_, _| Ok(())).unwrap_err();
         assert!(short.to_string().contains("has 9 tokens"), "{short}");
     }
 }

@@ -4,12 +4,13 @@
 //! each line, and may say what was asked in `kind` (`ner`, `re`, `ee`) and `schema` (names, or names and roles). Ends with a panic, and the answer that caused it, when something does not hold.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../tests/holds/mod.rs"]
+mod holds;
+
 use std::time::{Duration, Instant};
 
-use extract::{chunk, graph, ground, layout, marks, parse, together};
-use protocol::{
-    Asking, EventPart, FinishReason, Format, Language, Record, SchemaChoice, Span, Task, text::slice_chars,
-};
+use extract::{chunk, doubt, graph, layout, parse, together};
+use protocol::{Asking, EventPart, FinishReason, Format, Language, SchemaChoice, Span, Task, text::slice_chars};
 
 /// Good answers with their texts, where there is no file.
 const ANSWERS: [(&str, &str); 10] = [
@@ -115,16 +116,6 @@ fn mutated(random: &mut Random, answers: &[(String, String)]) -> String {
     chars.into_iter().collect()
 }
 
-fn schemas() -> Vec<Option<SchemaChoice>> {
-    let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let types = own(&["person", "place", "机构", "日期", "founder", "位于", "adverse event", "a, b"]);
-    let choice = |task| {
-        let roles = own(&["treatment", "effect", "主体机构"]);
-        Some(SchemaChoice { task, language: Language::En, types: types.clone(), roles, asking: Asking::default() })
-    };
-    vec![None, choice(Task::Entities), choice(Task::Relations), choice(Task::Events)]
-}
-
 /// Any way of asking.
 fn asking(random: &mut Random) -> Asking {
     let only = [None, None, Some(EventPart::Triggers), Some(EventPart::Arguments)][random.below(4)];
@@ -142,24 +133,13 @@ fn choice(task: Task, schema: &serde_json::Value) -> SchemaChoice {
 
 /// Everything that holds for every answer.
 fn check(answer: &str, source: &str, schema: Option<&SchemaChoice>, cut: usize) {
-    let parsed = parse::records(answer, source, schema, true);
-    for (_, mention) in parsed.records.iter().flat_map(Record::mentions) {
-        if let Some(span) = mention.span {
-            assert!(span.start < span.end);
-            assert_eq!(slice_chars(source, span.start, span.end), mention.text, "{answer:?}");
-        }
-    }
-    for issue in &parsed.issues {
-        assert!(issue.record.is_none_or(|r| r < parsed.records.len()), "{answer:?}");
-    }
-    let text: String = marks::marks(source, &parsed.records).into_iter().map(|s| s.text).collect();
-    assert_eq!(text, source, "{answer:?}");
+    let parsed = holds::read(answer, source, schema);
     let early: String = answer.chars().take(cut).collect();
-    let before = parse::records(&early, source, schema, false);
-    assert!(parsed.records.starts_with(&before.records), "{answer:?} cut at {cut}");
-    let mut again = parsed.records;
-    ground::records(source, &mut again);
-    let found = graph::Source { document: "1", records: &again, judgements: &[], origin: graph::Origin::Tuned };
+    holds::grows(&parse::records(&early, source, schema, false), &parsed, answer);
+    let doubted = doubt::records(answer, source, schema, Some(&[(cut, -2.0).into()]), &[early]);
+    assert_eq!(doubted.records.len(), parsed.records.len(), "{answer:?}");
+    let found =
+        graph::Source { document: "1", records: &parsed.records, judgements: &[], origin: graph::Origin::Tuned };
     let drawn = layout::layout(&graph::build(&[found], &graph::Edits::default()).strongest(40));
     assert!(drawn.width > 0);
     if let Some(choice) = schema {
@@ -195,7 +175,8 @@ fn main() {
             .collect(),
         None => ANSWERS.iter().map(|(input, output)| ((*input).to_owned(), (*output).to_owned())).collect(),
     };
-    let schemas = schemas();
+    let types = ["person", "place", "机构", "日期", "founder", "位于", "adverse event", "a, b"];
+    let schemas = holds::schemas(&types, &["treatment", "effect", "主体机构"]);
     let (began, mut bytes) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(1) {
         for (index, (source, answer)) in answers.iter().enumerate() {

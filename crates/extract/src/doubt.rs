@@ -4,12 +4,18 @@
 //! low the model hesitated ([`Hesitation`]): to say that there is another record, where its words begin and end, which
 //! type they have. A record is to be checked when its model hesitated anywhere in it. Of an event each argument is looked
 //! at for itself.
+//!
+//! Where the same was asked again with sampling, a record that fewer than half of these samples say too ([`Agreement`]) is to
+//! be checked, one that all of them say is not, and of the others those that the model hesitated over.
 
 use std::collections::BTreeMap;
 
-use protocol::{Hesitation, Record, SchemaChoice, record::Certainty};
+use protocol::{Agreement, Hesitation, Record, SchemaChoice, record::Certainty};
 
-use crate::parse::{self, Parsed};
+use crate::{
+    agree,
+    parse::{self, Parsed},
+};
 
 /// A token less likely than this makes its record one to be checked.
 ///
@@ -20,33 +26,62 @@ use crate::parse::{self, Parsed};
 /// entities alone (37 % wrong) 37 % are to be checked, of which 57 % are wrong, and 25 % of the sure ones.
 const CHECK: f32 = 0.6;
 
+/// The same where there are samples, and not all of them say the record too.
+///
+/// Measured as above with four samples: chosen on 132 texts, told of 125 others. Of their 302 records (49 % wrong) 51 % are
+/// to be checked, of which 72 % are wrong, and 24 % of the sure ones; by hesitation alone 47 %, 73 % and 27 %. Of all 669
+/// records a wrong one has fewer samples on its side than a right one in 78 of 100 pairs, and a likelier hesitation in 75.
+const CHECK_SAMPLED: f32 = 0.7;
+
+/// A record that a smaller share of the samples says too is one to be checked, hesitation or not.
+const AGREED: f64 = 0.5;
+
 /// What may end a record in an answer.
 const ENDS: [char; 10] = [')', '）', ']', '］', '}', '>', '》', '】', '\n', ';'];
 
 /// Reads an answer that has ended, as [`parse::records`] does, and marks its records where it is known where the model
-/// hesitated.
+/// hesitated, or what the samples of the same question say.
 pub fn records(
     answer: &str,
     source: &str,
     schema: Option<&SchemaChoice>,
     hesitations: Option<&[Hesitation]>,
+    samples: &[String],
 ) -> Parsed {
     let mut parsed = parse::records(answer, source, schema, true);
     if let Some(hesitations) = hesitations {
-        mark(&mut parsed, answer, hesitations, |beginning| parse::records(beginning, source, schema, false));
+        let check = if samples.is_empty() { CHECK } else { CHECK_SAMPLED };
+        mark(&mut parsed, answer, hesitations, check, |beginning| parse::records(beginning, source, schema, false));
+    }
+    if !samples.is_empty() {
+        let said: Vec<_> = samples.iter().map(|sample| parse::records(sample, source, schema, true).records).collect();
+        agree::count(&mut parsed.records, &said);
+        for mention in parsed.records.iter_mut().flat_map(Record::mentions_mut) {
+            let Some(agreement) = mention.agreement else { continue };
+            mention.certainty = match agreement {
+                few if too_few(few) => Certainty::Check,
+                Agreement { found, of } if found == of => Certainty::Sure,
+                _ => mention.certainty.max(Certainty::Sure),
+            };
+        }
     }
     parsed
 }
 
-/// Says of each mention that stands in the text how sure the model was of it. `parsed` was read from `answer`; `read`
-/// reads a beginning of it, as of an answer that goes on.
-fn mark(parsed: &mut Parsed, answer: &str, hesitations: &[Hesitation], read: impl Fn(&str) -> Parsed) {
+/// Whether something is to be checked because of its samples alone.
+pub fn too_few(agreement: Agreement) -> bool {
+    f64::from(agreement.found) < AGREED * f64::from(agreement.of)
+}
+
+/// Says of each mention that stands in the text how sure the model was of it, where a token less likely than `check` is a
+/// sign that it was not. `parsed` was read from `answer`; `read` reads a beginning of it, as of an answer that goes on.
+fn mark(parsed: &mut Parsed, answer: &str, hesitations: &[Hesitation], check: f32, read: impl Fn(&str) -> Parsed) {
     for record in &mut parsed.records {
         for mention in record.mentions_mut() {
             mention.certainty = if mention.span.is_some() { Certainty::Sure } else { Certainty::Unknown };
         }
     }
-    let mut hesitations = hesitations.iter().filter(|h| h.logprob < CHECK.ln()).peekable();
+    let mut hesitations = hesitations.iter().filter(|h| h.logprob < check.ln()).peekable();
     if hesitations.peek().is_none() {
         return;
     }
@@ -194,19 +229,17 @@ mod tests {
             .map(|(earlier, (at, _))| Hesitation { at: at - earlier, logprob: -2.0 })
             .collect();
         let answer = answer.replace('‹', "");
-        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let types = names(&["person", "company", "paid", "merger"]);
-        let schema = SchemaChoice {
-            task,
-            language: Language::En,
-            types,
-            roles: names(&["buyer", "target", "date"]),
-            asking: Asking::default(),
-        };
-        let parsed = records(&answer, TEXT, Some(&schema), Some(&hesitations));
+        let parsed = records(&answer, TEXT, Some(&schema(task)), Some(&hesitations), &[]);
         let all: Vec<_> = parsed.records.iter().flat_map(Record::mentions).map(|(_, m)| m.clone()).collect();
         let doubtful = all.iter().filter(|m| m.certainty == Certainty::Check).map(|m| m.text.clone()).collect();
         (doubtful, all.iter().filter(|m| m.certainty != Certainty::Unknown).count())
+    }
+
+    fn schema(task: Task) -> SchemaChoice {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let (types, roles) = (&["person", "company", "paid", "merger"], &["buyer", "target", "date"]);
+        let (types, roles) = (names(types), names(roles));
+        SchemaChoice { task, language: Language::En, types, roles, asking: Asking::default() }
     }
 
     #[test]
@@ -227,6 +260,24 @@ mod tests {
             assert_eq!(checked(Task::Entities, answer).0, expected, "{answer}");
         }
         assert_eq!(checked(Task::Relations, "(阳光城, paid, Ann) (Acme, ‹paid, Ann)").0, ["Acme", "Ann"]);
+    }
+
+    #[test]
+    fn a_record_is_to_be_checked_when_few_samples_say_it_or_not_all_of_them_and_the_model_hesitated() {
+        use Certainty::{Check, Sure, Unknown};
+        let samples =
+            ["(Acme, company) (Ann, person)", "(Acme, company) (Ann, person)", "(Acme, company) (Beta, company)"];
+        let samples = samples.map(str::to_owned);
+        let answer = "(Acme, company) (Ann, person) (Beta, company) (Zoe, person)";
+        for (hesitated, expected) in [
+            (None, [Sure, Sure, Check, Unknown]),
+            (Some(vec![]), [Sure, Sure, Check, Unknown]),
+            (Some(vec![(1, -0.4).into(), (17, -0.4).into()]), [Sure, Check, Check, Unknown]),
+        ] {
+            let parsed = records(answer, TEXT, Some(&schema(Task::Entities)), hesitated.as_deref(), &samples);
+            let found: Vec<_> = parsed.records.iter().map(Record::certainty).collect();
+            assert_eq!(found, expected, "{hesitated:?}");
+        }
     }
 
     #[test]

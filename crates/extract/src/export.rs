@@ -16,6 +16,8 @@ mod markdown;
 mod rows;
 mod turtle;
 
+use std::fmt::Write;
+
 use protocol::{Judgement, Language, Record};
 use serde_json::{Map, Value};
 
@@ -243,6 +245,25 @@ fn picture(documents: &[Document], options: &Options, standalone: bool) -> Strin
 /// Origins joined: `base+tuned`.
 fn joined(origins: &[Origin]) -> String {
     origins.iter().map(|o| o.name()).collect::<Vec<_>>().join("+")
+}
+
+/// A string between two such marks, with everything escaped that could end it: as Cypher and Turtle both write it.
+fn string(text: &str, mark: char) -> String {
+    let mut out = String::from(mark);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == mark || c == '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(mark);
+    out
 }
 
 /// A verdict's name, or nothing.

@@ -32,6 +32,7 @@ pub mod svg;
 pub mod text;
 pub mod together;
 
+mod agree;
 mod angle;
 mod object;
 mod oneke;

@@ -2,7 +2,7 @@
 
 use protocol::{
     Record, Span, Task,
-    record::{self, Certainty, Found, Mention},
+    record::{self, Agreement, Certainty, Found, Mention},
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,20 +49,20 @@ impl Extraction {
     pub fn records(&self) -> Vec<Record> {
         let entity = |e: &Entity| Record::Entity {
             label: e.label.clone(),
-            mention: mention(&e.text, e.start, e.end, e.found, e.certainty),
+            mention: mention(&e.text, (e.start, e.end), e.found, (e.certainty, e.agreement)),
         };
         let relation = |r: &Relation| Record::Relation {
             relation: r.relation.clone(),
-            head: mention(&r.head, r.head_start, r.head_end, r.found, r.certainty),
-            tail: mention(&r.tail, r.tail_start, r.tail_end, r.found, r.certainty),
+            head: mention(&r.head, (r.head_start, r.head_end), r.found, (r.certainty, r.agreement)),
+            tail: mention(&r.tail, (r.tail_start, r.tail_end), r.found, (r.certainty, r.agreement)),
         };
         let argument = |a: &Argument| record::Argument {
             role: a.role.clone(),
-            mention: mention(&a.text, a.start, a.end, a.found, a.certainty),
+            mention: mention(&a.text, (a.start, a.end), a.found, (a.certainty, a.agreement)),
         };
         let event = |e: &Event| Record::Event {
             label: e.label.clone(),
-            trigger: mention(&e.trigger, e.trigger_start, e.trigger_end, e.found, e.certainty),
+            trigger: mention(&e.trigger, (e.trigger_start, e.trigger_end), e.found, (e.certainty, e.agreement)),
             arguments: e.arguments.iter().map(argument).collect(),
         };
         let entities = self.entities.iter().map(entity);
@@ -109,6 +109,9 @@ pub struct Entity {
     /// How sure the model was of it.
     #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
     pub certainty: Certainty,
+    /// In how many samples it was said too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
 }
 
 /// A triple.
@@ -138,6 +141,9 @@ pub struct Relation {
     /// How sure the model was of it.
     #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
     pub certainty: Certainty,
+    /// In how many samples it was said too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
 }
 
 /// An event.
@@ -160,6 +166,9 @@ pub struct Event {
     /// How sure the model was of trigger and type.
     #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
     pub certainty: Certainty,
+    /// In how many samples it was said too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
     /// Who and what took part.
     #[serde(default)]
     pub arguments: Vec<Argument>,
@@ -184,6 +193,9 @@ pub struct Argument {
     /// How sure the model was of words and role.
     #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
     pub certainty: Certainty,
+    /// In how many samples it was said too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
 }
 
 impl Argument {
@@ -207,7 +219,8 @@ impl Entity {
     /// An entity of a mention.
     pub fn new(label: String, mention: Mention) -> Self {
         let (start, end) = ends(&mention);
-        Self { label, text: mention.text, start, end, found: mention.found, certainty: mention.certainty }
+        let Mention { text, found, certainty, agreement, .. } = mention;
+        Self { label, text, start, end, found, certainty, agreement }
     }
 }
 
@@ -216,8 +229,9 @@ impl Relation {
     pub fn new(relation: String, head: Mention, tail: Mention) -> Self {
         let ((head_start, head_end), (tail_start, tail_end)) = (ends(&head), ends(&tail));
         let (found, certainty) = (head.found.max(tail.found), head.certainty.max(tail.certainty));
+        let agreement = head.agreement.min(tail.agreement);
         let (head, tail) = (head.text, tail.text);
-        Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found, certainty }
+        Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found, certainty, agreement }
     }
 }
 
@@ -226,16 +240,16 @@ impl Event {
     pub fn new(label: String, trigger: Mention, arguments: Vec<record::Argument>) -> Self {
         let (trigger_start, trigger_end) = ends(&trigger);
         let arguments = arguments.into_iter().map(Argument::from).collect();
-        let Mention { text, found, certainty, .. } = trigger;
-        Self { label, trigger: text, trigger_start, trigger_end, found, certainty, arguments }
+        let Mention { text, found, certainty, agreement, .. } = trigger;
+        Self { label, trigger: text, trigger_start, trigger_end, found, certainty, agreement, arguments }
     }
 }
 
 impl From<record::Argument> for Argument {
     fn from(argument: record::Argument) -> Self {
         let (start, end) = ends(&argument.mention);
-        let Mention { text, found, certainty, .. } = argument.mention;
-        Self { role: argument.role, text, start, end, found, certainty }
+        let Mention { text, found, certainty, agreement, .. } = argument.mention;
+        Self { role: argument.role, text, start, end, found, certainty, agreement }
     }
 }
 
@@ -243,9 +257,14 @@ fn ends(mention: &Mention) -> (Option<usize>, Option<usize>) {
     (mention.span.map(|s| s.start), mention.span.map(|s| s.end))
 }
 
-fn mention(text: &str, start: Option<usize>, end: Option<usize>, found: Found, certainty: Certainty) -> Mention {
+fn mention(
+    text: &str,
+    (start, end): (Option<usize>, Option<usize>),
+    found: Found,
+    (certainty, agreement): (Certainty, Option<Agreement>),
+) -> Mention {
     let span = start.zip(end).filter(|(start, end)| start < end).map(|(start, end)| Span { start, end });
-    Mention { text: text.to_owned(), span, found, certainty }
+    Mention { text: text.to_owned(), span, found, certainty, agreement }
 }
 
 /// One doubtful thing about the answers.

@@ -1,22 +1,14 @@
 //! What holds for every answer, whatever a model wrote.
 #![allow(clippy::unwrap_used)]
 
-use extract::{Parsed, ground, hint, judge, label_color, marks, parse, text};
+mod holds;
+
+use extract::{Parsed, hint, label_color, parse, text};
 use proptest::prelude::*;
-use protocol::{Asking, Language, SchemaChoice, Task, text::slice_chars};
+use protocol::SchemaChoice;
 
 fn schemas() -> Vec<Option<SchemaChoice>> {
-    let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let choice = |task| {
-        Some(SchemaChoice {
-            task,
-            language: Language::En,
-            types: own(&["a", "b, c", "机构"]),
-            roles: own(&["r"]),
-            asking: Asking::default(),
-        })
-    };
-    vec![None, choice(Task::Entities), choice(Task::Relations), choice(Task::Events)]
+    holds::schemas(&["a", "b, c", "机构"], &["r"])
 }
 
 /// Text made of what the formats are made of.
@@ -66,32 +58,13 @@ fn sources() -> impl Strategy<Value = String> {
     prop_oneof!["[xyaİ🙂机构 ,()]{0,30}", any::<String>()]
 }
 
-fn is_beginning(early: &Parsed, late: &Parsed) -> bool {
-    late.records.starts_with(&early.records)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn spans_slice_to_the_words_and_marks_are_the_whole_text(answer in answers(), source in sources()) {
         for schema in schemas() {
-            let parsed = parse::records(&answer, &source, schema.as_ref(), true);
-            for (_, mention) in parsed.records.iter().flat_map(|r| r.mentions()) {
-                if let Some(span) = mention.span {
-                    prop_assert!(span.start < span.end);
-                    prop_assert_eq!(slice_chars(&source, span.start, span.end), &mention.text);
-                }
-            }
-            let segments = marks::marks(&source, &parsed.records);
-            prop_assert_eq!(segments.iter().map(|s| s.text.as_str()).collect::<String>(), source.clone());
-            for issue in &parsed.issues {
-                prop_assert!(issue.record.is_none_or(|r| r < parsed.records.len()));
-                prop_assert!(!issue.sentence(Language::Zh).is_empty());
-            }
-            let mut again = parsed.records.clone();
-            ground::records(&source, &mut again);
-            prop_assert_eq!(judge::compare(&again, &parsed.records).only_left, Vec::<usize>::new());
+            holds::read(&answer, &source, schema.as_ref());
         }
     }
 
@@ -101,11 +74,11 @@ proptest! {
             let mut before = Parsed::default();
             for (end, _) in answer.char_indices().chain([(answer.len(), ' ')]) {
                 let now = parse::records(&answer[..end], &source, schema.as_ref(), false);
-                prop_assert!(is_beginning(&before, &now), "{:?} then {:?}", before.records, now.records);
+                holds::grows(&before, &now, &answer);
                 before = now;
             }
             let last = parse::records(&answer, &source, schema.as_ref(), true);
-            prop_assert!(is_beginning(&before, &last), "{:?} at last {:?}", before.records, last.records);
+            holds::grows(&before, &last, &answer);
         }
     }
 

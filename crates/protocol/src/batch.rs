@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    format::Asking,
     text::{Language, Sentence},
     view::{DocumentView, ExtractionView, NamedSchema, RunView},
 };
@@ -59,6 +60,9 @@ pub struct NewBatch {
     pub schema: String,
     /// Ask the base too.
     pub compare: bool,
+    /// How to ask, where that is not the adapter's own way.
+    #[serde(default)]
+    pub asking: Asking,
     /// Run every row at once, without trying some first.
     pub all: bool,
     /// Language of the person.
@@ -147,6 +151,9 @@ pub struct BatchView {
     pub schema: NamedSchema,
     /// Whether the base is asked too.
     pub compare: bool,
+    /// How it is asked, where that is not the adapter's own way.
+    #[serde(default)]
+    pub asking: Asking,
     /// Whether it is being worked on.
     pub going: bool,
     /// Why it stopped by itself.

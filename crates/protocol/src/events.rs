@@ -64,6 +64,9 @@ pub struct StateEvent {
     /// Where the model hesitated, once it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hesitations: Option<Vec<Hesitation>>,
+    /// What it was answered when it was asked again with sampling, once it ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
     /// Runs before it in the queue, while queued.
     pub position: Option<u32>,
 }

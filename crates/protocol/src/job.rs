@@ -25,11 +25,15 @@ pub enum Operation {
     Inspect,
     /// From a hub.
     Download,
+    /// How well a model foretells a text.
+    Perplexity,
+    /// The whole road: original weights, difference and adapter to a folder that can be served.
+    Setup,
 }
 
 impl Operation {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Convert,
         Self::Quantize,
         Self::Merge,
@@ -37,7 +41,9 @@ impl Operation {
         Self::Diff,
         Self::Inspect,
         Self::Verify,
+        Self::Perplexity,
         Self::Download,
+        Self::Setup,
     ];
 
     /// The name in addresses, which is that of the command too.
@@ -51,6 +57,8 @@ impl Operation {
             Self::Verify => "verify",
             Self::Inspect => "inspect",
             Self::Download => "download",
+            Self::Perplexity => "perplexity",
+            Self::Setup => "setup",
         }
     }
 
@@ -61,7 +69,7 @@ impl Operation {
 
     /// Whether it writes a model.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Convert | Self::Quantize | Self::Merge | Self::Recover | Self::Diff)
+        matches!(self, Self::Convert | Self::Quantize | Self::Merge | Self::Recover | Self::Diff | Self::Setup)
     }
 }
 
@@ -71,13 +79,13 @@ impl Operation {
 pub struct JobRequest {
     /// What to do.
     pub operation: Operation,
-    /// The model; of `recover` and `diff` the one that was tuned, of `merge` the base, of `download` what to fetch.
+    /// The model; of `recover`, `diff` and `setup` the one that was tuned, of `merge` the base, of `download` what to fetch.
     pub input: String,
-    /// Of `recover` the difference, of `diff` the tuned model, of `verify` a list of checksums.
+    /// Of `recover` and `setup` the difference, of `diff` the tuned model, of `verify` a list of checksums.
     pub other: String,
-    /// Of `merge`: an adapter in each line, `NAME` or `NAME=WEIGHT`.
+    /// Of `merge`: an adapter in each line, `NAME` or `NAME=WEIGHT`; of `setup`: the one adapter, or nothing.
     pub adapters: String,
-    /// The form of the result: `hf`, `pytorch` or `gguf`.
+    /// The form of the result: `hf`, `pytorch` or `gguf`; of `quantize` also `gptq`.
     pub to: String,
     /// What numbers are stored as; empty for as they are.
     pub dtype: String,
@@ -89,14 +97,48 @@ pub struct JobRequest {
     pub known: String,
     /// Of `download`: `base` or `adapter` for that part alone.
     pub part: String,
-    /// Of `download`: another hub.
+    /// Of `download` and `setup`: another hub.
     pub mirror: String,
+    /// The longest file of a folder, such as `5GB`.
+    pub shard: String,
+    /// Of `quantize`: `on` to round with a calibration text.
+    pub gptq: String,
+    /// Of `quantize` with that: the file of the text; empty for the one that is built in.
+    pub calibration: String,
+    /// Of `quantize` and `perplexity`: the file of the text that is scored; empty for the one that is built in.
+    pub text: String,
+    /// Of `setup`: `on` to merge the adapter into the base.
+    pub merged: String,
+    /// Of `download`: patterns of the names that are fetched; any of use without them.
+    pub include: String,
+    /// Of `download`: patterns of the names that are not fetched.
+    pub exclude: String,
+    /// Of `download`: branch, tag or commit.
+    pub revision: String,
 }
 
 impl JobRequest {
     /// The fields' names, in the form and in addresses.
-    pub const FIELDS: [&str; 10] =
-        ["input", "other", "adapters", "to", "dtype", "out", "quick", "known", "part", "mirror"];
+    pub const FIELDS: [&str; 18] = [
+        "input",
+        "other",
+        "adapters",
+        "to",
+        "dtype",
+        "out",
+        "quick",
+        "known",
+        "part",
+        "mirror",
+        "shard",
+        "gptq",
+        "calibration",
+        "text",
+        "merged",
+        "include",
+        "exclude",
+        "revision",
+    ];
 
     /// One that asks for an operation and nothing else yet.
     pub fn new(operation: Operation) -> Self {
@@ -116,6 +158,14 @@ impl JobRequest {
             "known" => &self.known,
             "part" => &self.part,
             "mirror" => &self.mirror,
+            "shard" => &self.shard,
+            "gptq" => &self.gptq,
+            "calibration" => &self.calibration,
+            "text" => &self.text,
+            "merged" => &self.merged,
+            "include" => &self.include,
+            "exclude" => &self.exclude,
+            "revision" => &self.revision,
             _ => "",
         }
     }
@@ -133,6 +183,14 @@ impl JobRequest {
             "known" => &mut self.known,
             "part" => &mut self.part,
             "mirror" => &mut self.mirror,
+            "shard" => &mut self.shard,
+            "gptq" => &mut self.gptq,
+            "calibration" => &mut self.calibration,
+            "text" => &mut self.text,
+            "merged" => &mut self.merged,
+            "include" => &mut self.include,
+            "exclude" => &mut self.exclude,
+            "revision" => &mut self.revision,
             _ => return,
         };
         *field = value.into();
@@ -209,12 +267,16 @@ pub enum Phase {
     Checking,
     /// Files come from the hub.
     Fetching,
+    /// Layers are rounded with a calibration text.
+    Rounding,
+    /// A text is scored.
+    Scoring,
 }
 
 impl Phase {
-    /// Whether its progress counts bytes; else pieces of a text.
+    /// Whether its progress counts bytes; else pieces of a text, or layers.
     pub fn counts_bytes(self) -> bool {
-        !matches!(self, Self::Before | Self::After)
+        !matches!(self, Self::Before | Self::After | Self::Rounding | Self::Scoring)
     }
 }
 
@@ -246,8 +308,8 @@ pub struct JobView {
     pub before: usize,
     /// How far it is; of a stopped one, how far it was.
     pub progress: Option<JobProgress>,
-    /// What is worth knowing of it, as the work itself says it.
-    pub notes: Vec<String>,
+    /// What is worth knowing of it.
+    pub notes: Vec<Sentence>,
     /// Why it failed, or was stopped by the program.
     pub error: Option<Sentence>,
     /// The place of what it writes.
@@ -274,6 +336,8 @@ pub enum Outcome {
     Inspected(Box<Inspected>),
     /// Files came.
     Fetched(Vec<FetchedFile>),
+    /// A text was scored.
+    Scored(Measured),
 }
 
 /// A model that was written.
@@ -310,6 +374,12 @@ pub struct Quantized {
     pub layers: Vec<(Option<u64>, Option<f64>)>,
     /// The tensor with the largest error: name, format, error.
     pub worst: Option<(String, String, f64)>,
+    /// Where it was rounded with a calibration text: each layer with the error of its outputs, and what it were without.
+    #[serde(default)]
+    pub outputs: Vec<(usize, f64, f64)>,
+    /// Tokens of that text.
+    #[serde(default)]
+    pub calibration_tokens: usize,
     /// Perplexity of the original.
     pub before: Option<Measured>,
     /// Perplexity of the result.
@@ -557,6 +627,6 @@ mod tests {
     fn names_lead_back_to_what_they_name() {
         assert!(Operation::ALL.iter().all(|o| Operation::from_name(o.name()) == Some(*o)));
         assert!(JobState::ALL.iter().all(|s| JobState::from_name(s.name()) == Some(*s)));
-        assert_eq!(Operation::from_name("setup"), None);
+        assert_eq!(Operation::from_name("nothing"), None);
     }
 }

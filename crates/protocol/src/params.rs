@@ -28,7 +28,7 @@ pub enum ParameterKind {
     OptionalWhole,
     /// Strings, one a line in the page, one per flag on the command line.
     Strings,
-    /// On or off, where the page extracts; commands that extract have a flag of their own.
+    /// On or off.
     Switch,
 }
 
@@ -51,6 +51,12 @@ impl ParameterSpec {
         self.name.replace('_', "-")
     }
 
+    /// Whether it has a meaning only where records are extracted: other pages have no control for it, and only the command
+    /// that extracts has a flag.
+    pub fn extracts(&self) -> bool {
+        matches!(self.name, "guided" | "samples")
+    }
+
     /// The label in a language.
     pub fn label_in(&self, language: Language) -> &'static str {
         language.pick(self.label.0, self.label.1)
@@ -66,6 +72,8 @@ impl ParameterSpec {
 pub const MAX_BEAMS: u32 = 8;
 /// The most strings that can end an answer.
 pub const MAX_STOPS: usize = 8;
+/// The most samples of a question.
+pub const MAX_SAMPLES: u32 = 8;
 /// The longest stop string, in code points.
 pub const MAX_STOP_CHARS: usize = 64;
 
@@ -173,6 +181,15 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "按所选类型抽取时，回答只能采用所学格式、所列类型和原文词语。对自行编写的指令无效。",
         ),
     },
+    ParameterSpec {
+        name: "samples",
+        kind: ParameterKind::Number { min: 0.0, max: MAX_SAMPLES as f64, step: 1.0, whole: true },
+        label: ("Samples", "采样次数"),
+        help: (
+            "Asks every question of an extraction so many more times, by chance: records that the samples do not repeat are to be checked. The records stay those of the first answer. 0 is off.",
+            "抽取时，把每个问题再随机询问若干次：这些回答中很少出现的结果标为待核对。结果仍以首个回答为准。0 为关闭。",
+        ),
+    },
 ];
 
 /// A complete set of sampling parameters. Valid only after [`Parameters::validate`].
@@ -208,6 +225,13 @@ pub struct Parameters {
     /// there was such a thing were not.
     #[serde(default)]
     pub guided: bool,
+    /// 0 is off; how often each question of an extraction is asked again, with sampling.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub samples: u32,
+}
+
+fn is_off(samples: &u32) -> bool {
+    *samples == 0
 }
 
 /// Some parameters: what a model entry, a manifest, a case or a caller overrides.
@@ -250,6 +274,9 @@ pub struct ParameterPatch {
     /// See [`Parameters::guided`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guided: Option<bool>,
+    /// See [`Parameters::samples`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u32>,
 }
 
 /// A parameter that cannot be used, as a sentence for the person who set it.
@@ -288,6 +315,7 @@ impl Parameters {
             seed: None,
             stop: Vec::new(),
             guided: false,
+            samples: 0,
         }
     }
 
@@ -297,7 +325,7 @@ impl Parameters {
             ($($field:ident),*) => { $( if let Some(value) = &patch.$field { self.$field = value.clone(); } )* };
         }
         lay!(temperature, top_p, top_k, min_p, beams, max_new_tokens);
-        lay!(repetition_penalty, presence_penalty, frequency_penalty, stop, guided);
+        lay!(repetition_penalty, presence_penalty, frequency_penalty, stop, guided, samples);
         if patch.seed.is_some() {
             self.seed = patch.seed;
         }
@@ -336,6 +364,7 @@ impl Parameters {
             "min_p" => self.min_p,
             "presence_penalty" => self.presence_penalty,
             "frequency_penalty" => self.frequency_penalty,
+            "samples" => f64::from(self.samples),
             _ => return None,
         })
     }
@@ -381,6 +410,7 @@ impl Parameters {
                     "min_p" => self.min_p = value,
                     "presence_penalty" => self.presence_penalty = value,
                     "frequency_penalty" => self.frequency_penalty = value,
+                    "samples" => self.samples = value as u32,
                     _ => self.repetition_penalty = value,
                 }
             }
@@ -472,7 +502,7 @@ mod tests {
             let mut p = Parameters::published(Mode::Lora);
             p.seed = Some(7);
             p.stop = vec!["###".into()];
-            (p.min_p, p.presence_penalty, p.frequency_penalty) = (0.1, 0.5, -0.5);
+            (p.min_p, p.presence_penalty, p.frequency_penalty, p.samples) = (0.1, 0.5, -0.5, 4);
             let before = p.clone();
             p.set_text(spec.name, &before.text_of(spec.name)).unwrap();
             assert_eq!(p, before, "{}", spec.name);

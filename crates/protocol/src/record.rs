@@ -50,9 +50,9 @@ pub enum Certainty {
     /// Nobody asked it; people's own words too.
     #[default]
     Unknown,
-    /// It did not hesitate.
+    /// It did not hesitate; and enough samples, where there are any, say the same.
     Sure,
-    /// It hesitated: more often wrong than others.
+    /// It hesitated, or few samples say the same: more often wrong than others.
     Check,
 }
 
@@ -72,6 +72,15 @@ impl Certainty {
     }
 }
 
+/// How many of a question's samples say the same as its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Samples that say it too.
+    pub found: u32,
+    /// All samples.
+    pub of: u32,
+}
+
 /// Words the model gave, and where they stand in the text. `span` is `None` when they do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mention {
@@ -86,6 +95,9 @@ pub struct Mention {
     /// How sure the model was of them, and of the type or role it gave them.
     #[serde(default, skip_serializing_if = "Certainty::is_unknown")]
     pub certainty: Certainty,
+    /// In how many samples it said them of the same record too, where it was asked more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
 }
 
 impl Mention {
@@ -184,10 +196,17 @@ impl Record {
         self.mentions().iter().map(|(_, m)| m.certainty).max().unwrap_or_default()
     }
 
+    /// In how many samples all of it was said: of its mentions the fewest.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.mentions().iter().filter_map(|(_, m)| m.agreement).min()
+    }
+
     /// The same, as a person says it: how sure a model was is not part of that.
     #[must_use]
     pub fn without_certainty(mut self) -> Self {
-        self.mentions_mut().into_iter().for_each(|m| m.certainty = Certainty::Unknown);
+        for mention in self.mentions_mut() {
+            (mention.certainty, mention.agreement) = (Certainty::Unknown, None);
+        }
         self
     }
 
@@ -197,15 +216,15 @@ impl Record {
     pub fn key(&self) -> String {
         const SEPARATOR: &str = "\u{1f}";
         let parts = match self {
-            Self::Entity { label, mention } => vec!["entity".into(), fold(label), fold(&mention.text)],
+            Self::Entity { label, mention } => vec!["entity".into(), folded(label), folded(&mention.text)],
             Self::Relation { relation, head, tail } => {
-                vec!["relation".into(), fold(relation), fold(&head.text), fold(&tail.text)]
+                vec!["relation".into(), folded(relation), folded(&head.text), folded(&tail.text)]
             }
             Self::Event { label, trigger, arguments } => {
                 let mut rest: Vec<String> =
-                    arguments.iter().map(|a| format!("{}={}", fold(&a.role), fold(&a.mention.text))).collect();
+                    arguments.iter().map(|a| format!("{}={}", folded(&a.role), folded(&a.mention.text))).collect();
                 rest.sort_unstable();
-                let mut parts = vec!["event".into(), fold(label), fold(&trigger.text)];
+                let mut parts = vec!["event".into(), folded(label), folded(&trigger.text)];
                 parts.extend(rest);
                 parts
             }
@@ -214,7 +233,8 @@ impl Record {
     }
 }
 
-fn fold(words: &str) -> String {
+/// Words as they are compared: without case and extra spaces.
+pub fn folded(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 

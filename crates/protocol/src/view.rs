@@ -142,6 +142,9 @@ pub struct RunView {
     /// Where its model hesitated, once it ended; `None` where that was not asked, as of beams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hesitations: Option<Vec<Hesitation>>,
+    /// What the same question was answered when it was asked again with sampling, once the run ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
     /// Runs before it, while queued.
     pub position: Option<u32>,
     /// When it was accepted, milliseconds since 1970.

@@ -25,7 +25,7 @@ use tower_sessions_sqlx_store::SqliteStore;
 
 use crate::{
     http::{AppState, Asker, plain},
-    services::{hash, new_token},
+    links::{hash, new_token},
     store::Store,
 };
 use backend::AuthSession;

@@ -13,7 +13,7 @@ use protocol::Language;
 use super::{Auth, AuthSession, FIRST_OWNER, Login, backend::Credentials};
 use crate::{
     http::{AppState, Asker, is_own_path, plain},
-    services::hash,
+    links::hash,
 };
 
 /// The shortest password, and the longest name and password, in code points.

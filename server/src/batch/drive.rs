@@ -25,6 +25,7 @@ use super::{Batches, Going, found, held, stopped_by};
 use crate::{
     pool::{self, plan},
     questions::Reading,
+    samples,
     store::{Batch, BatchRow, Busy, FinishedRow, new_id, now_ms},
 };
 
@@ -45,6 +46,9 @@ pub struct Drive<'a> {
     pub batch: &'a Batch,
     pub runtime: &'a tokio::runtime::Handle,
 }
+
+/// How a question was answered, and what its samples say.
+type Answer = (Outcome, Vec<String>);
 
 /// A question, and the row it belongs to.
 struct Question {
@@ -124,7 +128,7 @@ impl<'a> Work<'a> {
     }
 
     fn run(&mut self) -> Result<(), Sentence> {
-        let (said, heard) = mpsc::channel::<(u64, Outcome)>();
+        let (said, heard) = mpsc::channel::<(u64, Answer)>();
         loop {
             if self.drive.going.stop.load(Ordering::Relaxed) {
                 return Ok(());
@@ -138,7 +142,7 @@ impl<'a> Work<'a> {
                 return Ok(());
             }
             match heard.recv_timeout(TICK) {
-                Ok((number, outcome)) => self.heard(number, outcome)?,
+                Ok((number, answer)) => self.heard(number, answer)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -167,7 +171,7 @@ impl<'a> Work<'a> {
                     let open = self.begin(row, drafts, &mut new);
                     self.open.insert(open.row.position, open);
                 }
-                Err(reason) => self.ended(row, RowState::Failed, Some(reason), 0, Vec::new(), Vec::new()),
+                Err(reason) => self.ended(row, RowState::Failed, Some(reason), (0, None), Vec::new(), Vec::new()),
             }
         }
         new.sort_by_key(|q| (q.run.column, q.run.schema.as_ref().map(|s| (s.task, s.language)), q.position));
@@ -185,7 +189,7 @@ impl<'a> Work<'a> {
             schema: batch.schema.clone(),
             texts: vec![row.text.clone()],
             compare: batch.compare,
-            asking: Default::default(),
+            asking: batch.asking.clone(),
         };
         plan::drafts(&ask, self.adapter.as_ref(), Reading { context, answer, tokens: &tokens })
     }
@@ -231,6 +235,7 @@ impl<'a> Work<'a> {
                 completion_tokens: 0,
                 timings: None,
                 hesitations: None,
+                samples: Vec::new(),
                 position: None,
                 created_at,
             };
@@ -240,8 +245,9 @@ impl<'a> Work<'a> {
     }
 
     /// Gives the engine what it has places for.
-    fn submit(&mut self, said: &mpsc::Sender<(u64, Outcome)>) -> Result<(), Sentence> {
-        while self.running.len() < AT_ONCE {
+    fn submit(&mut self, said: &mpsc::Sender<(u64, Answer)>) -> Result<(), Sentence> {
+        let at_once = (AT_ONCE / samples::runs(&self.drive.batch.parameters)).max(1);
+        while self.running.len() < at_once {
             let Some(mut question) = self.questions.pop_front() else { break };
             // Another question of the row has failed already.
             if self.open.get(&question.position).is_none_or(|open| open.error.is_some()) {
@@ -276,7 +282,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn give(&self, question: &Question, said: &mpsc::Sender<(u64, Outcome)>) -> Result<CancelHandle, SubmitError> {
+    fn give(&self, question: &Question, said: &mpsc::Sender<(u64, Answer)>) -> Result<CancelHandle, SubmitError> {
         let (run, number, said) = (&question.run, self.number, said.clone());
         let request = GenerateRequest {
             guide: question.guide.clone().filter(|_| run.parameters.guided),
@@ -285,17 +291,17 @@ impl<'a> Work<'a> {
             logprobs: Some(0),
             ..GenerateRequest::new(run.prompt.clone(), run.adapter.clone(), run.parameters.clone())
         };
-        let sink = move |event| {
+        let sink = move |event, samples| {
             if let EngineEvent::Done(outcome) = event {
                 // Fails only when we have stopped listening.
-                let _ = said.send((number, outcome));
+                let _ = said.send((number, (outcome, samples)));
             }
         };
-        self.generator.submit(request, Box::new(sink))
+        samples::submit(self.generator.as_ref(), request, Box::new(sink))
     }
 
     /// Takes an answer in.
-    fn heard(&mut self, number: u64, outcome: Outcome) -> Result<(), Sentence> {
+    fn heard(&mut self, number: u64, (outcome, samples): Answer) -> Result<(), Sentence> {
         let Some((question, _)) = self.running.remove(&number) else { return Ok(()) };
         match outcome.finish_reason {
             FinishReason::Cancelled | FinishReason::Interrupted => return Err(engine_stopped()),
@@ -307,6 +313,7 @@ impl<'a> Work<'a> {
                 self.busy.tokens += i64::from(outcome.completion_tokens);
                 let run = RunView {
                     hesitations: outcome.hesitations(),
+                    samples,
                     finish_reason: Some(reason),
                     text: outcome.text,
                     prompt_tokens: Some(outcome.prompt_tokens),
@@ -337,7 +344,7 @@ impl<'a> Work<'a> {
         }
         let Some(open) = self.open.remove(&position) else { return };
         if open.error.is_some() {
-            return self.ended(open.row, RowState::Failed, open.error, 0, Vec::new(), Vec::new());
+            return self.ended(open.row, RowState::Failed, open.error, (0, None), Vec::new(), Vec::new());
         }
         let mut runs = open.runs;
         // Version 7 ids grow with time: as they were asked.
@@ -346,15 +353,17 @@ impl<'a> Work<'a> {
         let found =
             found::count(&found::records(&self.schema, &open.row.text, runs.iter().filter(|run| run.column == best)));
         let state = if found == 0 { RowState::Nothing } else { RowState::Done };
-        self.ended(open.row, state, None, found, open.extractions, runs);
+        let doubt = found::doubt(&open.row, &open.extractions, &runs);
+        self.ended(open.row, state, None, (found, Some(doubt)), open.extractions, runs);
     }
 
+    /// Takes note of a row that has ended, with how many records it has and how doubtful they are.
     fn ended(
         &mut self,
         row: BatchRow,
         state: RowState,
         error: Option<Sentence>,
-        found: usize,
+        (found, doubt): (usize, Option<usize>),
         extractions: Vec<ExtractionView>,
         runs: Vec<RunView>,
     ) {
@@ -362,7 +371,7 @@ impl<'a> Work<'a> {
             self.busy.chars += row.chars;
             self.busy.rows += 1;
         }
-        self.finished.push(FinishedRow { position: row.position, state, error, found, extractions, runs });
+        self.finished.push(FinishedRow { position: row.position, state, error, found, doubt, extractions, runs });
     }
 
     /// Stores the rows that have ended; not at every single one, unless it is the last.

@@ -198,6 +198,7 @@ impl Batches {
             schema,
             compare: new.compare,
             adapter,
+            asking: new.asking.clone(),
             parameters: Parameters { seed: Some(parameters.seed.unwrap_or(0)), ..parameters },
             columns: columns.filter(own).cloned().collect(),
             text_column: new.text_column.clone(),

@@ -128,6 +128,7 @@ impl Server {
             id_column: Some("id".into()),
             schema: String::new(),
             compare: false,
+            asking: protocol::Asking::default(),
             all,
             language: protocol::Language::En,
         };

@@ -57,6 +57,7 @@ impl BatchServices for Batches {
             title,
             schema: batch.schema,
             compare: batch.compare,
+            asking: batch.asking,
             going,
             reason: batch.reason.filter(|_| !going),
             counts,

@@ -107,7 +107,8 @@ pub fn fetch(options: &DownloadOptions) -> Result<Vec<Downloaded>, CliError> {
     files.map_err(CliError::failed)
 }
 
-fn show(bar: &ByteBar, event: DownloadEvent<'_>) {
+/// Shows what happens.
+pub fn show(bar: &ByteBar, event: DownloadEvent<'_>) {
     match event {
         DownloadEvent::Planned { name, folder, files, bytes } => {
             bar.restart();

@@ -1,4 +1,5 @@
-//! The sampling flags, made from the table of parameters. Switches have none: a command that extracts has its own.
+//! The sampling flags, made from the table of parameters. What has a meaning only for extraction has none: the command that
+//! extracts has its own.
 
 use std::sync::LazyLock;
 
@@ -30,7 +31,7 @@ impl SamplingArgs {
 }
 
 fn flagged() -> impl Iterator<Item = &'static ParameterSpec> {
-    PARAMETERS.iter().filter(|spec| spec.kind != ParameterKind::Switch)
+    PARAMETERS.iter().filter(|spec| !spec.extracts())
 }
 
 impl FromArgMatches for SamplingArgs {

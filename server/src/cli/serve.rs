@@ -25,8 +25,10 @@ use crate::{
     http::{AppState, guard::Guard, router, site},
     hub::Hub,
     jobs::Jobs,
+    links::is_local,
     pool::Pool,
-    services::{Studio, is_local},
+    reviews::Reviews,
+    services::Studio,
     store::{FolderLock, Store},
     warmup,
 };
@@ -159,6 +161,7 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
     let state = AppState {
         studio: Arc::clone(&studio),
         batches: Arc::clone(&batches),
+        reviews: Reviews::new(Arc::clone(&studio)),
         jobs: Arc::clone(&jobs),
         leptos: leptos_options(listen),
         guard: Arc::new(Guard { listen, public_host, local_only: mode == AuthMode::None }),

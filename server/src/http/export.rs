@@ -4,7 +4,7 @@ use std::io::{Cursor, Write as _};
 
 use app::{
     found::{Found, found, names},
-    services::{Owner, ServiceError, Services},
+    services::{Owner, ServiceError},
 };
 use axum::{
     Extension,
@@ -47,7 +47,11 @@ pub async fn session(
 ) -> Response {
     let back = format!("/sessions/{id}");
     let taken = async {
-        let snapshot = state.studio.preview(owner, &id).await?;
+        let snapshot = match wanted.text.as_str() {
+            "" => state.studio.preview(owner, &id).await?,
+            // One text of a session that may be too large to be read as a whole.
+            text => state.studio.preview_text(owner, &id, text).await?,
+        };
         download(snapshot, wanted, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))

@@ -76,7 +76,7 @@ impl Fields {
     }
 
     /// The answer format and the part of events.
-    fn asking(&self) -> Asking {
+    pub(super) fn asking(&self) -> Asking {
         Asking {
             format: Format::from_name(self.get("format")),
             only: EventPart::from_name(self.get("event_part")),

@@ -15,6 +15,7 @@ mod language;
 mod pages;
 pub mod plain;
 mod schemas;
+mod sessions;
 pub mod site;
 mod upload;
 
@@ -30,7 +31,7 @@ use leptos::config::LeptosOptions;
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 
-use crate::{auth::Auth, batch::Batches, jobs::Jobs, services::Studio};
+use crate::{auth::Auth, batch::Batches, jobs::Jobs, reviews::Reviews, services::Studio};
 
 pub use forms::is_own_path;
 pub use language::Asker;
@@ -42,6 +43,8 @@ pub struct AppState {
     pub studio: Arc<Studio>,
     /// Files of texts.
     pub batches: Arc<Batches>,
+    /// Reviews and graphs of many texts.
+    pub reviews: Arc<Reviews>,
     /// Work on model files.
     pub jobs: Arc<Jobs>,
     /// Where the site's files are.
@@ -74,6 +77,10 @@ pub fn router(state: AppState) -> Router {
         .route("/schemas/{id}/restore", post(schemas::restore))
         .route("/schemas/{id}/{file}", get(schemas::download))
         .route("/sessions/{id}/share", post(forms::share))
+        .route("/sessions/{id}/rename", post(sessions::rename))
+        .route("/sessions/{id}/delete", post(sessions::delete))
+        .route("/sessions/{id}/restore", post(sessions::restore))
+        .route("/shares/{id}/revoke", post(sessions::revoke))
         .route("/sessions/{id}/export.html", get(forms::export))
         .route("/sessions/{id}/export", get(export::session))
         .route("/s/{token}/export", get(export::shared))

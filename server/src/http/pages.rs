@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use app::{
     batches::BatchServices,
+    reviews::ReviewServices,
     services::{Logins, Owner, Services},
     weights::WeightServices,
 };
@@ -30,11 +31,13 @@ pub fn add(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
     let pages = generate_route_list_with_exclusions(app::App, Some(excluded));
     let services: Arc<dyn Services> = Arc::clone(&state.studio) as Arc<dyn Services>;
     let batches: Arc<dyn BatchServices> = Arc::clone(&state.batches) as Arc<dyn BatchServices>;
+    let reviews: Arc<dyn ReviewServices> = Arc::clone(&state.reviews) as Arc<dyn ReviewServices>;
     let weights: Arc<dyn WeightServices> = Arc::clone(&state.jobs) as Arc<dyn WeightServices>;
     let logins = Logins(!state.guard.local_only);
     let context = move || {
         provide_context(logins);
         provide_context(Arc::clone(&batches));
+        provide_context(Arc::clone(&reviews));
         provide_context(Arc::clone(&weights));
         provide(&services);
     };

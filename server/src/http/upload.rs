@@ -15,10 +15,13 @@ use super::{
     AppState, Asker,
     forms::{Fields, attachment, failed},
 };
-use crate::batch::{
-    Act,
-    export::{self, Format},
-    upload::{As, Incoming, MAX_BYTES, MAX_FILES},
+use crate::{
+    batch::{
+        Act,
+        export::{self, Format},
+        upload::{As, Incoming, MAX_BYTES, MAX_FILES},
+    },
+    pool::refused_parameter,
 };
 
 /// `POST /batch/upload`: reads files, or what was pasted, and leads to the choice of columns.
@@ -136,13 +139,15 @@ pub async fn start(
         id_column: Some(fields.get("id_column").to_owned()).filter(|column| !column.is_empty()),
         schema: fields.get("schema").to_owned(),
         compare: fields.get("variant") == "both",
+        asking: fields.asking(),
         all: fields.get("rows") == "all",
         language: asker.language,
     };
     let back = format!("/batch?upload={}", new.upload);
     let begun = async {
         let (schema, _) = app::services::Services::schema(&*state.studio, owner, &new.schema).await?;
-        let parameters = state.studio.defaults(state.studio.pool.adapter().as_ref()).lora;
+        let mut parameters = state.studio.defaults(state.studio.pool.adapter().as_ref()).lora;
+        parameters.set_text("samples", fields.get("param-samples")).map_err(|error| refused_parameter(&error))?;
         state.batches.begin(owner, &new, schema.named(new.language), parameters).await
     };
     match begun.await {

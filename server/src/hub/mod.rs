@@ -121,7 +121,13 @@ impl LiveRun {
             completion_tokens: view.completion_tokens,
             timings: view.timings,
             hesitations: view.hesitations.clone(),
+            samples: view.samples.clone(),
         }
+    }
+
+    /// Takes what the same question was answered when it was asked again; told with its end.
+    pub fn sampled(&self, samples: Vec<String>) {
+        lock(&self.log).view.samples = samples;
     }
 
     /// Stops it, now or as soon as the engine has it.
@@ -285,6 +291,7 @@ fn state_of(view: &RunView, seq: u64) -> StateEvent {
         completion_tokens: view.completion_tokens,
         timings: view.timings,
         hesitations: view.hesitations.clone(),
+        samples: view.samples.clone(),
         position: view.position,
     }
 }

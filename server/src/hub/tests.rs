@@ -36,6 +36,7 @@ fn view(id: &str) -> RunView {
         completion_tokens: 0,
         timings: None,
         hesitations: None,
+        samples: Vec::new(),
         position: None,
         created_at: 0,
     }

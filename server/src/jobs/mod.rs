@@ -6,8 +6,10 @@
 
 mod found;
 pub mod process;
+mod quantize;
 mod report;
 mod request;
+mod setup;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -303,6 +305,10 @@ fn remove_unfinished(place: &Path, models: &Path) {
     let unfinished = models.join(format!(".{name}.unfinished"));
     let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let whole = checkpoint::write::manifest_path(place).is_file();
+    // Rounded matrices, and what they were measured in: of no use by themselves.
+    for left in [".gptq", ".gptq.list", ".gptq.gguf"] {
+        let _ = std::fs::remove_file(models.join(format!(".{name}{left}")));
+    }
     for folder in [unfinished, place.to_owned()] {
         let ours = folder != place || folder.join(".knowlm-unfinished").is_dir();
         if !whole

@@ -49,7 +49,7 @@ struct Seen {
     total: u64,
     /// When the first progress of the phase came, and how far it was.
     first: Option<(Instant, u64)>,
-    notes: Vec<String>,
+    notes: Vec<Sentence>,
 }
 
 impl Going {
@@ -93,7 +93,7 @@ impl Going {
     }
 
     /// What is worth knowing.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<Sentence> {
         held(&self.seen).notes.clone()
     }
 
@@ -258,8 +258,8 @@ mod tests {
     fn a_note_is_kept_once() {
         let going = Going::begun();
         for note in ["a", "b", "a"] {
-            going.hear(Said::Note(note.into()));
+            going.hear(Said::Note(Sentence::new(note, note)));
         }
-        assert_eq!(going.notes(), ["a", "b"]);
+        assert_eq!(going.notes().iter().map(|note| note.en.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     }
 }

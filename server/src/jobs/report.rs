@@ -15,6 +15,8 @@ use protocol::job::{
     TensorRow, Verified, VerifiedFile, Written,
 };
 
+use crate::weights::calibrate::Outputs;
+
 /// Lines of a list that are kept. A damaged or hostile file may have any number of them.
 const MOST: usize = 2000;
 /// Wrong things that are kept.
@@ -48,8 +50,8 @@ pub fn quantized(
     written: Written,
     dtype: &str,
     errors: &[TensorError],
-    before: Option<Measured>,
-    after: Option<Measured>,
+    outputs: Option<Outputs>,
+    [before, after]: [Option<Measured>; 2],
 ) -> Quantized {
     let sum = |part: fn(&TensorError) -> u64| errors.iter().map(part).fold(0, u64::saturating_add);
     let finite = errors.iter().filter(|e| e.relative_rms.is_finite());
@@ -65,6 +67,10 @@ pub fn quantized(
             .map(|layer| (layer.layer, Some(layer.relative_rms).filter(|e| e.is_finite())))
             .collect(),
         worst: worst.map(|e| (e.name.clone(), e.after.to_owned(), e.relative_rms)),
+        calibration_tokens: outputs.as_ref().map_or(0, |outputs| outputs.calibration_tokens),
+        outputs: outputs
+            .map(|outputs| outputs.layers.iter().map(|l| (l.layer, l.relative_rms, l.plain)).collect())
+            .unwrap_or_default(),
         before,
         after,
     }

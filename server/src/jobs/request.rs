@@ -4,14 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use checkpoint::{
-    adapter, find,
+    adapter, convert, find, gptq,
     known::{self, PublishedModel},
+    write::SHARD_BYTES,
 };
 use protocol::{
     Sentence,
     job::{JobRequest, Operation, RefusedJob},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::weights::{bytes_of, calibrate, state::Plan};
 
 /// What a folder's numbers can be stored as, and a GGUF file's.
 const PLAIN: [&str; 3] = ["f32", "f16", "bf16"];
@@ -23,19 +26,54 @@ const MAX_NAME: usize = 120;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     /// A model in another form.
-    Convert { input: PathBuf, to: Form, dtype: Option<String>, out: PathBuf },
+    Convert { input: PathBuf, to: Form, dtype: Option<String>, shard: u64, out: PathBuf },
     /// A model in fewer bits.
-    Quantize { input: PathBuf, dtype: String, out: PathBuf, perplexity: bool },
+    Quantize { input: PathBuf, dtype: String, rounding: Rounding, out: PathBuf, measure: Measure },
     /// A base and adapters, each with its weight.
-    Merge { base: PathBuf, adapters: Vec<(PathBuf, f32)>, to: Form, dtype: Option<String>, out: PathBuf },
+    Merge { base: PathBuf, adapters: Vec<(PathBuf, f32)>, to: Form, dtype: Option<String>, shard: u64, out: PathBuf },
     /// A difference, or with `recover` what it makes of a model.
-    Combine { recover: bool, raw: PathBuf, other: PathBuf, to: Form, dtype: Option<String>, out: PathBuf },
+    Combine { recover: bool, raw: PathBuf, other: PathBuf, to: Form, dtype: Option<String>, shard: u64, out: PathBuf },
     /// Checksums.
     Verify { path: PathBuf, list: Option<PathBuf>, known: Option<String> },
     /// What is there.
     Inspect { path: PathBuf },
     /// From a hub, into the data folder.
-    Download { name: String, part: Part, mirror: Option<String>, data_dir: PathBuf },
+    Download { name: String, part: Part, mirror: Option<String>, choice: Choice, data_dir: PathBuf },
+    /// How well a model foretells a text.
+    Perplexity { model: PathBuf, text: Option<PathBuf> },
+    /// The whole road.
+    Setup { plan: Plan, mirror: Option<String>, out: PathBuf },
+}
+
+/// How numbers are rounded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Rounding {
+    /// Each by itself.
+    Plain,
+    /// With a calibration text, the built-in one where none is named.
+    Gptq(Option<PathBuf>),
+    /// The same, into a folder as GPTQ models have it.
+    Packed(Option<PathBuf>),
+}
+
+/// Whether perplexity is measured, and on which text; the built-in one where none is named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Measure {
+    /// It is not.
+    Nothing,
+    /// Before and after.
+    Text(Option<PathBuf>),
+}
+
+/// Which files of which revision of a repository are fetched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Patterns of names.
+    pub include: Vec<String>,
+    /// Patterns of names that are not fetched.
+    pub exclude: Vec<String>,
+    /// Branch, tag or commit; the usual one where none is named.
+    pub revision: Option<String>,
 }
 
 /// The form of a result.
@@ -67,8 +105,9 @@ impl Work {
             Self::Convert { out, .. }
             | Self::Quantize { out, .. }
             | Self::Merge { out, .. }
-            | Self::Combine { out, .. } => Some(out),
-            Self::Verify { .. } | Self::Inspect { .. } | Self::Download { .. } => None,
+            | Self::Combine { out, .. }
+            | Self::Setup { out, .. } => Some(out),
+            Self::Verify { .. } | Self::Inspect { .. } | Self::Download { .. } | Self::Perplexity { .. } => None,
         }
     }
 }
@@ -89,6 +128,11 @@ pub fn plan(request: &JobRequest, data_dir: &Path, place: &Place<'_>) -> Result<
     let field = |name: &'static str| request.field(name).trim();
     let input = || model(request.operation, data_dir, "input", field("input"));
     let other = || model(request.operation, data_dir, "other", field("other"));
+    let text = |name: &'static str| match field(name) {
+        "" => Ok(None),
+        given => there(given, name, data_dir).map(Some),
+    };
+    let shard = |to: Form| shard(field("shard"), to);
     let out = |named_after: &Path, ending: &str, form: Form| match place {
         Place::Known(path) => Ok(path.to_path_buf()),
         Place::New(taken) => result(field("out"), named_after, ending, form, &data_dir.join("models"), taken),
@@ -103,10 +147,32 @@ pub fn plan(request: &JobRequest, data_dir: &Path, place: &Place<'_>) -> Result<
                 (Form::Gguf, Some(dtype)) => format!(".{dtype}"),
                 (Form::Gguf, None) => String::new(),
             };
-            Work::Convert { out: out(&input, &ending, to)?, input, to, dtype }
+            Work::Convert { out: out(&input, &ending, to)?, input, to, dtype, shard: shard(to)? }
         }
         Operation::Quantize => {
             let (input, dtype) = (input()?, field("dtype").to_lowercase());
+            let measure = if field("quick").is_empty() { Measure::Text(text("text")?) } else { Measure::Nothing };
+            if field("to") == "gptq" {
+                if !input.is_dir() {
+                    return Err(refused(
+                        "to",
+                        "A GPTQ folder is made of a Hugging Face folder: convert the model to one first.".into(),
+                        "GPTQ 文件夹须由 Hugging Face 文件夹生成：请先转换模型。".into(),
+                    ));
+                }
+                let (out, rounding) = (out(&input, "-gptq", Form::Hf)?, Rounding::Packed(text("calibration")?));
+                return Ok(Work::Quantize { out, input, dtype: calibrate::DTYPE.into(), rounding, measure });
+            }
+            let rounding =
+                if field("gptq").is_empty() { Rounding::Plain } else { Rounding::Gptq(text("calibration")?) };
+            if rounding != Rounding::Plain && convert::file_format(&dtype).is_none_or(|format| !gptq::rounds_to(format))
+            {
+                return Err(refused(
+                    "dtype",
+                    "With a calibration text, numbers are rounded to q4_0, q4_1 or q4_k.".into(),
+                    "使用校准文本时，数值只能量化为 q4_0、q4_1 或 q4_k。".into(),
+                ));
+            }
             if !ROUNDED.contains(&dtype.as_str()) {
                 return Err(refused(
                     "dtype",
@@ -114,20 +180,20 @@ pub fn plan(request: &JobRequest, data_dir: &Path, place: &Place<'_>) -> Result<
                     "请选择量化后的数值格式。".into(),
                 ));
             }
-            let out = out(&input, &format!(".{dtype}"), Form::Gguf)?;
-            Work::Quantize { out, input, dtype, perplexity: field("quick").is_empty() }
+            let ending = if rounding == Rounding::Plain { format!(".{dtype}") } else { format!(".gptq.{dtype}") };
+            Work::Quantize { out: out(&input, &ending, Form::Gguf)?, input, dtype, rounding, measure }
         }
         Operation::Merge => {
             let (base, to) = (input()?, form(field("to"), true)?);
             let (adapters, dtype) = (adapters(&request.adapters, data_dir)?, dtype(field("dtype"), to)?);
-            Work::Merge { out: out(&base, "-merged", to)?, base, adapters, to, dtype }
+            Work::Merge { out: out(&base, "-merged", to)?, base, adapters, to, dtype, shard: shard(to)? }
         }
         Operation::Recover | Operation::Diff => {
             let recover = request.operation == Operation::Recover;
             let (raw, other, to) = (input()?, other()?, form(field("to"), false)?);
             let dtype = dtype(field("dtype"), to)?;
             let out = out(&other, if recover { "-recovered" } else { "-diff" }, to)?;
-            Work::Combine { out, recover, raw, other, to, dtype }
+            Work::Combine { out, recover, raw, other, to, dtype, shard: shard(to)? }
         }
         Operation::Verify => {
             let list = field("other");
@@ -151,8 +217,26 @@ pub fn plan(request: &JobRequest, data_dir: &Path, place: &Place<'_>) -> Result<
                 _ => Part::Both,
             },
             mirror: hub(field("mirror"))?,
+            choice: Choice {
+                include: field("include").split_whitespace().map(str::to_owned).collect(),
+                exclude: field("exclude").split_whitespace().map(str::to_owned).collect(),
+                revision: Some(field("revision").to_owned()).filter(|name| !name.is_empty()),
+            },
             data_dir: data_dir.into(),
         },
+        Operation::Perplexity => Work::Perplexity { model: input()?, text: text("text")? },
+        Operation::Setup => {
+            let raw = input()?;
+            let (diff, adapter) = (part("other", field("other"), data_dir)?, field("adapters"));
+            let adapter = if adapter.is_empty() { "none".into() } else { part("adapters", adapter, data_dir)? };
+            let merge = !field("merged").is_empty();
+            if merge && adapter == "none" {
+                return Err(refused("adapters", "Name the adapter to merge.".into(), "请填写要合并的适配器。".into()));
+            }
+            let gguf = dtype(field("dtype"), Form::Gguf)?;
+            let plan = Plan { raw: raw.display().to_string(), diff, adapter, merge, gguf };
+            Work::Setup { out: out(&raw, "-ready", Form::Hf)?, plan, mirror: hub(field("mirror"))? }
+        }
     })
 }
 
@@ -166,7 +250,9 @@ fn model(operation: Operation, data_dir: &Path, field: &'static str, given: &str
         let (en, zh) = match (operation, field) {
             (Operation::Recover, "other") => ("Name the difference.", "请填写差分权重。"),
             (Operation::Diff, "other") => ("Name the tuned model.", "请填写微调后的模型。"),
-            (Operation::Recover | Operation::Diff, _) => ("Name the model that was tuned.", "请填写被微调的原始模型。"),
+            (Operation::Recover | Operation::Diff | Operation::Setup, _) => {
+                ("Name the model that was tuned.", "请填写被微调的原始模型。")
+            }
             (Operation::Merge, _) => ("Name the base.", "请填写基座模型。"),
             (Operation::Inspect | Operation::Verify, _) => ("Name a file or folder.", "请填写文件或文件夹。"),
             _ => ("Name a model.", "请填写模型。"),
@@ -224,6 +310,35 @@ fn there(given: &str, field: &'static str, data_dir: &Path) -> Result<PathBuf, R
             looked.display()
         ),
     ))
+}
+
+/// A difference or adapter of the whole road: something published, by its name, or a folder that is there.
+fn part(field: &'static str, given: &str, data_dir: &Path) -> Result<String, RefusedJob> {
+    if given.is_empty() {
+        return Err(refused(
+            field,
+            "Name the difference: a published one such as zhixi-13b-diff-fp16, or a folder.".into(),
+            "请填写差分权重：已发布的名称（如 zhixi-13b-diff-fp16）或文件夹。".into(),
+        ));
+    }
+    match known::by_name(given).filter(|model| model.made_with.is_none() && model.parts.is_empty()) {
+        Some(model) => Ok(model.name.clone()),
+        None => there(given, field, data_dir).map(|path| path.display().to_string()),
+    }
+}
+
+/// The longest file of a folder.
+fn shard(given: &str, to: Form) -> Result<u64, RefusedJob> {
+    if given.is_empty() || to == Form::Gguf {
+        return Ok(SHARD_BYTES);
+    }
+    bytes_of(given).map_err(|_| {
+        refused(
+            "shard",
+            format!("“{given}” is no size: write one such as 5GB or 500MB."),
+            format!("“{given}”不是大小：请填写 5GB 或 500MB 这样的值。"),
+        )
+    })
 }
 
 /// The adapters of a merge, each on a line of its own.

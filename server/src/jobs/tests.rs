@@ -113,6 +113,7 @@ async fn what_cannot_be_meant_is_refused_with_its_field() {
         ("input", "/no/such/place", "There is nothing at /no/such/place"),
         ("to", "floppy", "choose its form"),
         ("dtype", "q4_k", "A folder cannot hold q4_k"),
+        ("shard", "large", "is no size"),
         ("out", "../up", "cannot be the name"),
         ("out", "a/b", "cannot be the name"),
         ("out", ".hidden", "cannot be the name"),
@@ -133,6 +134,22 @@ async fn what_cannot_be_meant_is_refused_with_its_field() {
         let (field, said) = refused(begin(merge.clone()).await);
         assert!(field == "adapters" && said.contains(words), "{said}");
     }
+    let mut setup = JobRequest { input: "small".into(), ..JobRequest::new(Operation::Setup) };
+    assert!(refused(begin(setup.clone()).await).1.contains("Name the difference"));
+    setup.other = "zhixi-13b-base-fp32".into();
+    assert_eq!(refused(begin(setup.clone()).await).0, "other", "it is made, not published");
+    (setup.other, setup.merged) = ("small".into(), "on".into());
+    assert_eq!(refused(begin(setup).await), ("adapters".into(), "Name the adapter to merge.".into()));
+    let quantize = |dtype: &str, to: &str| JobRequest {
+        input: "small".into(),
+        dtype: dtype.into(),
+        to: to.into(),
+        gptq: "on".into(),
+        calibration: if to == "gptq" { "no-text.txt".into() } else { String::new() },
+        ..JobRequest::new(Operation::Quantize)
+    };
+    assert_eq!(refused(begin(quantize("q8_0", "gguf")).await).0, "dtype", "GPTQ has its own formats");
+    assert_eq!(refused(begin(quantize("", "gptq")).await).0, "calibration");
     let mut download = JobRequest { input: "no such name".into(), ..JobRequest::new(Operation::Download) };
     assert!(refused(begin(download.clone()).await).1.contains("OWNER/REPOSITORY"));
     download.input = "zhixi-13b-base-fp32".into();
@@ -141,6 +158,25 @@ async fn what_cannot_be_meant_is_refused_with_its_field() {
     assert_eq!(refused(begin(download).await).0, "mirror");
     assert!(jobs.jobs(FIRST_OWNER).await.unwrap().is_empty(), "nothing was begun");
     assert_eq!(fs::read_dir(data.path().join("models")).unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_road_is_one_job_that_says_its_steps() {
+    let (data, jobs) = studio().await;
+    jobs.resume().await.unwrap();
+    let mut request = JobRequest::new(Operation::Setup);
+    for (name, value) in [("input", "small"), ("other", "small"), ("out", "road")] {
+        request.set(name, value);
+    }
+    let id = jobs.begin(FIRST_OWNER, request).await.unwrap();
+    let job = ended(&jobs, &id).await;
+    assert_eq!((job.state, job.error), (JobState::Done, None));
+    let Some(Outcome::Written(written)) = job.outcome else { panic!("nothing written: {:?}", job.outcome) };
+    assert_eq!(written.path, data.path().join("models/road/base").display().to_string());
+    let twice: f32 = (0..68).map(|n| 2.0 * n as f32 / 7.0).sum();
+    assert!((written.sum.unwrap() - twice).abs() < 1e-2);
+    let last = job.notes.last().unwrap();
+    assert_eq!((last.en.as_str(), last.zh.as_str()), ("4 of 4: Check the result", "第 4 步，共 4 步：检查结果"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

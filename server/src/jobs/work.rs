@@ -4,28 +4,26 @@ use std::{path::Path, sync::atomic::AtomicBool};
 
 use checkpoint::{
     BlockFormat, Element, Source, convert,
-    diff::{self, Direction, ModelOptions, combine},
+    diff::{Direction, ModelOptions, combine},
     download::{DownloadError, DownloadEvent, DownloadOptions, Only, download},
     inspect::inspect,
     merge::{self, Lora},
-    quantize::compare,
     verify::{VerifyOptions, verify},
-    write::{Container, SHARD_BYTES, WriteOptions},
+    write::{Container, WriteOptions, manifest_path},
 };
-use engine::{LoadAs, PerplexityOptions, perplexity};
 use protocol::{
     Sentence,
-    job::{Measured, Outcome, Phase},
+    job::{Outcome, Phase},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    quantize::{self, Asked, quantize},
     report,
     request::{Form, Part, Work},
+    setup,
 };
-
-/// What perplexity is measured on: some pages of plain prose, in English and Chinese.
-const EXCERPT: &str = include_str!("../../../assets/texts/excerpt.txt");
+use crate::weights::{EXCERPT, text_of};
 
 /// What the process says of its work, a line of JSON each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +38,7 @@ pub enum Said {
         total: u64,
     },
     /// Something worth knowing.
-    Note(String),
+    Note(Sentence),
     /// It is done.
     Done(Box<Outcome>),
     /// It could not be done.
@@ -62,7 +60,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn threads(&self) -> usize {
+    pub(super) fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
     }
 }
@@ -82,34 +80,32 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
         // Whoever wants it no more ends the process.
         true
     };
-    let options = |operation: &str| {
-        let mut options = WriteOptions::new(operation);
-        options.threads = setting.threads();
-        options.shard_bytes = SHARD_BYTES;
-        options
-    };
-    let model_options = |operation: &str, to: Form, dtype: Option<&str>| ModelOptions {
+    let options = |operation: &str| WriteOptions { threads: setting.threads(), ..WriteOptions::new(operation) };
+    let model_options = |operation: &str, to: Form, dtype: Option<&str>, shard_bytes| ModelOptions {
         element: format(dtype).map(Element::Block),
         container: if to == Form::PyTorch { Container::PyTorch } else { Container::Safetensors },
         // What is only converted has a sum that tells nothing.
-        write: WriteOptions { sums: operation != "convert", ..options(operation) },
+        write: WriteOptions { sums: operation != "convert", shard_bytes, ..options(operation) },
     };
     let written = match work {
-        Work::Convert { input, to, dtype, out } => {
+        Work::Convert { input, to, dtype, shard, out } => {
             let source = open(input)?;
             match to {
                 Form::Gguf => convert::to_gguf(&source, out, format(dtype.as_deref()), &options("convert"), &writing),
-                to => convert::to_folder(&source, out, &model_options("convert", *to, dtype.as_deref()), &writing),
+                to => {
+                    let options = model_options("convert", *to, dtype.as_deref(), *shard);
+                    convert::to_folder(&source, out, &options, &writing)
+                }
             }
             .map_err(failed)?
         }
-        Work::Combine { recover, raw, other, to, dtype, out } => {
+        Work::Combine { recover, raw, other, to, dtype, shard, out } => {
             let (raw, other) = (open(raw)?, open(other)?);
             let (direction, name) = if *recover { (Direction::Recover, "recover") } else { (Direction::Diff, "diff") };
-            combine(direction, &raw, &other, out, &model_options(name, *to, dtype.as_deref()), &writing)
-                .map_err(failed)?
+            let options = model_options(name, *to, dtype.as_deref(), *shard);
+            combine(direction, &raw, &other, out, &options, &writing).map_err(failed)?
         }
-        Work::Merge { base, adapters, to, dtype, out } => {
+        Work::Merge { base, adapters, to, dtype, shard, out } => {
             let base = open(base)?;
             let adapters: Result<Vec<Lora>, _> = adapters.iter().map(|(path, w)| Lora::open(path, *w)).collect();
             let adapters = adapters.map_err(failed)?;
@@ -117,14 +113,28 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
                 Form::Gguf => {
                     merge::to_gguf(&base, &adapters, out, format(dtype.as_deref()), &options("merge"), &writing)
                 }
-                to => merge::to_folder(&base, &adapters, out, &model_options("merge", *to, dtype.as_deref()), &writing),
+                to => {
+                    let options = model_options("merge", *to, dtype.as_deref(), *shard);
+                    merge::to_folder(&base, &adapters, out, &options, &writing)
+                }
             }
             .map_err(failed)?
         }
-        Work::Quantize { input, dtype, out, perplexity } => {
-            let source = open(input)?;
-            let written = convert::to_gguf(&source, out, format(Some(dtype)), &options("quantize"), &writing);
-            return quantized(&source, out, dtype, *perplexity, written.map_err(failed)?, setting, tell);
+        Work::Quantize { input, dtype, rounding, out, measure } => {
+            let asked = Asked { dtype, rounding, measure, out };
+            return quantize(&open(input)?, &asked, setting, tell);
+        }
+        Work::Perplexity { model, text } => {
+            let text = text_of(text.as_deref(), EXCERPT).map_err(failed)?;
+            return quantize::scored(model, &text, Phase::Scoring, setting, tell).map(Outcome::Scored);
+        }
+        Work::Setup { plan, mirror, out } => {
+            let model = setup::walked(plan, mirror.as_deref(), out, setting, tell)?;
+            let path = manifest_path(&model);
+            let manifest =
+                std::fs::read(&path).map_err(|e| failed(format!("{} cannot be read: {e}", path.display())))?;
+            let manifest = serde_json::from_slice(&manifest).map_err(failed)?;
+            return Ok(Outcome::Written(report::written(&manifest, &model)));
         }
         Work::Verify { path, list, known } => {
             let options = VerifyOptions { list: list.clone(), known: known.clone(), threads: setting.threads() };
@@ -136,7 +146,7 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
         Work::Inspect { path } => {
             return Ok(Outcome::Inspected(Box::new(report::inspected(&inspect(path).map_err(failed)?))));
         }
-        Work::Download { name, part, mirror, data_dir } => {
+        Work::Download { name, part, mirror, choice, data_dir } => {
             let options = DownloadOptions {
                 mirror: mirror.clone().or_else(|| setting.mirror.clone()),
                 token: setting.token.clone(),
@@ -145,7 +155,13 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
                     Part::Base => Only::Base,
                     Part::Adapter => Only::Adapter,
                 },
+                include: choice.include.clone(),
+                exclude: choice.exclude.clone(),
                 ..DownloadOptions::new(name, data_dir)
+            };
+            let options = match &choice.revision {
+                Some(revision) => DownloadOptions { revision: revision.clone(), ..options },
+                None => options,
             };
             let files = download(&options, &|event| fetching(event, tell), &AtomicBool::new(false));
             return Ok(Outcome::Fetched(report::fetched(&files.map_err(|e| not_fetched(&e))?)));
@@ -156,77 +172,32 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
     Ok(Outcome::Written(report::written(&written.manifest, out)))
 }
 
-fn quantized(
-    source: &Source,
-    out: &Path,
-    dtype: &str,
-    with_perplexity: bool,
-    written: diff::Outcome,
-    setting: &Setting,
-    tell: Tell<'_>,
-) -> Result<Outcome, Sentence> {
-    written.notes.iter().for_each(|note| tell(Said::Note(note.clone())));
-    let is_rounded = |name: &str| BlockFormat::ALL.iter().any(|f| f.name() == name && f.block() > 1);
-    if source.infos().iter().any(|info| is_rounded(info.element.name())) {
-        tell(Said::Note("the original was rounded already: errors are on top of those it has".into()));
-    }
-    let after = open(out)?;
-    let comparing = |done, total| tell(Said::Progress { phase: Phase::Comparing, done, total });
-    let errors = compare(source, &after, setting.threads(), &comparing).map_err(failed)?;
-    drop(after);
-    let measure = |model: &Path, phase: Phase, whose: &str| {
-        let options =
-            PerplexityOptions { model: model.into(), load_as: LoadAs::Stored, threads: setting.threads, chunks: None };
-        tell(Said::Progress { phase, done: 0, total: 0 });
-        let measured = perplexity(&options, EXCERPT, |done, total, _| {
-            tell(Said::Progress { phase, done: done as u64, total: total as u64 });
-        });
-        match measured {
-            Ok(found) if found.value.is_finite() && found.error.is_finite() => {
-                Some(Measured { value: found.value, error: found.error, tokens: found.scored })
-            }
-            Ok(_) => {
-                tell(Said::Note(format!("no perplexity of the {whose}: it is no number")));
-                None
-            }
-            // A form that is only converted cannot be computed.
-            Err(error) => {
-                tell(Said::Note(format!("no perplexity of the {whose}: {error}")));
-                None
-            }
-        }
-    };
-    let (mut was, mut is) = (None, None);
-    if with_perplexity {
-        was = measure(source.path(), Phase::Before, "original");
-        is = measure(out, Phase::After, "result");
-    }
-    let written = report::written(&written.manifest, out);
-    Ok(Outcome::Quantized(Box::new(report::quantized(written, dtype, &errors, was, is))))
-}
-
-fn fetching(event: DownloadEvent<'_>, tell: Tell<'_>) {
+pub(super) fn fetching(event: DownloadEvent<'_>, tell: Tell<'_>) {
     match event {
         DownloadEvent::Planned { .. } => {}
         DownloadEvent::Progress { done, total } => tell(Said::Progress { phase: Phase::Fetching, done, total }),
         DownloadEvent::Checking(_) => tell(Said::Progress { phase: Phase::Checking, done: 0, total: 0 }),
         DownloadEvent::Retry { file, reason, wait } => {
-            tell(Said::Note(format!("{file}: {reason}; trying again in {:.0} s", wait.as_secs_f64().ceil())));
+            let wait = wait.as_secs_f64().ceil();
+            tell(Said::Note(Sentence::new(
+                format!("{file}: {reason}; trying again in {wait:.0} s"),
+                format!("{file}：{reason}；{wait:.0} 秒后重试"),
+            )));
         }
-        DownloadEvent::Note(text) => tell(Said::Note(text.into())),
+        DownloadEvent::Note(text) => tell(Said::Note(Sentence::new(text, text))),
     }
 }
 
-fn open(path: &Path) -> Result<Source, Sentence> {
+pub(super) fn open(path: &Path) -> Result<Source, Sentence> {
     Source::open(path).map_err(failed)
 }
 
-fn format(name: Option<&str>) -> Option<BlockFormat> {
+pub(super) fn format(name: Option<&str>) -> Option<BlockFormat> {
     BlockFormat::ALL.into_iter().find(|format| name.is_some_and(|name| format.name().eq_ignore_ascii_case(name)))
 }
 
 /// What a library says, as a sentence.
-fn failed(error: impl std::fmt::Display) -> Sentence {
+pub(super) fn failed(error: impl std::fmt::Display) -> Sentence {
     let said = error.to_string();
     let said = said.trim_end_matches('.');
     let mut letters = said.chars();

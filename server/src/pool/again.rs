@@ -3,7 +3,7 @@
 use engine::{GenerateRequest, Grammar, SubmitError};
 use protocol::{Language, RunStatus, RunView, text::slice_chars};
 
-use super::{AT_ONCE, Owner, Pool, ServiceError, internal, plan, refused_by_engine, refused_by_store};
+use super::{Owner, Pool, ServiceError, at_once, internal, plan, refused_by_engine, refused_by_store, samples};
 
 impl Pool {
     /// Queues the runs of an extraction again that did not come to an end by themselves; what they had is forgotten, all
@@ -35,7 +35,8 @@ impl Pool {
                 "没有缺少的部分：每一部分都已询问或正在询问。",
             ));
         };
-        let places = self.admit(runs.len().min(AT_ONCE))?;
+        let each = runs.iter().map(|run| samples::runs(&run.parameters)).max().unwrap_or(1);
+        let places = self.admit_sampled(runs.len().min(at_once(each)), each)?;
         let pool = self.clone();
         let checked = tokio::task::spawn_blocking(move || {
             let guides = runs.iter().map(|run| pool.check_again(run, &text)).collect::<Result<Vec<_>, _>>()?;
@@ -88,6 +89,7 @@ fn queued(run: RunView) -> RunView {
         completion_tokens: 0,
         timings: None,
         hesitations: None,
+        samples: Vec::new(),
         position: None,
         ..run
     }

@@ -8,7 +8,7 @@ mod again;
 mod flow;
 pub mod plan;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::HashMap,
@@ -29,6 +29,7 @@ use crate::{
     assets,
     hub::{Hub, LiveRun},
     questions::Reading,
+    samples,
     store::{NewRuns, Store, StoreError, new_id, now_ms},
 };
 use plan::Draft;
@@ -36,6 +37,11 @@ use plan::Draft;
 /// The most runs that an extraction has with the engine at a time: enough to keep it busy, and few enough that a long text
 /// leaves places to others. The rest of its runs are on disk, and wait for these.
 const AT_ONCE: usize = 16;
+
+/// How many runs of an extraction that is, when each takes so many of the engine.
+fn at_once(each: usize) -> usize {
+    (AT_ONCE / each).max(1)
+}
 
 /// The engine, the store and the hub, and the rules by which runs pass through them.
 #[derive(Clone)]
@@ -75,10 +81,15 @@ impl Pool {
     /// # Errors
     /// Not as many are free.
     pub fn admit(&self, count: usize) -> Result<Vec<OwnedSemaphorePermit>, ServiceError> {
+        self.admit_sampled(count, 1)
+    }
+
+    /// Places for `count` runs that take `each` runs of the engine.
+    fn admit_sampled(&self, count: usize, each: usize) -> Result<Vec<OwnedSemaphorePermit>, ServiceError> {
         let busy = || ServiceError::Busy { waiting: (self.capacity - self.places.available_permits()) as u32 };
-        let wanted = u32::try_from(count).map_err(|_| busy())?;
+        let wanted = u32::try_from(count * each).map_err(|_| busy())?;
         let mut all = Arc::clone(&self.places).try_acquire_many_owned(wanted).map_err(|_| busy())?;
-        Ok((1..count).filter_map(|_| all.split(1)).collect::<Vec<_>>().into_iter().chain([all]).collect())
+        Ok((1..count).filter_map(|_| all.split(each)).collect::<Vec<_>>().into_iter().chain([all]).collect())
     }
 
     /// Checks, stores and queues what was asked for.
@@ -120,9 +131,11 @@ impl Pool {
         }
         request.parameters.validate().map_err(|e| refused_parameter(&e))?;
         let drafts = self.plan(&request).await?;
-        let of_schema = drafts.iter().any(|draft| draft.whole.is_some());
-        let at_once = if of_schema { drafts.len().min(AT_ONCE) } else { drafts.len() };
-        let places = self.admit(at_once)?;
+        let sampled = drafts.iter().any(|draft| draft.mode == Mode::Lora);
+        let each = if sampled { samples::runs(&request.parameters) } else { 1 };
+        let few = each > 1 || drafts.iter().any(|draft| draft.whole.is_some());
+        let at_once = if few { drafts.len().min(at_once(each)) } else { drafts.len() };
+        let places = self.admit_sampled(at_once, each)?;
         let drafts = self.check(drafts, &request).await?;
         let guides: Vec<_> = drafts.iter().map(|draft| draft.guide.clone()).collect();
         let prepared = self.prepare(owner, &request, drafts).await?;
@@ -312,7 +325,12 @@ impl Pool {
                 part: draft.part,
                 instruction: draft.instruction,
                 prompt: draft.prompt,
-                parameters: Parameters { guided: parameters.guided && draft.guide.is_some(), ..parameters.clone() },
+                parameters: Parameters {
+                    guided: parameters.guided && draft.guide.is_some(),
+                    // A completion has no records that samples could repeat.
+                    samples: if draft.mode == Mode::Lora { parameters.samples } else { 0 },
+                    ..parameters.clone()
+                },
                 status: RunStatus::Queued,
                 finish_reason: None,
                 error: None,
@@ -321,6 +339,7 @@ impl Pool {
                 completion_tokens: 0,
                 timings: None,
                 hesitations: None,
+                samples: Vec::new(),
                 position: None,
                 created_at,
             });
@@ -340,11 +359,14 @@ impl Pool {
             ..GenerateRequest::new(view.prompt, view.adapter, view.parameters)
         };
         let (feed, said_by) = (self.feed.clone(), Arc::clone(&run));
-        let sink = move |event| {
+        let sink = move |event, samples: Vec<String>| {
+            if !samples.is_empty() {
+                said_by.sampled(samples);
+            }
             // Fails only when the program ends, which marks the run as interrupted at its next start.
             let _ = feed.send((Arc::clone(&said_by), Some(event)));
         };
-        match self.generator.submit(request, Box::new(sink)) {
+        match samples::submit(self.generator.as_ref(), request, Box::new(sink)) {
             Ok(handle) => run.accepted(handle),
             Err(error) => {
                 match error {

@@ -65,14 +65,14 @@ impl Generator for Puppet {
     fn drain(&self, _limit: Duration) {}
 }
 
-struct Server {
+pub(crate) struct Server {
     _folder: TempDir,
     puppet: Arc<Puppet>,
-    store: Store,
+    pub(crate) store: Store,
     pool: Pool,
 }
 
-async fn server(capacity: usize) -> Server {
+pub(crate) async fn server(capacity: usize) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).await.unwrap();
     let puppet = Arc::new(Puppet::default());
@@ -246,7 +246,7 @@ async fn a_form_that_cannot_be_run_is_kept_with_the_reason() {
     assert!(s.pool.keep_refused(ME, complete(" "), &reason).await.is_err(), "nothing to keep");
 }
 
-fn studio(s: &Server) -> Studio {
+pub(crate) fn studio(s: &Server) -> Studio {
     Studio {
         pool: s.pool.clone(),
         store: s.store.clone(),
@@ -304,14 +304,12 @@ async fn a_batch_that_is_too_large_is_not_read_as_a_whole() {
     let small = crate::store::batch_of(&s.store, 10).await;
     assert_eq!(studio.session(ME, &small).await.unwrap().documents.len(), 10);
     let large = crate::store::batch_of(&s.store, 5_001).await;
-    for refused in [
-        studio.session(ME, &large).await.map(|_| ()),
-        studio.preview(ME, &large).await.map(|_| ()),
-        studio.scores(ME, &large).await.map(|_| ()),
-    ] {
+    for refused in [studio.session(ME, &large).await.map(|_| ()), studio.preview(ME, &large).await.map(|_| ())] {
         let said = refused.unwrap_err().sentence(Language::En);
         assert!(said.contains("5001 texts with 0 answers") && said.contains("download"), "{said}");
     }
+    let scores = studio.scores(ME, &large).await.unwrap();
+    assert_eq!((scores.texts, scores.judged), (5_001, 0), "only what was judged is read for its scores");
 }
 
 #[tokio::test]
@@ -364,6 +362,32 @@ async fn a_run_says_whether_its_answer_is_guided() {
         assert_eq!(stored.runs[0].parameters.guided, guided, "{text}, {switch}");
         assert_eq!(s.puppet.requests().last().unwrap().guide.is_some(), guided, "{text}, {switch}");
     }
+}
+
+#[tokio::test]
+async fn an_extraction_asked_with_samples_ends_with_them_and_takes_their_places() {
+    let s = server(8).await;
+    let texts = vec!["Ada met Bob.".to_owned()];
+    let mut asked = request(Ask::Extract { instruction: "Find".into(), texts, schema: None });
+    (asked.parameters.samples, asked.parameters.temperature) = (2, 0.0);
+    let started = s.pool.run(ME, asked.clone()).await.unwrap();
+    assert_eq!(s.pool.places.available_permits(), 5);
+    assert!(matches!(s.pool.run(ME, compare(&["a", "b", "c"])).await, Err(ServiceError::Busy { .. })));
+    let temperatures: Vec<f64> = s.puppet.requests().iter().map(|r| r.parameters.temperature).collect();
+    assert_eq!((temperatures[0], temperatures.len(), temperatures[1] > 0.0), (0.0, 3, true));
+    for (run, text) in [(0, "(Ada, person)"), (2, "(Ada, person)"), (1, "None")] {
+        let stored = s.store.session(1, &started.session).await.unwrap().runs.remove(0);
+        assert!(!stored.status.is_final(), "before {run}");
+        s.puppet.say(run, done(FinishReason::Stop, text));
+    }
+    s.pool.settle(Duration::from_secs(5)).await;
+    let stored = s.store.session(1, &started.session).await.unwrap().runs.remove(0);
+    assert_eq!((stored.text.as_str(), stored.samples), ("(Ada, person)", vec!["None".into(), "(Ada, person)".into()]));
+    assert!(s.pool.admit(8).is_ok(), "every place is free again");
+
+    asked.ask = Ask::Complete { prompt: "Once".into() };
+    s.pool.run(ME, asked).await.unwrap();
+    assert_eq!(s.puppet.requests().len(), 4, "a completion has no records that samples could repeat");
 }
 
 fn schema(texts: &[&str]) -> StartRuns {

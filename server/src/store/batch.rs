@@ -2,7 +2,7 @@
 //! that a kill leaves it either done or not begun.
 
 use protocol::{
-    Parameters, RunView, Sentence,
+    Asking, Parameters, RunView, Sentence,
     batch::{Counts, RowState, UploadView},
     view::{ExtractionView, NamedSchema, Page},
 };
@@ -23,6 +23,8 @@ pub struct Batch {
     pub compare: bool,
     /// The adapter that answers; without one the base alone.
     pub adapter: Option<String>,
+    /// How it is asked, where that is not the adapter's own way.
+    pub asking: Asking,
     /// With which parameters.
     pub parameters: Parameters,
     /// The columns that pass through, in the file's order.
@@ -63,6 +65,8 @@ pub struct FinishedRow {
     pub error: Option<Sentence>,
     /// Records found.
     pub found: usize,
+    /// How doubtful they are; `None` of a row that failed.
+    pub doubt: Option<usize>,
     /// The extractions; none of a row that failed.
     pub extractions: Vec<ExtractionView>,
     /// Their runs, ended.
@@ -99,14 +103,15 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "INSERT INTO batch (session_id, owner_id, schema, compare, adapter, parameters, columns, text_column, id_column,
-             state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO batch (session_id, owner_id, schema, compare, adapter, asking, parameters, columns, text_column,
+             id_column, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&batch.session)
         .bind(batch.owner)
         .bind(serde_json::to_string(&batch.schema)?)
         .bind(batch.compare)
         .bind(&batch.adapter)
+        .bind((!batch.asking.is_default()).then(|| serde_json::to_string(&batch.asking)).transpose()?)
         .bind(serde_json::to_string(&batch.parameters)?)
         .bind(serde_json::to_string(&batch.columns)?)
         .bind(&batch.text_column)
@@ -308,26 +313,31 @@ async fn finish(tx: &mut SqliteConnection, batch: &Batch, row: &FinishedRow) -> 
     for one in &row.runs {
         run::insert(tx, batch.owner, one).await?;
     }
-    sqlx::query("UPDATE batch_row SET state = ?, error = ?, found = ? WHERE session_id = ? AND position = ?")
-        .bind(row.state.name())
-        .bind(row.error.as_ref().map(serde_json::to_string).transpose()?)
-        .bind(row.found as i64)
-        .bind(&batch.session)
-        .bind(row.position)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE batch_row SET state = ?, error = ?, found = ?, doubt = ? WHERE session_id = ? AND position = ?",
+    )
+    .bind(row.state.name())
+    .bind(row.error.as_ref().map(serde_json::to_string).transpose()?)
+    .bind(row.found as i64)
+    .bind(row.doubt.map_or(-1, |doubt| doubt as i64))
+    .bind(&batch.session)
+    .bind(row.position)
+    .execute(&mut *tx)
+    .await?;
     Ok(())
 }
 
 fn batch(row: &SqliteRow) -> Result<Batch, StoreError> {
     let json = |name: &str| row.try_get::<String, _>(name);
     let reason: Option<String> = row.try_get("reason")?;
+    let asking: Option<String> = row.try_get("asking")?;
     Ok(Batch {
         session: row.try_get("session_id")?,
         owner: row.try_get("owner_id")?,
         schema: serde_json::from_str(&json("schema")?)?,
         compare: row.try_get("compare")?,
         adapter: row.try_get("adapter")?,
+        asking: asking.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default(),
         parameters: serde_json::from_str(&json("parameters")?)?,
         columns: serde_json::from_str(&json("columns")?)?,
         text_column: row.try_get("text_column")?,

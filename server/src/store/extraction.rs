@@ -79,7 +79,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let sql = format!(
             "UPDATE run SET status = 'queued', finish_reason = NULL, error = NULL, text = '', prompt_tokens = NULL,
-             completion_tokens = 0, timings = NULL, hesitations = NULL, ended_at = NULL
+             completion_tokens = 0, timings = NULL, hesitations = NULL, samples = NULL, ended_at = NULL
              WHERE id = ? AND owner_id = ? AND status IN {MISSING}"
         );
         for run in runs {

@@ -26,7 +26,7 @@ pub struct Job {
     /// How far it was when it stopped.
     pub progress: Option<JobProgress>,
     /// What is worth knowing of it.
-    pub notes: Vec<String>,
+    pub notes: Vec<Sentence>,
     /// Why it failed or stopped by itself.
     pub error: Option<Sentence>,
     /// What came of it.
@@ -162,6 +162,23 @@ impl Store {
     }
 }
 
+/// A note as it is stored: in both languages, or, before there were two, in English alone.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Note {
+    Both(Sentence),
+    English(String),
+}
+
+impl Note {
+    fn sentence(self) -> Sentence {
+        match self {
+            Self::Both(sentence) => sentence,
+            Self::English(text) => Sentence::new(text.clone(), text),
+        }
+    }
+}
+
 fn job(row: &SqliteRow) -> Result<Job, StoreError> {
     fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
         let text: Option<String> = row.try_get(column)?;
@@ -177,7 +194,7 @@ fn job(row: &SqliteRow) -> Result<Job, StoreError> {
         state: JobState::from_name(&state).unwrap_or(JobState::Failed),
         cut_off: row.try_get("cut_off")?,
         progress: json(row, "progress")?,
-        notes: json(row, "notes")?.unwrap_or_default(),
+        notes: json::<Vec<Note>>(row, "notes")?.unwrap_or_default().into_iter().map(Note::sentence).collect(),
         error: json(row, "error")?,
         outcome: json(row, "outcome")?,
         created_at: row.try_get("created_at")?,

@@ -11,6 +11,8 @@ mod document;
 mod extraction;
 mod job;
 mod owner;
+mod part;
+mod queue;
 mod review;
 mod run;
 mod schema;
@@ -34,10 +36,13 @@ pub use batch::{Batch, Busy, FinishedRow};
 pub use batch_rows::{BatchRow, FullRow};
 pub use job::Job;
 pub use owner::Account;
+pub use part::Texts;
+pub use queue::{QueueCounts, QueuePage, Start};
 pub use run::Progress;
 pub use session::NewRuns;
+pub use share::OpenShare;
 #[cfg(test)]
-pub(crate) use tests::bounds::batch as batch_of;
+pub(crate) use tests::bounds::{answered as answered_batch, batch as batch_of};
 
 /// How long a deleted session can be brought back.
 const KEEP_DELETED: Duration = Duration::from_secs(30 * 24 * 3600);

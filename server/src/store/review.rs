@@ -1,6 +1,7 @@
 //! Texts that a person has gone through, and what they changed of a session's graph.
 
 use protocol::Judgement;
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::{Store, StoreError, now_ms};
 
@@ -20,6 +21,22 @@ impl Store {
         .bind(owner)
         .fetch_all(&self.pool)
         .await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// Those of some texts that their owner has gone through.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn reviewed_of(&self, owner: i64, texts: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT document_id FROM review WHERE owner_id = ");
+        query.push_bind(owner).push(" AND document_id IN (");
+        let mut list = query.separated(", ");
+        for text in texts {
+            list.push_bind(text.as_str());
+        }
+        query.push(")");
+        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 

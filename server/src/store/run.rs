@@ -26,11 +26,13 @@ pub struct Progress {
     pub timings: Option<protocol::Timings>,
     /// Where the model hesitated.
     pub hesitations: Option<Vec<Hesitation>>,
+    /// What the same question was answered when it was asked again.
+    pub samples: Vec<String>,
 }
 
 pub(super) const COLUMNS: &str = "r.id, r.session_id, r.document_id, r.mode, r.variant, r.model, r.adapter, r.schema, \
     r.instruction, r.prompt, r.parameters, r.status, r.finish_reason, r.error, r.text, r.prompt_tokens, \
-    r.completion_tokens, r.timings, r.created_at, r.extraction_id, r.part_start, r.part_end, r.hesitations";
+    r.completion_tokens, r.timings, r.created_at, r.extraction_id, r.part_start, r.part_end, r.hesitations, r.samples";
 
 impl Store {
     /// A run of a session that is not deleted.
@@ -64,7 +66,7 @@ impl Store {
             let hesitations = run.hesitations.as_ref().map(serde_json::to_string).transpose()?;
             sqlx::query(
                 "UPDATE run SET status = ?, finish_reason = ?, error = ?, text = ?, prompt_tokens = ?,
-                 completion_tokens = ?, timings = ?, hesitations = ?, ended_at = ? WHERE id = ?",
+                 completion_tokens = ?, timings = ?, hesitations = ?, samples = ?, ended_at = ? WHERE id = ?",
             )
             .bind(run.status.name())
             .bind(run.finish_reason.map(FinishReason::name))
@@ -74,6 +76,7 @@ impl Store {
             .bind(run.completion_tokens)
             .bind(timings)
             .bind(hesitations)
+            .bind(samples_json(&run.samples)?)
             .bind(run.status.is_final().then(now_ms))
             .bind(&run.id)
             .execute(&mut *tx)
@@ -100,8 +103,8 @@ pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView)
     sqlx::query(
         "INSERT INTO run (id, owner_id, session_id, document_id, mode, variant, model, adapter, schema, instruction,
          prompt, parameters, status, finish_reason, error, text, prompt_tokens, completion_tokens, created_at, ended_at,
-         extraction_id, task, part_start, part_end, timings, hesitations)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         extraction_id, task, part_start, part_end, timings, hesitations, samples)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&run.id)
     .bind(owner)
@@ -129,6 +132,7 @@ pub(super) async fn insert(tx: &mut SqliteConnection, owner: i64, run: &RunView)
     .bind(run.part.map(|part| part.end as i64))
     .bind(run.timings.as_ref().map(serde_json::to_string).transpose()?)
     .bind(run.hesitations.as_ref().map(serde_json::to_string).transpose()?)
+    .bind(samples_json(&run.samples)?)
     .execute(tx)
     .await?;
     Ok(())
@@ -139,6 +143,7 @@ pub(super) fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
     let schema: Option<String> = row.try_get("schema")?;
     let (timings, hesitations): (Option<String>, Option<String>) =
         (row.try_get("timings")?, row.try_get("hesitations")?);
+    let samples: Option<String> = row.try_get("samples")?;
     let parameters: String = row.try_get("parameters")?;
     let status: String = row.try_get("status")?;
     let finish: Option<String> = row.try_get("finish_reason")?;
@@ -168,9 +173,15 @@ pub(super) fn view(row: &SqliteRow) -> Result<RunView, StoreError> {
         completion_tokens: row.try_get("completion_tokens")?,
         timings: timings.as_deref().map(serde_json::from_str).transpose()?,
         hesitations: hesitations.as_deref().map(serde_json::from_str).transpose()?,
+        samples: samples.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default(),
         position: None,
         created_at: row.try_get("created_at")?,
     })
+}
+
+/// Nothing for a run that has none, as most.
+fn samples_json(samples: &[String]) -> Result<Option<String>, StoreError> {
+    Ok((!samples.is_empty()).then(|| serde_json::to_string(samples)).transpose()?)
 }
 
 fn mode_name(mode: Mode) -> &'static str {

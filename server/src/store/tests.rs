@@ -10,6 +10,7 @@ use protocol::{
 use tempfile::TempDir;
 
 pub(crate) mod bounds;
+mod queue;
 
 use super::*;
 
@@ -46,6 +47,7 @@ fn run(session: &str, document: Option<&str>, prompt: &str) -> RunView {
         completion_tokens: 0,
         timings: None,
         hesitations: None,
+        samples: Vec::new(),
         position: None,
         created_at: now_ms(),
     }
@@ -82,6 +84,7 @@ fn finished(id: &str, text: &str) -> Progress {
         completion_tokens: 3,
         timings: Some(Timings { queue_ms: 1.5, ..Timings::default() }),
         hesitations: Some(vec![(1, -0.7).into()]),
+        samples: vec!["None".into()],
     }
 }
 
@@ -103,6 +106,7 @@ async fn a_run_is_stored_whole_and_brought_up_to_date() {
     assert_eq!((done.text.as_str(), done.prompt_tokens, done.completion_tokens), ("(Ada, person)", Some(7), 3));
     assert_eq!(done.timings.unwrap().queue_ms, 1.5);
     assert_eq!(done.hesitations, Some(vec![(1, -0.7).into()]));
+    assert_eq!(done.samples, ["None"]);
 }
 
 #[tokio::test]
@@ -301,19 +305,19 @@ async fn a_share_stays_as_it_was_until_it_is_closed() {
     store.insert_share(ME, "share", "hash", &snapshot).await.unwrap();
     store.rename(ME, &id, "After").await.unwrap();
     assert_eq!(store.annotate(ME, "share", "look").await.unwrap().note, "look");
-    let shown = store.snapshot("hash").await.unwrap();
+    let shown = store.open_share("hash").await.unwrap().snapshot;
     assert_eq!((shown.session.title.as_str(), shown.note.as_str(), shown.shared_at), ("Before", "look", 5));
     assert!(store.sessions(ME, "").await.unwrap()[0].shared);
 
     store.set_deleted(ME, &id, true).await.unwrap();
-    assert!(missing(store.snapshot("hash").await), "closed while its session is deleted");
+    assert!(missing(store.open_share("hash").await), "closed while its session is deleted");
     store.set_deleted(ME, &id, false).await.unwrap();
     store.revoke(ME, "share").await.unwrap();
     store.revoke(ME, "share").await.unwrap();
     let (kept,): (String,) = sqlx::query_as("SELECT snapshot FROM share").fetch_one(store.pool()).await.unwrap();
     assert_eq!(kept, "", "what nobody can see any more is not kept");
-    assert!(missing(store.snapshot("hash").await) && missing(store.annotate(ME, "share", "x").await));
-    assert!(missing(store.snapshot("unknown").await));
+    assert!(missing(store.open_share("hash").await) && missing(store.annotate(ME, "share", "x").await));
+    assert!(missing(store.open_share("unknown").await));
     assert!(store.session(ME, &id).await.unwrap().shares.is_empty());
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use protocol::Sentence;
+
 use crate::{
     BlockFormat, Element, Source, Tensor,
     source::{Info, Numbers, rows},
@@ -60,13 +62,16 @@ fn as_weights<'a>(tensor: Tensor<'a>, beside: &BTreeMap<String, Tensor<'_>>) -> 
 }
 
 /// What is said of matrices whose numbers were taken as they are.
-pub(super) fn note<'a>(infos: impl Iterator<Item = &'a Info>, notes: &mut Vec<String>) {
+pub(super) fn note<'a>(infos: impl Iterator<Item = &'a Info>, notes: &mut Vec<Sentence>) {
     let bare: Vec<&str> = infos.filter(|info| is_matrix(info)).map(|info| info.name.as_str()).collect();
     if let Some(first) = bare.first() {
-        notes.push(format!(
-            "{} matrices are whole numbers of eight bits without the scales that would make weights of them, such as \
-             {first}; they are taken as they are",
-            bare.len()
+        let count = bare.len();
+        notes.push(Sentence::new(
+            format!(
+                "{count} matrices are whole numbers of eight bits without the scales that would make weights of them, \
+                 such as {first}; they are taken as they are"
+            ),
+            format!("有 {count} 个矩阵是没有缩放系数的 8 位整数（如 {first}），按原值使用"),
         ));
     }
 }

@@ -1,5 +1,6 @@
 //! A GGUF file as a model of Hugging Face's form.
 
+use protocol::Sentence;
 use serde_json::{Value, json};
 
 use super::{ConvertError, MAX_HEAD, Turn, Vocabulary, names, to_gguf::factors, turned};
@@ -69,7 +70,7 @@ pub(super) fn tensors(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> 
 pub(super) fn companions(
     source: &Source,
     element: Option<Element>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Sentence>,
 ) -> Result<Vec<Companion>, ConvertError> {
     let (directory, _) = described(source)?;
     let config = configuration(source, notes)?;
@@ -85,12 +86,14 @@ pub(super) fn companions(
             companions.extend(vocabulary.companions());
         }
         Ok(None) => {}
-        Err(reason) => notes.push(format!("the tokenizer is left out: {reason}")),
+        Err(reason) => {
+            notes.push(Sentence::new(format!("the tokenizer is left out: {reason}"), format!("未写入分词器：{reason}")))
+        }
     }
     Ok(companions)
 }
 
-fn configuration(source: &Source, notes: &mut Vec<String>) -> Result<Value, ConvertError> {
+fn configuration(source: &Source, notes: &mut Vec<Sentence>) -> Result<Value, ConvertError> {
     let (d, architecture) = described(source)?;
     let class = match architecture {
         "qwen2" => "Qwen2ForCausalLM",
@@ -147,9 +150,10 @@ fn configuration(source: &Source, notes: &mut Vec<String>) -> Result<Value, Conv
         let close = |a: &f32, b: &f32| (a - b).abs() <= 1e-3 * b.abs();
         let agrees = factors(head, base, known).iter().zip(&stored).all(|(a, b)| close(a, b));
         if !agrees {
-            notes.push(
-                "its rotary scaling is not the published one of LLaMA 3; config.json says it only roughly".into(),
-            );
+            notes.push(Sentence::new(
+                "its rotary scaling is not the published one of LLaMA 3; config.json says it only roughly",
+                "其旋转位置缩放与 LLaMA 3 公布的不同，config.json 只能近似表示",
+            ));
         }
         config["rope_scaling"] = json!({
             "rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,

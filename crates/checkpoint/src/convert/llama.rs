@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use protocol::Sentence;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,6 +33,8 @@ fn usual_epsilon() -> f64 {
 
 /// Size of the vocabulary of the third generation.
 const THIRD: usize = 128_256;
+/// The base of its angles.
+const THIRD_BASE: f64 = 500_000.0;
 
 fn parameters(source: &Source) -> Result<Parameters, ConvertError> {
     let path = source.folder().join("params.json");
@@ -97,7 +100,7 @@ fn name_of(name: &str) -> Option<String> {
 pub(super) fn companions(
     source: &Source,
     element: Option<Element>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Sentence>,
 ) -> Result<Vec<Companion>, ConvertError> {
     let config = assumed(source, notes)?;
     let ids = [("bos_token_id", &config["bos_token_id"]), ("eos_token_id", &config["eos_token_id"])];
@@ -112,7 +115,10 @@ pub(super) fn companions(
     if let Some(path) = tokenizer(source) {
         match Vocabulary::from_tokenizer_model(&path) {
             Ok(vocabulary) => companions.extend(vocabulary.companions()),
-            Err(error) => notes.push(format!("the tokenizer is only copied: {error}")),
+            Err(error) => notes.push(Sentence::new(
+                format!("the tokenizer is only copied: {error}"),
+                format!("分词器仅按原样复制：{error}"),
+            )),
         }
         companions.push(Companion { name: "tokenizer.model".into(), content: Content::CopyOf(path) });
     }
@@ -120,7 +126,7 @@ pub(super) fn companions(
 }
 
 /// What a GGUF file needs to know.
-pub(super) fn description(source: &Source, notes: &mut Vec<String>) -> Result<Description, ConvertError> {
+pub(super) fn description(source: &Source, notes: &mut Vec<Sentence>) -> Result<Description, ConvertError> {
     let vocabulary = tokenizer(source).map(|path| Vocabulary::from_tokenizer_model(&path)).transpose()?;
     Ok(Description { config: assumed(source, notes)?, vocabulary })
 }
@@ -132,16 +138,19 @@ fn tokenizer(source: &Source) -> Option<PathBuf> {
 }
 
 /// The configuration, and a note of what is assumed in it.
-fn assumed(source: &Source, notes: &mut Vec<String>) -> Result<Value, ConvertError> {
+fn assumed(source: &Source, notes: &mut Vec<Sentence>) -> Result<Value, ConvertError> {
     let rows = |name: &str| {
         let info = source.infos().iter().find(|t| t.name == name);
         info.and_then(|t| t.shape.first().copied()).unwrap_or(0)
     };
     let (vocabulary, feed_forward) = (rows("tok_embeddings.weight"), rows("layers.0.feed_forward.w1.weight"));
     let config = configuration(&parameters(source)?, vocabulary, feed_forward);
-    notes.push(format!(
-        "params.json does not say how long a text may be; {} tokens were assumed (max_position_embeddings)",
-        config["max_position_embeddings"]
+    let most = &config["max_position_embeddings"];
+    notes.push(Sentence::new(
+        format!(
+            "params.json does not say how long a text may be; {most} tokens were assumed (max_position_embeddings)"
+        ),
+        format!("params.json 未说明文本的最大长度，按 {most} 个词元处理（max_position_embeddings）"),
     ));
     Ok(config)
 }
@@ -151,7 +160,7 @@ fn configuration(p: &Parameters, vocabulary: usize, feed_forward: usize) -> Valu
     // Nothing in the files says it: this is what each generation was published with.
     let context = if p.use_scaled_rope {
         131_072
-    } else if third {
+    } else if third || p.rope_theta == Some(THIRD_BASE) {
         8192
     } else if p.norm_eps < 5e-6 || p.dim == 8192 && p.n_kv_heads.is_none() {
         2048
@@ -210,5 +219,7 @@ mod tests {
         assert_eq!(context(r#"{"dim": 8192, "n_layers": 80, "n_heads": 64, "norm_eps": 1e-5}"#, 32000), 2048);
         assert_eq!(context(r#"{"dim": 4096, "n_layers": 32, "n_heads": 32, "norm_eps": 1e-5}"#, 32000), 4096);
         assert_eq!(context(r#"{"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8}"#, 128_256), 8192);
+        let small = r#"{"dim": 256, "n_layers": 2, "n_heads": 8, "n_kv_heads": 2, "rope_theta": 500000.0}"#;
+        assert_eq!(context(small, 640), 8192);
     }
 }

@@ -10,11 +10,14 @@ mod llama;
 mod names;
 mod packed;
 pub(crate) mod to_gguf;
+mod to_packed;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
+use protocol::Sentence;
 pub use to_gguf::{file_format, to_gguf, to_gguf_with};
+pub use to_packed::to_packed;
 pub use vocabulary::{Vocabulary, VocabularyError};
 
 use crate::{
@@ -74,7 +77,7 @@ pub fn as_huggingface(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> 
 pub fn companions(
     source: &Source,
     element: Option<Element>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Sentence>,
 ) -> Result<Vec<Companion>, ConvertError> {
     let companions = match source.kind() {
         Kind::OriginalLlama => llama::companions(source, element, notes)?,
@@ -82,7 +85,7 @@ pub fn companions(
         Kind::Safetensors | Kind::PyTorch | Kind::Numpy => folder::companions(&[source.folder()], element)?,
     };
     if !companions.iter().any(|c| folder::tells_tokenizer(&c.name)) {
-        notes.push(NO_TOKENIZER.into());
+        notes.push(no_tokenizer());
     }
     Ok(companions)
 }
@@ -104,8 +107,12 @@ fn no_part(source: &Source) -> Result<(), ConvertError> {
 const MAX_HEAD: usize = 65536;
 
 /// What is said of a model without one.
-pub(crate) const NO_TOKENIZER: &str =
-    "there is no tokenizer beside the weights: the result has none, and cannot be talked to";
+pub(crate) fn no_tokenizer() -> Sentence {
+    Sentence::new(
+        "there is no tokenizer beside the weights: the result has none, and cannot be talked to",
+        "权重旁没有分词器：结果中也没有，无法用于对话",
+    )
+}
 
 /// Writes a model as a folder of Hugging Face's form.
 ///

@@ -2,10 +2,11 @@
 
 use std::{f64::consts::TAU, path::Path};
 
+use protocol::Sentence;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConvertError, NO_TOKENIZER, Turn, Vocabulary, eight_bit, llama, names, turned};
+use super::{ConvertError, Turn, Vocabulary, eight_bit, llama, names, no_tokenizer, turned};
 use crate::{
     BlockFormat, Element, HuggingFaceError, Source, Tensor,
     diff::Outcome,
@@ -25,7 +26,7 @@ pub(crate) struct Description {
 
 impl Description {
     /// That of a model.
-    pub(crate) fn of(source: &Source, notes: &mut Vec<String>) -> Result<Self, ConvertError> {
+    pub(crate) fn of(source: &Source, notes: &mut Vec<Sentence>) -> Result<Self, ConvertError> {
         let folder = source.folder();
         match source.kind() {
             Kind::OriginalLlama => llama::description(source, notes),
@@ -116,7 +117,7 @@ pub(crate) fn write_model(
     format: Option<BlockFormat>,
     options: &WriteOptions,
     progress: Progress<'_>,
-    mut notes: Vec<String>,
+    mut notes: Vec<Sentence>,
 ) -> Result<Outcome, ConvertError> {
     let wrong = |reason: String| ConvertError::Unsupported { path: path.into(), reason };
     let damaged =
@@ -133,7 +134,7 @@ pub(crate) fn write_model(
         ),
         None => {
             metadata.push(("tokenizer.ggml.model".into(), Meta::text("no_vocab")));
-            notes.push(NO_TOKENIZER.into());
+            notes.push(no_tokenizer());
         }
     }
     eight_bit::note(tensors.iter().map(|t| &t.info), &mut notes);
@@ -161,7 +162,7 @@ pub(crate) fn write_model(
 
 /// What a tensor is stored as: vectors as F32, the output and the embeddings of the four-bit formats in six or eight
 /// bits as llama.cpp does, rows that are no whole blocks in a format with smaller blocks.
-fn stored_as<'a>(tensor: Tensor<'a>, format: Option<BlockFormat>, notes: &mut Vec<String>) -> Planned<'a> {
+fn stored_as<'a>(tensor: Tensor<'a>, format: Option<BlockFormat>, notes: &mut Vec<Sentence>) -> Planned<'a> {
     use BlockFormat::{F16, F32, Q4_0, Q4_1, Q4K, Q6K, Q8_0};
     let info = &tensor.info;
     // What GGUF files have types for, and readers of them no arithmetic.
@@ -192,10 +193,10 @@ fn stored_as<'a>(tensor: Tensor<'a>, format: Option<BlockFormat>, notes: &mut Ve
         F16
     };
     if chosen != wanted {
-        let note = format!(
-            "rows of {columns} numbers are no whole {} blocks; they are stored as {}",
-            wanted.name(),
-            chosen.name()
+        let (wanted, chosen) = (wanted.name(), chosen.name());
+        let note = Sentence::new(
+            format!("rows of {columns} numbers are no whole {wanted} blocks; they are stored as {chosen}"),
+            format!("每行 {columns} 个数不能分成整数个 {wanted} 块，改存为 {chosen}"),
         );
         if !notes.contains(&note) {
             notes.push(note);

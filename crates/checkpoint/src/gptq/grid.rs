@@ -1,5 +1,7 @@
 //! The numbers that a block of a format can hold, once its scales are fixed.
 
+use half::f16;
+
 use crate::{
     BlockFormat,
     BlockFormat::{Q4_0, Q4_1, Q4K},
@@ -51,6 +53,26 @@ impl Grid {
         }
     }
 
+    /// Chooses one scale and a whole zero for all numbers of a group, as files of GPTQ models have them: a number is
+    /// `scale * (quant - zero)`. Gives the lowest number and the step.
+    pub(super) fn fit_group(numbers: &[f32]) -> (f32, f32) {
+        let (least, most) = numbers.iter().fold((0.0f32, 0.0f32), |(a, b), x| (a.min(*x), b.max(*x)));
+        // A group of zeros has any scale.
+        let width = if least == most { 2.0 } else { most - least };
+        let scale = f16::from_f32(width / 15.0).max(f16::MIN_POSITIVE).to_f32();
+        // A zero of nought is stored less one, which readers take for different things.
+        let zero = if least == most { 8.0 } else { (-least / scale).round().clamp(1.0, 15.0) };
+        (-zero * scale, scale)
+    }
+
+    /// Begins a block of such a group.
+    pub(super) fn begin(self, (low, scale): (f32, f32), block: &mut [u8], steps: &mut [(f32, f32)]) {
+        block.fill(0);
+        block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+        block[2..4].copy_from_slice(&f16::from_f32(low).to_le_bytes());
+        steps.fill((low, scale));
+    }
+
     /// Writes the number of the grid that is nearest, and gives it.
     pub(super) fn put(self, block: &mut [u8], place: usize, number: f32, (low, step): (f32, f32)) -> f32 {
         let quant = if step == 0.0 { 0.0 } else { ((number - low) / step).round().clamp(0.0, 15.0) };
@@ -86,6 +108,22 @@ mod tests {
                 // Beyond the last step only the end of Q4_0's grid is farther away.
                 assert!((x - read).abs() <= step.1.abs() * if format == Q4_0 { 1.01 } else { 0.52 });
             }
+        }
+    }
+
+    #[test]
+    fn a_group_has_a_whole_zero_and_holds_nought() {
+        for numbers in [vec![-0.3f32, 0.1, 0.2], vec![0.5, 0.9], vec![-2.0, -0.1], vec![0.0; 4]] {
+            let (low, scale) = Grid::fit_group(&numbers);
+            let zero = -low / scale;
+            assert!((1.0..=15.0).contains(&zero) && zero.fract() == 0.0, "{numbers:?}: {zero}");
+            let (grid, mut block, mut steps) = (Grid::of(Q4_1).unwrap(), [0xaa; 20], [(0.0, 0.0); 32]);
+            grid.begin((low, scale), &mut block, &mut steps);
+            for (place, x) in numbers.iter().enumerate() {
+                let put = grid.put(&mut block, place, *x, steps[place]);
+                assert!((put - x).abs() <= scale * 1.01, "{put} for {x}");
+            }
+            assert_eq!(grid.put(&mut block, 9, 0.0, steps[9]), 0.0);
         }
     }
 

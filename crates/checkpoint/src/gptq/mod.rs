@@ -16,7 +16,8 @@ use std::{
 
 use factor::Factor;
 use grid::Grid;
-pub use kept::Kept;
+pub use kept::{Entry, Kept};
+use serde::{Deserialize, Serialize};
 
 use crate::BlockFormat;
 
@@ -24,6 +25,10 @@ use crate::BlockFormat;
 const COLUMNS: usize = 128;
 /// Rows that a thread works on at a time.
 const ROWS: usize = 16;
+/// Numbers of a row that share a scale in files of GPTQ models, where nothing else is asked for.
+pub const GROUP: usize = 128;
+/// The blocks that [`Inputs::round_in_groups`] makes.
+pub const GROUPED: BlockFormat = BlockFormat::Q4_1;
 /// Part of the mean of the diagonal that is added to it, so that what the text did not show stays as it is.
 const DAMPING: f64 = 0.01;
 
@@ -74,7 +79,7 @@ pub struct Rounded {
 }
 
 /// Squares of outputs over all rows of a calibration text.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutputErrors {
     /// Of what the outputs are off by.
     pub gptq: f64,
@@ -129,6 +134,25 @@ impl Inputs {
     /// # Errors
     /// The format or the shape does not fit.
     pub fn round(&self, weights: &[f32], format: BlockFormat, threads: usize) -> Result<Rounded, GptqError> {
+        self.round_with(weights, format, None, threads)
+    }
+
+    /// Rounds as files of GPTQ models have it: [`GROUP`] numbers of a row share a scale and a whole zero. The blocks are
+    /// of [`GROUPED`], and those of a group have the same scale and minimum.
+    ///
+    /// # Errors
+    /// The shape does not fit.
+    pub fn round_in_groups(&self, weights: &[f32], threads: usize) -> Result<Rounded, GptqError> {
+        self.round_with(weights, GROUPED, Some(GROUP), threads)
+    }
+
+    fn round_with(
+        &self,
+        weights: &[f32],
+        format: BlockFormat,
+        group: Option<usize>,
+        threads: usize,
+    ) -> Result<Rounded, GptqError> {
         let columns = self.columns;
         let grid = Grid::of(format).ok_or(GptqError::Format(format.name()))?;
         let misfit = GptqError::Shape { numbers: weights.len(), columns, format: format.name() };
@@ -146,7 +170,7 @@ impl Inputs {
                     loop {
                         let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).pop();
                         let Some((number, (weights, bytes))) = piece else { break };
-                        self.round_rows(weights, bytes, grid);
+                        self.round_rows(weights, bytes, grid, group);
                         let found = self.errors(weights, bytes, format);
                         if let Some(place) = errors.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
                             *place = found;
@@ -162,22 +186,31 @@ impl Inputs {
     }
 
     /// Rounds some rows, which no others have to do with.
-    fn round_rows(&self, weights: &[f32], bytes: &mut [u8], grid: Grid) {
+    fn round_rows(&self, weights: &[f32], bytes: &mut [u8], grid: Grid, group: Option<usize>) {
         let (columns, block) = (self.columns, grid.block());
         let row_bytes = columns / block * grid.block_bytes();
         let step = COLUMNS.max(block);
         let mut weights = weights.to_vec();
         let mut errors = vec![0.0f32; weights.len() / columns * step];
         let mut steps = vec![vec![(0.0f32, 0.0f32); block]; weights.len() / columns];
+        let mut shared = vec![(0.0f32, 0.0f32); weights.len() / columns];
         for first in (0..columns).step_by(step) {
             let end = columns.min(first + step);
             for i in first..end {
                 let factors = self.factor.row(i);
                 let rows = weights.chunks_exact_mut(columns).zip(bytes.chunks_exact_mut(row_bytes));
-                for ((row, bytes), (steps, errors)) in rows.zip(steps.iter_mut().zip(errors.chunks_exact_mut(step))) {
+                let scales = steps.iter_mut().zip(&mut shared);
+                for ((row, bytes), ((steps, shared), errors)) in rows.zip(scales.zip(errors.chunks_exact_mut(step))) {
                     let block_bytes = &mut bytes[i / block * grid.block_bytes()..][..grid.block_bytes()];
-                    if i % block == 0 {
-                        grid.fit(&row[i..i + block], block_bytes, steps);
+                    match group {
+                        None if i % block == 0 => grid.fit(&row[i..i + block], block_bytes, steps),
+                        Some(group) if i % block == 0 => {
+                            if i % group == 0 {
+                                *shared = Grid::fit_group(&row[i..columns.min(i + group)]);
+                            }
+                            grid.begin(*shared, block_bytes, steps);
+                        }
+                        _ => {}
                     }
                     let rounded = grid.put(block_bytes, i % block, row[i], steps[i % block]);
                     let error = (row[i] - rounded) / factors[i];
@@ -321,6 +354,20 @@ mod tests {
             assert_eq!(rounded.bytes, plain, "{}", format.name());
             assert_eq!(rounded.errors.gptq, rounded.errors.plain);
         }
+    }
+
+    #[test]
+    fn groups_share_a_scale_and_a_whole_zero() {
+        // The last group is a shorter one.
+        let (columns, rows) = (320, 16);
+        let (inputs, weights) = (correlated(1000, columns), numbers(rows * columns, 4));
+        let seen = Inputs::new(products(&inputs, columns), 2).unwrap();
+        let rounded = seen.round_in_groups(&weights, 2).unwrap();
+        for row in rounded.bytes.chunks(columns / 32 * 20) {
+            let blocks: Vec<&[u8]> = row.chunks(20).collect();
+            assert!(blocks.chunks(GROUP / 32).all(|group| group.iter().all(|block| block[..4] == group[0][..4])));
+        }
+        assert!(rounded.errors.gptq < 0.4 * rounded.errors.plain, "{:?}", rounded.errors);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 pub use lora::Lora;
+use protocol::Sentence;
 
 use crate::{
     BlockFormat, Element, HuggingFaceError, Source, SourceError, Tensor,
@@ -209,7 +210,7 @@ pub fn to_folder(
     let Model { tensors, untied, rows, changed } = merged(base, adapters)?;
     // An output that was stored beside the embeddings may be one with them in config.json; it is no longer.
     let untied = untied || changed.contains(OUTPUT);
-    notes.push(format!("{} of {} tensors were changed", changed.len(), tensors.len()));
+    notes.push(count(changed.len(), tensors.len()));
     let before = embeddings(base);
     let resized = rows.is_some() && rows != before;
     let planned: Vec<Planned<'_>> = tensors.into_iter().map(|t| convert::stored_as(t, options.element)).collect();
@@ -219,7 +220,7 @@ pub fn to_folder(
         _ => {
             let folders = folders(base, adapters, resized);
             if folder::tokenizer_folder(&folders).is_none() {
-                notes.push(convert::NO_TOKENIZER.into());
+                notes.push(convert::no_tokenizer());
             }
             folder::companions(&folders, most)?
         }
@@ -248,7 +249,7 @@ pub fn to_gguf(
         return Err(MergeError::Unsupported { path: base.path().into(), reason });
     }
     let Model { tensors, changed, rows, .. } = merged(base, adapters)?;
-    notes.push(format!("{} of {} tensors were changed", changed.len(), tensors.len()));
+    notes.push(count(changed.len(), tensors.len()));
     let mut description = Description::of(base, &mut notes)?;
     if rows.is_some() && rows != embeddings(base) {
         let folder = folder::tokenizer_folder(&folders(base, adapters, true));
@@ -257,6 +258,14 @@ pub fn to_gguf(
     }
     let options = reading(base, adapters, options);
     Ok(convert::to_gguf::write_model(tensors, &description, base.path(), out, format, &options, progress, notes)?)
+}
+
+/// How much the adapters change.
+fn count(changed: usize, all: usize) -> Sentence {
+    Sentence::new(
+        format!("{changed} of {all} tensors were changed"),
+        format!("共 {all} 个张量，其中 {changed} 个已改变"),
+    )
 }
 
 fn embeddings(base: &Source) -> Option<usize> {

@@ -5,6 +5,7 @@ use std::{ops::Range, sync::OnceLock};
 use super::lora::Lie;
 use crate::{
     Tensor,
+    quick::quick,
     source::{Numbers, rows},
 };
 
@@ -68,12 +69,19 @@ impl Numbers for Merged<'_> {
             let left = &left[(row - first) * rank..][..rank];
             for (strip, out) in out[place].chunks_mut(STRIP).enumerate() {
                 let at = wanted.start + strip * STRIP;
-                let sums = &mut sums[..out.len()];
-                sums.fill(0.0);
-                for (k, x) in left.iter().enumerate() {
-                    add_product(sums, *x, &right[k * columns + at..][..out.len()]);
-                }
-                out.iter_mut().zip(sums).for_each(|(o, sum)| *o += *sum * self.scale);
+                let (sums, scale) = (&mut sums[..out.len()], self.scale);
+                quick(
+                    #[inline(always)]
+                    || {
+                        sums.fill(0.0);
+                        for (k, x) in left.iter().enumerate() {
+                            // Rounded once, by the fused instruction that libraries use too.
+                            let numbers = &right[k * columns + at..][..sums.len()];
+                            sums.iter_mut().zip(numbers).for_each(|(sum, y)| *sum = x.mul_add(*y, *sum));
+                        }
+                        out.iter_mut().zip(sums).for_each(|(o, sum)| *o += *sum * scale);
+                    },
+                );
             }
         }
     }
@@ -81,15 +89,6 @@ impl Numbers for Merged<'_> {
 
 /// Columns that are computed at a time: so many sums stay near the processor.
 const STRIP: usize = 1024;
-
-/// Adds `x` times each of `numbers`, rounded once as the fused instruction of processors rounds, which libraries use: a
-/// product of two `f32` is exact in `f64`.
-fn add_product(sums: &mut [f32], x: f32, numbers: &[f32]) {
-    let x = f64::from(x);
-    for (sum, y) in sums.iter_mut().zip(numbers) {
-        *sum = (f64::from(*sum) + x * f64::from(*y)) as f32;
-    }
-}
 
 /// A merged matrix whose rows are brought to given lengths (DoRA).
 pub(super) struct Lengthened<'a> {

@@ -17,6 +17,7 @@ use std::{
 };
 
 use files::{is_consolidated, paths, read};
+use tensor::Lie;
 pub use tensor::{Info, Numbers, Tensor, rows};
 
 use crate::{GgufError, HuggingFaceError, PyTorchError, gguf::Directory, map::Mapped, pytorch};
@@ -225,18 +226,13 @@ impl Source {
         let (info, place) = self.places.get(name)?;
         let info = self.infos.get(*info)?.clone();
         let element = info.element;
-        let parts = |parts: &'_ [Part]| parts.iter().map(|part| self.part(part, &info)).collect();
-        Some(match place {
-            Place::One(part) => self.part(part, &info),
-            Place::Stacked(all) => {
-                let numbers = Box::new(tensor::Stacked { parts: parts(all), element });
-                Tensor { info, numbers }
-            }
-            Place::SideBySide(all) => {
-                let numbers = Box::new(tensor::SideBySide { parts: parts(all), element });
-                Tensor { info, numbers }
-            }
-        })
+        let (all, lie) = match place {
+            Place::One(part) => return Some(self.part(part, &info)),
+            Place::Stacked(all) => (all, Lie::Stacked),
+            Place::SideBySide(all) => (all, Lie::SideBySide),
+        };
+        let parts = all.iter().map(|part| self.part(part, &info)).collect();
+        Some(Tensor { info, numbers: Box::new(tensor::Joined { parts, element, lie }) })
     }
 
     /// All tensors, in the model's order.

@@ -172,6 +172,7 @@ impl Mapped<'_> {
         let at = from / self.element.block() * self.element.block_bytes();
         if length >= AHEAD {
             self.map.soon(self.from + at + length, length.min(self.bytes.len().saturating_sub(at + length)));
+            self.map.now(self.from + at, length);
         }
         self.bytes.get(at..).unwrap_or_default()
     }
@@ -242,20 +243,35 @@ impl Numbers for Strided<'_> {
     }
 }
 
-/// Matrices side by side: each row is a row of the first, then of the second, and so on.
-pub(super) struct SideBySide<'a> {
+/// Matrices that are one together.
+pub(super) struct Joined<'a> {
     pub(super) parts: Vec<Tensor<'a>>,
     pub(super) element: Element,
+    pub(super) lie: Lie,
 }
 
-impl SideBySide<'_> {
+/// How matrices lie that are one together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// One below the other.
+    Stacked,
+    /// Each row is a row of the first, then of the second, and so on.
+    SideBySide,
+}
+
+impl Joined<'_> {
     /// Calls `each` with every piece of a part: the part, the place in it, and the places in what is asked for.
     fn pieces(&self, from: usize, length: usize, mut each: impl FnMut(&Tensor<'_>, usize, Range<usize>)) {
-        let columns = self.parts.iter().map(|p| p.info.columns()).sum();
+        // One below the other, they are as side by side in a single row.
+        let width = |part: &Tensor<'_>| match self.lie {
+            Lie::Stacked => part.info.count(),
+            Lie::SideBySide => part.info.columns(),
+        };
+        let columns = self.parts.iter().map(width).sum();
         for (row, wanted, place) in rows(from, length, columns) {
             let mut before = 0;
             for part in &self.parts {
-                let width = part.info.columns();
+                let width = width(part);
                 let (a, b) = (wanted.start.max(before), wanted.end.min(before + width));
                 if a < b {
                     let at = place.start + (a - wanted.start);
@@ -267,42 +283,7 @@ impl SideBySide<'_> {
     }
 }
 
-impl Numbers for SideBySide<'_> {
-    fn read(&self, from: usize, out: &mut [f32]) {
-        self.pieces(from, out.len(), |part, at, place| part.numbers.read(at, &mut out[place]));
-    }
-
-    fn copy(&self, from: usize, out: &mut [u8]) -> bool {
-        let size = self.element.block_bytes();
-        let mut all = true;
-        self.pieces(from, out.len() / size, |part, at, place| {
-            all &= part.numbers.copy(at, &mut out[place.start * size..place.end * size]);
-        });
-        all
-    }
-}
-
-/// Matrices one below the other.
-pub(super) struct Stacked<'a> {
-    pub(super) parts: Vec<Tensor<'a>>,
-    pub(super) element: Element,
-}
-
-impl Stacked<'_> {
-    fn pieces(&self, from: usize, length: usize, mut each: impl FnMut(&Tensor<'_>, usize, Range<usize>)) {
-        let mut before = 0;
-        for part in &self.parts {
-            let count = part.info.count();
-            let (a, b) = (from.max(before), (from + length).min(before + count));
-            if a < b {
-                each(part, a - before, a - from..b - from);
-            }
-            before += count;
-        }
-    }
-}
-
-impl Numbers for Stacked<'_> {
+impl Numbers for Joined<'_> {
     fn read(&self, from: usize, out: &mut [f32]) {
         self.pieces(from, out.len(), |part, at, place| part.numbers.read(at, &mut out[place]));
     }
@@ -352,9 +333,10 @@ mod tests {
         let (four, two) = (bytes(10..14), bytes(20..22));
         let part = |shape: &[usize], bytes| Tensor::stored(info(shape), bytes);
         let parts = vec![part(&[2, 3], six.as_slice()), part(&[2, 1], &two), part(&[2, 2], &four)];
-        let joined = SideBySide { parts, element: Element::U16 };
+        let joined = Joined { parts, element: Element::U16, lie: Lie::SideBySide };
         parts_agree(&joined, &[0, 1, 2, 20, 10, 11, 3, 4, 5, 21, 12, 13]);
-        let stacked = Stacked { parts: vec![part(&[1, 2], &two), part(&[2, 2], &four)], element: Element::U16 };
+        let parts = vec![part(&[1, 2], &two), part(&[2, 2], &four)];
+        let stacked = Joined { parts, element: Element::U16, lie: Lie::Stacked };
         parts_agree(&stacked, &[20, 21, 10, 11, 12, 13]);
     }
 

@@ -15,7 +15,8 @@ use std::{
 };
 
 pub use manifest::TensorReport;
-use serde::Serialize;
+use protocol::Sentence;
+use serde::{Serialize, Serializer};
 
 pub(crate) use sums::hex;
 use sums::{Counter, Wanted};
@@ -93,7 +94,13 @@ pub struct VerifyReport {
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
     /// What else is worth knowing.
-    pub notes: Vec<String>,
+    #[serde(serialize_with = "in_english")]
+    pub notes: Vec<Sentence>,
+}
+
+/// A report that is printed is in English.
+fn in_english<S: Serializer>(notes: &[Sentence], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(notes.iter().map(|note| &note.en))
 }
 
 /// A file.
@@ -269,7 +276,11 @@ pub fn verify(
             recognized = Some(model);
             lists.push(candidate.list);
         } else {
-            notes.push(format!("the names are those of {}, but no checksum is: it is something else", model.name));
+            let name = &model.name;
+            notes.push(Sentence::new(
+                format!("the names are those of {name}, but no checksum is: it is something else"),
+                format!("文件名与 {name} 相同，但校验和都不符：这是别的文件"),
+            ));
         }
     }
 
@@ -308,7 +319,10 @@ pub fn verify(
     report.hold_against_manifest(&target, &lists, options.threads, progress);
     report.add_unlisted(&target);
     if lists.is_empty() && report.tensors.is_none() {
-        report.notes.push("there is no list of checksums to compare with; --md5 LIST names one".into());
+        report.notes.push(Sentence::new(
+            "there is no list of checksums to compare with; --md5 LIST names one",
+            "没有可对照的校验和列表；可以另行指定一份",
+        ));
     }
     report.ok = report.problems.is_empty();
     Ok(report)

@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use protocol::Sentence;
 use serde::Deserialize;
 
 use super::{Problem, Remedy};
@@ -22,7 +23,7 @@ pub(super) struct Seen {
     /// Every file of weights that could be opened, with the names of its tensors.
     pub tensors: BTreeMap<String, BTreeSet<String>>,
     pub problems: Vec<Problem>,
-    pub notes: Vec<String>,
+    pub notes: Vec<Sentence>,
 }
 
 /// Whether a file holds weights, by its name.
@@ -63,7 +64,10 @@ pub(super) fn look(folder: &Path, names: &[String], whole: bool, remedy: &Remedy
         if name.ends_with(".index.json") {
             index(&path, name, &mut seen, remedy);
         } else if name.ends_with(".part") {
-            seen.notes.push(format!("{name} is a download that did not end; the same command goes on with it"));
+            seen.notes.push(Sentence::new(
+                format!("{name} is a download that did not end; the same command goes on with it"),
+                format!("{name} 是未完成的下载，重新执行即可继续"),
+            ));
         }
     }
     config(folder, &present, &mut seen, remedy);
@@ -161,7 +165,10 @@ fn index(path: &Path, name: &str, seen: &mut Seen, remedy: &Remedy<'_>) {
         .filter(|tensor| !index.weight_map.contains_key(*tensor))
         .count();
     if unnamed > 0 {
-        seen.notes.push(format!("{unnamed} tensors of the files are not named in {name}"));
+        seen.notes.push(Sentence::new(
+            format!("{unnamed} tensors of the files are not named in {name}"),
+            format!("文件中有 {unnamed} 个张量未列入 {name}"),
+        ));
     }
 }
 
@@ -187,8 +194,10 @@ fn config(folder: &Path, present: &BTreeSet<&str>, seen: &mut Seen, remedy: &Rem
     }
     let tokenizers = ["tokenizer.json", "tokenizer.model"];
     if wants == "config.json" && !tokenizers.iter().any(|name| folder.join(name).is_file()) {
-        seen.notes
-            .push("there is no tokenizer.json or tokenizer.model: the model can be converted, but not used".into());
+        seen.notes.push(Sentence::new(
+            "there is no tokenizer.json or tokenizer.model: the model can be converted, but not used",
+            "没有 tokenizer.json 或 tokenizer.model：模型可以转换，但无法使用",
+        ));
     }
 }
 

@@ -21,6 +21,7 @@ use serde_json::json;
 
 pub use gguf::{Meta, copied_metadata};
 pub use manifest::{MANIFEST_FILE, Manifest, Written, manifest_path};
+pub use target::UNFINISHED;
 
 use crate::{Element, Source, Tensor};
 

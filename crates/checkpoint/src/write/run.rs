@@ -18,7 +18,7 @@ use super::{
     Companion, Content, FilePlan, Form, Manifest, Planned, Progress, WriteError, WriteOptions, Written,
     target::{Done, State, Target, hex},
 };
-use crate::Element;
+use crate::{Element, quick::quick};
 
 /// Numbers that a thread has in memory at a time. A multiple of every block.
 const PIECE: usize = 1 << 20;
@@ -43,7 +43,7 @@ pub(super) fn write(
     let work = Work {
         target,
         tensors,
-        pending: pending.iter().map(|file| Pending::new(file)).collect(),
+        pending: pending.iter().map(|file| Pending::new(file, tensors)).collect(),
         next: Mutex::new((0, 0)),
         sums: options.sums,
         written: AtomicU64::new(before),
@@ -136,6 +136,9 @@ fn fingerprint(
 /// A file that is being written.
 struct Pending<'p> {
     file: &'p FilePlan,
+    /// Its tensors in the order in which they are worked on: the largest first, so that at the end no thread waits long
+    /// for another.
+    order: Vec<usize>,
     /// What is known of its tensors so far.
     results: Mutex<Results>,
 }
@@ -149,9 +152,11 @@ struct Results {
 type Result3 = (u32, String, Option<f64>);
 
 impl<'p> Pending<'p> {
-    fn new(file: &'p FilePlan) -> Self {
+    fn new(file: &'p FilePlan, tensors: &[Planned<'_>]) -> Self {
         let left = file.tensors.len();
-        Self { file, results: Mutex::new(Results { tensors: vec![None; left], left }) }
+        let mut order: Vec<usize> = (0..left).collect();
+        order.sort_by_key(|place| std::cmp::Reverse(tensors[file.tensors[*place]].bytes()));
+        Self { file, order, results: Mutex::new(Results { tensors: vec![None; left], left }) }
     }
 
     fn into_done(self) -> Done {
@@ -221,9 +226,8 @@ impl Work<'_> {
             let made = File::create(&path).and_then(|file| file.set_len(pending.file.layout.size));
             made.map_err(|source| WriteError::Io { path, source })?;
         }
-        let count = pending.file.tensors.len();
-        *next = if place + 1 < count { (number, place + 1) } else { (number + 1, 0) };
-        Ok(Some((pending, (count > 0).then_some(place))))
+        *next = if place + 1 < pending.order.len() { (number, place + 1) } else { (number + 1, 0) };
+        Ok(Some((pending, pending.order.get(place).copied())))
     }
 
     /// Writes one tensor.
@@ -237,7 +241,8 @@ impl Work<'_> {
         let io = |source| WriteError::Io { path: path.clone(), source };
         let tensor = &self.tensors[pending.file.tensors[place]];
         let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
-        file.seek(SeekFrom::Start(pending.file.layout.offsets[place])).map_err(io)?;
+        let mut at = pending.file.layout.offsets[place];
+        file.seek(SeekFrom::Start(at)).map_err(io)?;
         let is_zip = matches!(pending.file.layout.form, Form::Zip(_));
         let (mut sha, mut crc, mut sum) = (Sha256::new(), crc32fast::Hasher::new(), 0.0);
         let count = tensor.tensor.info.count();
@@ -249,6 +254,8 @@ impl Work<'_> {
             }
             file.write_all(piece).map_err(io)?;
             let length = piece.len() as u64;
+            begin_to_store(&file, at, length);
+            at += length;
             if self.sums {
                 sum += buffers.sum(tensor.element, PIECE.min(count - from));
             }
@@ -316,11 +323,31 @@ impl Buffers {
         self.numbers.resize(PIECE, 0.0);
         let numbers = &mut self.numbers[..count];
         element.unpack(&self.bytes, numbers);
-        let mut lanes = [0.0f64; 8];
-        let (eights, rest) = numbers.as_chunks::<8>();
-        for eight in eights {
-            lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x));
-        }
-        lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x)).sum::<f64>()
+        quick(
+            #[inline(always)]
+            || {
+                let mut lanes = [0.0f64; 8];
+                let (eights, rest) = numbers.as_chunks::<8>();
+                for eight in eights {
+                    lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x));
+                }
+                lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x)).sum::<f64>()
+            },
+        )
     }
+}
+
+/// Less than this is soon stored at the end.
+#[cfg(target_os = "linux")]
+const WORTH_IT: u64 = 1 << 20;
+
+/// Has the system begin to bring to the disk what was written, so that there is little left to wait for at the end. A
+/// system that does not take the hint waits longer then.
+fn begin_to_store(file: &File, from: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(length).filter(|n| n.get() >= WORTH_IT) {
+        let _ = rustix::fs::fadvise(file, from, Some(length), rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from, length);
 }

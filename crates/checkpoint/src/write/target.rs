@@ -14,7 +14,7 @@ use super::{Content, FilePlan, MANIFEST_FILE, Manifest, WriteError, WriteOptions
 use crate::space;
 
 /// Where a folder keeps unfinished work.
-const UNFINISHED: &str = ".knowlm-unfinished";
+pub const UNFINISHED: &str = ".knowlm-unfinished";
 
 /// A place that is written to.
 #[derive(Debug)]

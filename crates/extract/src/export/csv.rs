@@ -3,7 +3,7 @@
 //! A spreadsheet runs what begins like a formula. Text that does gets an apostrophe before it, which spreadsheets take as
 //! "this is text".
 
-use protocol::{Record, record::Mention};
+use protocol::{Agreement, Record, record::Mention};
 
 use super::{Document, Options, joined, rows, verdict_name};
 use crate::{
@@ -61,6 +61,7 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
             "origin",
             "gold",
             "correction",
+            "agreement",
         ],
     );
     for document in documents {
@@ -81,6 +82,7 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                 // Of an argument its own, whatever the trigger's is.
                 let with = other.filter(|_| role.is_empty());
                 let certainty = with.map_or(first.certainty, |o| o.certainty.max(first.certainty));
+                let agreement = with.map_or(first.agreement, |o| o.agreement.min(first.agreement));
                 table.row(&[
                     document.id.clone(),
                     kind.to_owned(),
@@ -98,6 +100,7 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                     origin.clone(),
                     verdict_name(row.verdict).to_owned(),
                     correction.clone(),
+                    agreement.map(|Agreement { found, of }| format!("{found} of {of}")).unwrap_or_default(),
                 ]);
             };
             match &row.record {

@@ -43,24 +43,9 @@ pub(super) fn cypher(graph: &Graph) -> String {
     out
 }
 
-/// A string in quotation marks.
+/// A string.
 fn string(text: &str) -> String {
-    let mut out = String::from("'");
-    for c in text.chars() {
-        match c {
-            '\'' => out.push_str("\\'"),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('\'');
-    out
+    super::string(text, '\'')
 }
 
 /// A label or type. Within its marks a backslash would still begin a code such as `\u0060`, a mark: none is let through.

@@ -64,7 +64,7 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
                     // Of two columns the later's: of base and tuned the one that is judged.
                     let said = record.mentions();
                     for (mention, (_, said)) in row.record.mentions_mut().into_iter().zip(said) {
-                        mention.certainty = said.certainty;
+                        (mention.certainty, mention.agreement) = (said.certainty, said.agreement);
                     }
                 }
                 if !row.shown && stands(record) {

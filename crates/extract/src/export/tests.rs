@@ -127,7 +127,7 @@ fn no_cell_of_a_table_is_a_formula_and_every_row_has_all_columns() {
     let lines: Vec<&str> = table.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "id,kind,type,text,start,end,role,other,other_start,other_end,in_text,found,certainty,origin,gold,correction"
+        "id,kind,type,text,start,end,role,other,other_start,other_end,in_text,found,certainty,origin,gold,correction,agreement"
     );
     assert!(lines[1].starts_with("../a b,entity,人物 [a],张三,3,5,,,,,yes,exact,,tuned,right,"), "{}", lines[1]);
     assert!(lines[2].contains(",\"company\\`\"\"x\",'=SUM(A1),"), "{}", lines[2]);

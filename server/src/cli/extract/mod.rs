@@ -23,7 +23,7 @@ use clap::{
 };
 use engine::{Generator, LocalEngine};
 use extract::{Schema, prompt};
-use protocol::{Asking, EventPart, Format, Language, Task};
+use protocol::{Asking, EventPart, Format, Language, Task, params::MAX_SAMPLES};
 use serde_json::json;
 
 use super::{
@@ -53,6 +53,7 @@ use progress::Progress;
         Relations also have head_start, head_end, tail_start, tail_end, events trigger_start, trigger_end, arguments start, end.\n\
         \"found\": \"normalised\" or \"fuzzy\" says that words stand in the text in other case or width, or with a letter or two that differ.\n\
         \"certainty\": \"sure\" or \"check\" of each record says whether the model hesitated over it; of those to check more are wrong.\n\
+        \"agreement\": {\"found\", \"of\"} says in how many samples it was said too, with --samples; said in few of them, it is to check.\n\
         Offsets count Unicode code points. Run again with the same output, it goes on where it stopped; rows that failed (they\n\
         have \"error\") are tried again.\n\n\
         Schema (JSON or YAML): {\"entities\": [\"person\"], \"relations\": [\"founder\"], \"events\": {\"merger\": [\"buyer\"]}}"
@@ -88,6 +89,9 @@ pub struct ExtractArgs {
     /// Let the model write freely, instead of only the schema's types and words of the text
     #[arg(long)]
     no_guide: bool,
+    /// Ask every question so many more times, with sampling: records that the samples do not repeat are to be checked
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_SAMPLES)))]
+    samples: u32,
     /// Answers computed side by side
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
@@ -140,7 +144,7 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
             "Answers are not guided: there is no adapter whose manifest names a form of answers; --format names one."
         );
     }
-    parameters.guided = guide;
+    (parameters.guided, parameters.samples) = (guide, args.samples);
 
     let mut made = made(args, &engine, &schema, &parameters)?;
     made.insert("way of asking".to_owned(), asked_how(&asking, &schema)?);

@@ -130,6 +130,8 @@ fn different(before: &Made, now: &Made) -> Vec<String> {
             (None, Value::Null) => {}
             (Some(Value::Object(old)), Value::Object(new)) if name == "parameters" => {
                 names.extend(new.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(|(k, _)| k.clone()));
+                // Written only where it is in use.
+                names.extend(old.keys().filter(|k| !new.contains_key(*k)).cloned());
             }
             _ if name == "guide" => names.push("choice of guided decoding".to_owned()),
             _ => names.push(name.clone()),

@@ -26,7 +26,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{CliError, input::Row, output::Output};
-use crate::questions::{Questions, Reading};
+use crate::{
+    questions::{Questions, Reading},
+    samples,
+};
 
 /// What every text is asked with.
 pub struct Work<'a> {
@@ -36,7 +39,7 @@ pub struct Work<'a> {
     pub asking: &'a Asking,
     pub parameters: Parameters,
     pub guide: bool,
-    /// Questions that the engine has at a time.
+    /// Questions that the engine has at a time, with their samples.
     pub at_once: usize,
 }
 
@@ -54,6 +57,9 @@ pub struct Summary {
 
 /// Texts in a group.
 const GROUP: usize = 32;
+
+/// How a question was answered, and what its samples say.
+type Answer = (Outcome, Vec<String>);
 
 /// One question: a task about a part of a text.
 struct Question {
@@ -97,25 +103,26 @@ pub fn run(
     let mut open: BTreeMap<usize, Open> = BTreeMap::new();
     let mut questions: VecDeque<Question> = VecDeque::new();
     let mut running: BTreeMap<u64, (Question, CancelHandle)> = BTreeMap::new();
-    let (said, heard) = mpsc::channel::<(u64, Outcome)>();
+    let (said, heard) = mpsc::channel::<(u64, Answer)>();
     let (mut taken, mut number) = (0, 0);
+    let at_once = (work.at_once / samples::runs(&work.parameters)).max(1);
     loop {
-        while questions.len() < work.at_once && taken < rows.len() {
+        while questions.len() < at_once && taken < rows.len() {
             let end = (taken + GROUP).min(rows.len());
             group(work, rows, taken..end, &mut asked, &mut open, &mut questions)?;
             taken = end;
         }
-        while running.len() < work.at_once {
+        while running.len() < at_once {
             let Some(mut question) = questions.pop_front() else { break };
             number += 1;
             let (said, this) = (said.clone(), number);
-            let sink = move |event| {
+            let sink = move |event, samples| {
                 if let EngineEvent::Done(outcome) = event {
                     // Fails only when we have stopped listening.
-                    let _ = said.send((this, outcome));
+                    let _ = said.send((this, (outcome, samples)));
                 }
             };
-            match work.engine.submit(request(work, rows, &question), Box::new(sink)) {
+            match samples::submit(work.engine, request(work, rows, &question), Box::new(sink)) {
                 Ok(handle) => {
                     running.insert(number, (question, handle));
                 }
@@ -145,9 +152,9 @@ pub fn run(
             continue;
         }
         match heard.recv_timeout(Duration::from_millis(200)) {
-            Ok((number, outcome)) => {
+            Ok((number, answer)) => {
                 if let Some((question, _)) = running.remove(&number) {
-                    answered(rows, &mut open, &question, Ok(outcome));
+                    answered(rows, &mut open, &question, Ok(answer));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -222,18 +229,18 @@ fn part<'r>(rows: &[&'r Row], question: &Question) -> &'r str {
     slice_chars(text, question.span.start, question.span.end)
 }
 
-fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question, outcome: Result<Outcome, String>) {
+fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question, answer: Result<Answer, String>) {
     let Some(row) = open.get_mut(&question.row) else { return };
     row.waiting -= 1;
     if question.unguided && !row.unguided.contains(&question.choice.task) {
         row.unguided.push(question.choice.task);
     }
-    let outcome = outcome.and_then(|outcome| match outcome.finish_reason {
-        FinishReason::Stop | FinishReason::Length | FinishReason::Repeat => Ok(outcome),
+    let answer = answer.and_then(|(outcome, samples)| match outcome.finish_reason {
+        FinishReason::Stop | FinishReason::Length | FinishReason::Repeat => Ok((outcome, samples)),
         other => Err(outcome.error.unwrap_or_else(|| other.sentence(Language::En).to_owned())),
     });
-    match outcome {
-        Ok(outcome) => row.parts.push(Part {
+    match answer {
+        Ok((outcome, samples)) => row.parts.push(Part {
             task: question.choice.task,
             span: question.span,
             parsed: doubt::records(
@@ -241,6 +248,7 @@ fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question
                 part(rows, question),
                 Some(&question.choice),
                 outcome.hesitations().as_deref(),
+                &samples,
             ),
             finish: outcome.finish_reason,
         }),

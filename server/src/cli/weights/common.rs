@@ -14,10 +14,13 @@ use checkpoint::{
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::cli::{
-    CliError,
-    bytes::{ByteBar, size},
-    out, out_json,
+use crate::{
+    cli::{
+        CliError,
+        bytes::{ByteBar, size},
+        out, out_json,
+    },
+    weights::bytes_of,
 };
 
 /// The form of a result.
@@ -44,7 +47,7 @@ impl Form {
 #[derive(Debug, Args)]
 pub struct WriteArgs {
     /// Longest file, such as 5GB or 500MB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = bytes_of)]
     shard_size: Option<u64>,
     /// Replace what is there
     #[arg(long)]
@@ -81,24 +84,6 @@ impl WriteArgs {
     }
 }
 
-/// `5GB`, `500 MB`, `4096`.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let unit = match text[digits..].trim().to_ascii_uppercase().as_str() {
-        "" | "B" => 1.0,
-        "KB" | "K" => 1e3,
-        "MB" | "M" => 1e6,
-        "GB" | "G" => 1e9,
-        _ => return Err("a size is a number and B, KB, MB or GB".into()),
-    };
-    let number: f64 = text[..digits].parse().map_err(|_| "a size is a number and B, KB, MB or GB")?;
-    match number * unit {
-        bytes if (1.0..1e15).contains(&bytes) => Ok(bytes as u64),
-        _ => Err("a file has between 1 byte and 1000 TB".into()),
-    }
-}
-
 /// The format that a `--dtype` names, of those that can be written.
 pub fn dtype(name: Option<&str>, form: Form) -> Result<Option<BlockFormat>, CliError> {
     use BlockFormat::{Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q6K, Q8_0};
@@ -132,7 +117,7 @@ struct Report<'a> {
     /// The published model that has this sum.
     known_sum: Option<&'a str>,
     manifest: PathBuf,
-    notes: &'a [String],
+    notes: Vec<&'a str>,
 }
 
 /// Does the work under a bar, and says how it went.
@@ -160,7 +145,7 @@ pub fn report<E: std::fmt::Display>(
         exact_sum: manifest.exact_sum,
         known_sum: known.map(|m| m.name.as_str()),
         manifest: checkpoint::write::manifest_path(to),
-        notes: &notes,
+        notes: notes.iter().map(|note| note.en.as_str()).collect(),
     };
     if args.json {
         return out_json(&report);
@@ -194,15 +179,6 @@ fn published(manifest: &Manifest) -> Option<&'static PublishedModel> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        assert_eq!(
-            ["5GB", "500 MB", "1.5k", "77"].map(|s| parse_size(s).unwrap()),
-            [5_000_000_000, 500_000_000, 1500, 77]
-        );
-        assert!(parse_size("5 apples").is_err() && parse_size("0").is_err() && parse_size("").is_err());
-    }
 
     #[test]
     fn types_are_those_that_the_form_has() {

@@ -2,17 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use checkpoint::find;
 use clap::Args;
 use engine::{LoadAs, Perplexity, PerplexityOptions, perplexity};
 use serde_json::json;
 
-use crate::cli::{CliError, load::Shown, out, out_json};
-use checkpoint::find;
-
-/// What is scored when no text is named: some pages of plain prose, in English and Chinese.
-const EXCERPT: &str = include_str!("../../../../assets/texts/excerpt.txt");
-/// The longest text that is read.
-const MAX_TEXT: u64 = 64 << 20;
+use crate::{
+    cli::{CliError, load::Shown, out, out_json},
+    weights::{EXCERPT, text_of},
+};
 
 /// Options of `weights perplexity`.
 #[derive(Debug, Args)]
@@ -49,7 +47,7 @@ pub struct PerplexityArgs {
 
 pub fn run(args: &PerplexityArgs) -> Result<(), CliError> {
     let model = find::find_model(args.model.as_deref(), args.data_dir.as_deref()).map_err(CliError::failed)?;
-    let text = text(args.text.as_deref())?;
+    let text = text_of(args.text.as_deref(), EXCERPT).map_err(CliError::Failed)?;
     let load_as = match (args.load_8bit, args.load_4bit) {
         (true, _) => LoadAs::EightBit,
         (_, true) => LoadAs::FourBit,
@@ -72,17 +70,6 @@ pub fn score(options: &PerplexityOptions, text: &str) -> Result<Perplexity, CliE
     });
     shown.finish();
     found.map_err(CliError::failed)
-}
-
-/// The text of a file, or the built-in one.
-pub fn text(file: Option<&Path>) -> Result<String, CliError> {
-    let Some(file) = file else { return Ok(EXCERPT.into()) };
-    let wrong = |reason: String| CliError::Failed(format!("{} cannot be used: {reason}", file.display()));
-    let size = std::fs::metadata(file).map_err(|e| wrong(e.to_string()))?.len();
-    if size > MAX_TEXT {
-        return Err(wrong(format!("{size} bytes are more than a perplexity needs; 64 MB are the most")));
-    }
-    std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))
 }
 
 /// What a perplexity is, in a line.

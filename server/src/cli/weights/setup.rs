@@ -1,36 +1,30 @@
 //! `knowlm weights setup`: the whole road from published files to a folder that can be served.
 //!
-//! The steps are those of the other commands, in order. What was asked for and which steps are done is kept in the
-//! folder, so that the road can be left and taken up anywhere; inside a step, downloads and writing resume by themselves.
-
-mod state;
+//! The steps are those of the other commands, in order ([`crate::weights::road`]); here is what is asked and said.
 
 use std::{
     io::{BufRead, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
-use checkpoint::{
-    Element, convert,
-    diff::{Direction, ModelOptions, combine},
-    download::{DownloadOptions, Only},
-    inspect::inspect,
-    known,
-    merge::{self, Lora},
-    verify::{VerifyOptions, verify},
-    write::{Container, WriteOptions},
-};
+use checkpoint::{download::DownloadEvent, inspect::inspect, verify::VerifyReport};
 use clap::Args;
+use protocol::{Sentence, job::Phase};
 
-use self::state::{Plan, State};
 use super::{
-    common::{Form, dtype, open},
+    common::{Form, dtype},
     verify as verify_command,
 };
-use crate::cli::{
-    CliError,
-    bytes::{ByteBar, size},
-    download, out,
+use crate::{
+    cli::{
+        CliError,
+        bytes::{ByteBar, size},
+        download, out,
+    },
+    weights::{
+        road::{Means, NotThere, Ready, Witness, can_be_got, walk},
+        state::{Plan, State},
+    },
 };
 
 /// Options of `weights setup`.
@@ -77,7 +71,7 @@ pub fn run(args: &SetupArgs) -> Result<(), CliError> {
     };
     std::fs::create_dir_all(&folder)
         .map_err(|e| CliError::Failed(format!("the folder {} cannot be made: {e}", folder.display())))?;
-    let mut state = match State::load(&folder).map_err(CliError::Failed)? {
+    let state = match State::load(&folder).map_err(CliError::Failed)? {
         Some(state) => {
             agrees(&state.plan, args)?;
             state
@@ -85,28 +79,61 @@ pub fn run(args: &SetupArgs) -> Result<(), CliError> {
         None => {
             let plan = plan(args, asked)?;
             // Once kept, a plan cannot be corrected by another call.
-            can_be_got(&plan)?;
+            can_be_got(&plan).map_err(not_there)?;
             State::new(plan)
         }
     };
-    state.save(&folder).map_err(CliError::Failed)?;
-    let road = Road { args, folder: &folder };
-    let steps = road.steps(&state.plan);
-    for (number, step) in steps.iter().enumerate() {
-        let title = format!("[{}/{}] {}", number + 1, steps.len(), step.title);
-        if state.is_done(step.name) && step.leaves.as_ref().is_none_or(|path| path.exists()) {
-            out(&format!("{title}: done\n"))?;
-            continue;
-        }
-        out(&format!("{title}\n"))?;
-        let plan = state.plan.clone();
-        (step.work)(&road, &plan).map_err(|error| {
-            CliError::Failed(format!("step {} of {} ({}): {error}", number + 1, steps.len(), step.name))
-        })?;
-        state.done(step.name);
-        state.save(&folder).map_err(CliError::Failed)?;
+    let plan = state.plan.clone();
+    let means = Means {
+        mirror: args.mirror.clone().or_else(|| download::set("HF_ENDPOINT")),
+        token: args.token.clone().or_else(|| download::set("HF_TOKEN")),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let terminal = Terminal { bar: ByteBar::new(false) };
+    let ready = walk(&folder, state, &means, &terminal);
+    terminal.bar.finish();
+    end(&plan, &ready.map_err(CliError::Failed)?)
+}
+
+/// Says what happens.
+struct Terminal {
+    bar: ByteBar,
+}
+
+impl Witness for Terminal {
+    fn step(&self, number: usize, of: usize, title: &Sentence, done: bool) {
+        self.bar.finish();
+        self.bar.restart();
+        self.line(&format!("[{number}/{of}] {title}{}", if done { ": done" } else { "" }));
     }
-    road.end(&state.plan)
+
+    fn progress(&self, _: Phase, done: u64, total: u64) {
+        self.bar.show(done, total);
+    }
+
+    fn fetching(&self, event: DownloadEvent<'_>) {
+        download::show(&self.bar, event);
+    }
+
+    fn note(&self, note: &Sentence) {
+        self.line(&format!("  {note}"));
+    }
+
+    fn wrong(&self, report: &VerifyReport) {
+        self.line(verify_command::table(report).trim_end());
+    }
+}
+
+impl Terminal {
+    /// A line on standard output; where nobody reads it any more, the work goes on.
+    fn line(&self, text: &str) {
+        let _ = out(&format!("{text}\n"));
+    }
+}
+
+fn not_there(NotThere { field, given }: NotThere) -> CliError {
+    let or = if field == "raw" { "" } else { " and no published model of this name" };
+    CliError::Usage(format!("--{field} {given}: there is no such folder{or}; nothing was begun"))
 }
 
 fn missing(flag: &str) -> CliError {
@@ -142,23 +169,6 @@ fn plan(args: &SetupArgs, asked: bool) -> Result<Plan, CliError> {
         merge: args.merge,
         gguf: args.gguf.clone(),
     })
-}
-
-/// What is read must be there, or be something that is fetched by its name.
-fn can_be_got(plan: &Plan) -> Result<(), CliError> {
-    let missing = |flag: &str, given: &str, or: &str| {
-        CliError::Usage(format!("{flag} {given}: there is no such folder{or}; nothing was begun"))
-    };
-    if !Path::new(&plan.raw).exists() {
-        return Err(missing("--raw", &plan.raw, ""));
-    }
-    for (flag, given) in [("--diff", &plan.diff), ("--adapter", &plan.adapter)] {
-        let is_none = flag == "--adapter" && given == "none";
-        if !is_none && known::by_name(given).is_none() && !Path::new(given).exists() {
-            return Err(missing(flag, given, " and no published model of this name"));
-        }
-    }
-    Ok(())
 }
 
 /// A second call must not ask for something else.
@@ -204,167 +214,18 @@ fn ask(question: &str, usual: &str) -> Result<String, CliError> {
     }
 }
 
-type Work = fn(&Road<'_>, &Plan) -> Result<(), CliError>;
-
-/// One step.
-struct Step {
-    name: &'static str,
-    title: String,
-    /// What must be there for it to be done.
-    leaves: Option<PathBuf>,
-    work: Work,
-}
-
-/// What all steps need.
-struct Road<'a> {
-    args: &'a SetupArgs,
-    folder: &'a Path,
-}
-
-impl Road<'_> {
-    fn steps(&self, plan: &Plan) -> Vec<Step> {
-        let step = |name, title: String, leaves: Option<PathBuf>, work: Work| Step { name, title, leaves, work };
-        let at = |name: &str| Some(self.folder.join(name));
-        let mut steps = vec![
-            step("raw", format!("Check the original weights in {}", plan.raw), None, |road, plan| {
-                road.check(Path::new(&plan.raw), None)
-            }),
-            step(
-                "diff",
-                format!("Get and check the difference {}", plan.diff),
-                Some(self.place(&plan.diff)),
-                |road, plan| road.fetch_and_check(&plan.diff),
-            ),
-        ];
-        if plan.adapter != "none" {
-            let title = format!("Get and check the adapter {}", plan.adapter);
-            steps.push(step("adapter", title, Some(self.place(&plan.adapter)), |road, plan| {
-                road.fetch_and_check(&plan.adapter)
-            }));
-        }
-        steps.push(step("base", "Recover the base: original and difference".into(), at("base"), |road, plan| {
-            road.recover(plan)
-        }));
-        if plan.merge {
-            steps.push(step("merged", "Merge the adapter into the base".into(), at("merged"), |road, plan| {
-                road.merge(plan)
-            }));
-        }
-        if plan.gguf.is_some() {
-            steps
-                .push(step("gguf", "Write a GGUF file".into(), Some(self.gguf(plan)), |road, plan| road.convert(plan)));
-        }
-        steps.push(step("result", "Check the result".into(), None, |road, plan| {
-            let all = [Some("base"), plan.merge.then_some("merged")];
-            all.into_iter().flatten().try_for_each(|name| road.check(&road.folder.join(name), None))
-        }));
-        steps
+/// What there is now, and what to do with it.
+fn end(plan: &Plan, ready: &Ready) -> Result<(), CliError> {
+    let found = inspect(&ready.model).map_err(CliError::failed)?;
+    out(&format!("Ready: {} ({})\n", ready.model.display(), size(found.bytes)))?;
+    for needs in found.memory.iter().filter(|needs| needs.fits == Some(false)).take(1) {
+        let sum = needs.weights.saturating_add(needs.context);
+        let text = format!("  as stored it takes {} of memory, more than this machine has; ", size(sum));
+        out(&(text + "--load-8bit, --load-4bit or `knowlm weights quantize` make it smaller\n"))?;
     }
-
-    /// Where a difference or adapter lies: the folder that was named, or the one it is fetched to.
-    fn place(&self, name: &str) -> PathBuf {
-        match known::by_name(name) {
-            Some(model) if !Path::new(name).exists() => self.folder.join("downloads").join(&model.name),
-            _ => PathBuf::from(name),
-        }
-    }
-
-    fn gguf(&self, plan: &Plan) -> PathBuf {
-        let name = if plan.merge { "merged" } else { "base" };
-        self.folder.join(format!("{name}.{}.gguf", plan.gguf.as_deref().unwrap_or_default().to_lowercase()))
-    }
-
-    fn fetch_and_check(&self, name: &str) -> Result<(), CliError> {
-        let place = self.place(name);
-        let model = known::by_name(name).filter(|_| !Path::new(name).exists());
-        if let Some(model) = model {
-            let options = DownloadOptions {
-                out: Some(place.clone()),
-                mirror: self.args.mirror.clone().or_else(|| download::set("HF_ENDPOINT")),
-                token: self.args.token.clone().or_else(|| download::set("HF_TOKEN")),
-                only: Only::Both,
-                ..DownloadOptions::new(model.name.clone(), self.folder)
-            };
-            download::fetch(&options)?;
-        }
-        self.check(&place, model.filter(|model| !model.md5.is_empty()).map(|model| model.name.clone()))
-    }
-
-    fn check(&self, path: &Path, known: Option<String>) -> Result<(), CliError> {
-        let bar = ByteBar::new(false);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let report = verify(path, &VerifyOptions { list: None, known, threads }, &|done, total| bar.show(done, total));
-        bar.finish();
-        let report = report.map_err(CliError::failed)?;
-        if report.ok {
-            return Ok(());
-        }
-        out(&verify_command::table(&report))?;
-        Err(CliError::Failed(format!("{} is not as it should be", path.display())))
-    }
-
-    fn recover(&self, plan: &Plan) -> Result<(), CliError> {
-        let (raw, diff) = (open(Path::new(&plan.raw))?, open(&self.place(&plan.diff))?);
-        let options = options("recover", true);
-        self.write(|progress| combine(Direction::Recover, &raw, &diff, &self.folder.join("base"), &options, progress))
-    }
-
-    fn merge(&self, plan: &Plan) -> Result<(), CliError> {
-        let base = open(&self.folder.join("base"))?;
-        let adapter = Lora::open(&self.place(&plan.adapter), 1.0).map_err(CliError::failed)?;
-        let (to, options) = (self.folder.join("merged"), options("merge", true));
-        self.write(|progress| merge::to_folder(&base, &[adapter], &to, &options, progress))
-    }
-
-    fn convert(&self, plan: &Plan) -> Result<(), CliError> {
-        let from = open(&self.folder.join(if plan.merge { "merged" } else { "base" }))?;
-        let format = dtype(plan.gguf.as_deref(), Form::Gguf)?;
-        let options = options("convert", false).write;
-        self.write(|progress| convert::to_gguf(&from, &self.gguf(plan), format, &options, progress))
-    }
-
-    fn write<E: std::fmt::Display>(
-        &self,
-        work: impl FnOnce(&(dyn Fn(u64, u64) -> bool + Sync)) -> Result<checkpoint::diff::Outcome, E>,
-    ) -> Result<(), CliError> {
-        let bar = ByteBar::new(false);
-        let done = work(&|done, total| {
-            bar.show(done, total);
-            true
-        });
-        bar.finish();
-        let done = done.map_err(CliError::failed)?;
-        done.notes.iter().try_for_each(|note| out(&format!("  {note}\n")))
-    }
-
-    /// What there is now, and what to do with it.
-    fn end(&self, plan: &Plan) -> Result<(), CliError> {
-        let base = self.folder.join("base");
-        let model = match (&plan.gguf, plan.merge) {
-            (Some(_), _) => self.gguf(plan),
-            (None, true) => self.folder.join("merged"),
-            (None, false) => base,
-        };
-        let found = inspect(&model).map_err(CliError::failed)?;
-        out(&format!("Ready: {} ({})\n", model.display(), size(found.bytes)))?;
-        for needs in found.memory.iter().filter(|needs| needs.fits == Some(false)).take(1) {
-            let sum = needs.weights.saturating_add(needs.context);
-            let text = format!("  as stored it takes {} of memory, more than this machine has; ", size(sum));
-            out(&(text + "--load-8bit, --load-4bit or `knowlm weights quantize` make it smaller\n"))?;
-        }
-        let adapter = match plan.adapter.as_str() {
-            "none" => String::new(),
-            _ if plan.merge => String::new(),
-            name => format!(" --adapter zhixi='{}'", self.place(name).display()),
-        };
-        out(&format!("Serve it: knowlm serve --model '{}'{adapter}\n", model.display()))
-    }
-}
-
-fn options(operation: &str, sums: bool) -> ModelOptions {
-    let mut write = WriteOptions::new(operation);
-    write.sums = sums;
-    ModelOptions { element: None::<Element>, container: Container::Safetensors, write }
+    let name = if plan.adapter.starts_with("zhixi") { "zhixi" } else { "tuned" };
+    let adapter = ready.adapter.as_ref().map(|path| format!(" --adapter {name}='{}'", path.display()));
+    out(&format!("Serve it: knowlm serve --model '{}'{}\n", ready.model.display(), adapter.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -398,7 +259,7 @@ mod tests {
     fn a_plan_of_what_is_not_there_is_not_begun() {
         let here = tempfile::tempdir().unwrap();
         let raw = here.path().to_str().unwrap();
-        let begun = |args: &SetupArgs| can_be_got(&plan(args, false).unwrap()).map_err(|e| e.to_string());
+        let begun = |args: &SetupArgs| can_be_got(&plan(args, false).unwrap()).map_err(|e| not_there(e).to_string());
         assert_eq!(begun(&args(Some(raw))), Ok(()), "a folder, and a published name");
         let gone = here.path().join("gone");
         assert!(begun(&args(gone.to_str())).unwrap_err().starts_with("--raw "));

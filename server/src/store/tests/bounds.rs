@@ -20,6 +20,7 @@ pub(crate) async fn batch(store: &Store, rows: usize) -> String {
         schema: NamedSchema { json: r#"{"entities": ["person"]}"#.into(), ..NamedSchema::default() },
         compare: false,
         adapter: Some("ie".into()),
+        asking: protocol::Asking::default(),
         parameters: Parameters::published(Mode::Lora),
         columns: Vec::new(),
         text_column: "text".into(),
@@ -48,6 +49,54 @@ pub(crate) async fn batch(store: &Store, rows: usize) -> String {
     let (read, title) = store.batch(ME, &batch.session).await.unwrap();
     assert_eq!((&read, title.as_str()), (&batch, "texts.csv"));
     batch.session
+}
+
+/// A batch of so many texts, "Text 0" and so on, in each of which "Text" and its number were found; and how doubtful that
+/// is. Its session's id.
+pub(crate) async fn answered(store: &Store, rows: usize, doubt: impl Fn(usize) -> Option<usize>) -> String {
+    let id = batch(store, rows).await;
+    let (head, _) = store.batch(ME, &id).await.unwrap();
+    for from in (0..rows as i64).step_by(1000) {
+        let mut finished = Vec::new();
+        for full in store.list_rows(ME, &id, None, &[], (from, 1000)).await.unwrap() {
+            let document = full.document.clone().unwrap();
+            let extraction = ExtractionView {
+                id: new_id(),
+                session: id.clone(),
+                document: document.clone(),
+                column: Column::Tuned,
+                schema: head.schema.clone(),
+                created_at: 1,
+            };
+            let schema = protocol::SchemaChoice {
+                task: protocol::Task::Entities,
+                language: Language::En,
+                types: vec!["person".into()],
+                roles: Vec::new(),
+                asking: Default::default(),
+            };
+            let answer = RunView {
+                schema: Some(schema),
+                extraction: Some(extraction.id.clone()),
+                status: RunStatus::Finished,
+                finish_reason: Some(FinishReason::Stop),
+                text: format!("(Text, person) ({}, person)", full.position),
+                created_at: 1,
+                ..run(&id, Some(&document), "p")
+            };
+            finished.push(FinishedRow {
+                position: full.position,
+                state: RowState::Done,
+                error: None,
+                found: 2,
+                doubt: doubt(full.position as usize),
+                extractions: vec![extraction],
+                runs: vec![answer],
+            });
+        }
+        store.finish_rows(&head, &finished, Busy::default()).await.unwrap();
+    }
+    id
 }
 
 #[tokio::test]

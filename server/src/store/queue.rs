@@ -1,0 +1,206 @@
+//! The texts of a batch in the order of their review: the doubtful first, as they stand in the file where doubt is the same.
+//! The order does not depend on what people say, so that pages of it hold while they say it.
+
+use protocol::review::State;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::{Store, StoreError};
+
+/// Where a page of the order begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start<'a> {
+    /// With the first text.
+    First,
+    /// With this one.
+    At(&'a str),
+    /// Behind this one.
+    After(&'a str),
+    /// So that it ends before this one.
+    Before(&'a str),
+}
+
+/// A page of the order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueuePage {
+    /// The texts.
+    pub ids: Vec<String>,
+    /// How many stand before them.
+    pub before: usize,
+}
+
+/// How many texts are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// In the order of [`State::ALL`].
+    pub states: [usize; 4],
+    /// Of them, texts whose doubt nobody has looked at: they stand at the end.
+    pub unread: usize,
+}
+
+/// Rows that have an answer to review; a failed one has none.
+pub(super) const QUEUED: &str = "b.state IN ('done', 'nothing') AND b.document_id IS NOT NULL";
+const REVIEWED: &str =
+    "EXISTS (SELECT 1 FROM review v WHERE v.document_id = b.document_id AND v.owner_id = b.owner_id)";
+/// Something in it was not right.
+const CHANGED: &str = "EXISTS (SELECT 1 FROM judgement j WHERE j.document_id = b.document_id
+    AND j.owner_id = b.owner_id AND json_extract(j.judgement, '$.verdict') <> 'right')";
+
+impl Store {
+    /// How many texts of a batch are in which state.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn queue_counts(&self, owner: i64, session: &str) -> Result<QueueCounts, StoreError> {
+        let sql = format!(
+            "SELECT count(*), total(seen), total(seen AND {CHANGED}), total(doubt < 0)
+             FROM (SELECT b.*, {REVIEWED} AS seen FROM batch_row b
+                   WHERE b.session_id = ? AND b.owner_id = ? AND {QUEUED}) b"
+        );
+        let (all, seen, changed, unread): (i64, f64, f64, f64) =
+            sqlx::query_as(&sql).bind(session).bind(owner).fetch_one(&self.pool).await?;
+        let (all, seen, changed) = (all as usize, seen as usize, changed as usize);
+        Ok(QueueCounts { states: [all - seen, seen - changed, changed, 0], unread: unread as usize })
+    }
+
+    /// At most so many texts of the order, of one state only if one is named. A text that is not in the order is taken for
+    /// the first.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn queue(
+        &self,
+        owner: i64,
+        session: &str,
+        only: Option<State>,
+        start: Start<'_>,
+        most: i64,
+    ) -> Result<QueuePage, StoreError> {
+        let key = match start {
+            Start::First => None,
+            Start::At(id) | Start::After(id) | Start::Before(id) => self.queue_key(owner, session, id).await?,
+        };
+        let mut query = self.queued("SELECT b.document_id", owner, session, only);
+        let backwards = key.is_some() && matches!(start, Start::Before(_));
+        if let Some(key) = key {
+            behind(
+                &mut query,
+                key,
+                match start {
+                    Start::Before(_) => "<",
+                    Start::At(_) => ">=",
+                    _ => ">",
+                },
+            );
+        }
+        query.push(if backwards { " ORDER BY b.doubt, b.position DESC" } else { " ORDER BY b.doubt DESC, b.position" });
+        query.push(" LIMIT ").push_bind(most);
+        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.pool).await?;
+        let mut ids: Vec<String> = rows.into_iter().map(|(id,)| id).collect();
+        if backwards {
+            ids.reverse();
+        }
+        let Some(first) = ids.first() else { return Ok(QueuePage::default()) };
+        let Some(key) = self.queue_key(owner, session, first).await? else { return Ok(QueuePage::default()) };
+        let mut query = self.queued("SELECT count(*)", owner, session, only);
+        behind(&mut query, key, "<");
+        let (before,): (i64,) = query.build_query_as().fetch_one(&self.pool).await?;
+        Ok(QueuePage { ids, before: before as usize })
+    }
+
+    /// The next text that nobody has gone through, after one, else from the beginning.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn next_open(&self, owner: i64, session: &str, after: &str) -> Result<Option<String>, StoreError> {
+        for start in [Start::After(after), Start::First] {
+            let next = self.queue(owner, session, Some(State::Unreviewed), start, 1).await?;
+            if let Some(id) = next.ids.into_iter().next() {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All texts of the order.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn queue_ids(&self, owner: i64, session: &str) -> Result<Vec<String>, StoreError> {
+        let mut query = self.queued("SELECT b.document_id", owner, session, None);
+        query.push(" ORDER BY b.doubt DESC, b.position");
+        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// Texts of a batch that have answers, in the order of the file, from a position on; each with its position.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn answered(
+        &self,
+        owner: i64,
+        session: &str,
+        from: i64,
+        most: i64,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let mut query = self.queued("SELECT b.position, b.document_id", owner, session, None);
+        query.push(" AND b.position >= ").push_bind(from).push(" ORDER BY b.position LIMIT ").push_bind(most);
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+    }
+
+    /// Some of the texts whose doubt nobody has looked at.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn undoubted(&self, owner: i64, session: &str, most: i64) -> Result<Vec<String>, StoreError> {
+        let mut query = self.queued("SELECT b.document_id", owner, session, None);
+        query.push(" AND b.doubt < 0 LIMIT ").push_bind(most);
+        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// Notes how doubtful texts are.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn set_doubts(&self, owner: i64, doubts: &[(String, usize)]) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        for (document, doubt) in doubts {
+            sqlx::query("UPDATE batch_row SET doubt = ? WHERE document_id = ? AND owner_id = ?")
+                .bind(*doubt as i64)
+                .bind(document)
+                .bind(owner)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    fn queued<'q>(&self, select: &str, owner: i64, session: &'q str, only: Option<State>) -> QueryBuilder<'q, Sqlite> {
+        let mut query = QueryBuilder::new(format!("{select} FROM batch_row b WHERE b.session_id = "));
+        query.push_bind(session).push(" AND b.owner_id = ").push_bind(owner).push(format!(" AND {QUEUED}"));
+        query.push(match only {
+            None => String::new(),
+            Some(State::Unreviewed) => format!(" AND NOT {REVIEWED}"),
+            Some(State::Accepted) => format!(" AND {REVIEWED} AND NOT {CHANGED}"),
+            Some(State::Corrected) => format!(" AND {REVIEWED} AND {CHANGED}"),
+            Some(State::Failed) => " AND 0".to_owned(),
+        });
+        query
+    }
+
+    /// Where a text stands.
+    async fn queue_key(&self, owner: i64, session: &str, id: &str) -> Result<Option<(i64, i64)>, StoreError> {
+        let mut query = self.queued("SELECT b.doubt, b.position", owner, session, None);
+        query.push(" AND b.document_id = ").push_bind(id);
+        Ok(query.build_query_as().fetch_optional(&self.pool).await?)
+    }
+}
+
+/// Adds the condition that a row stands before, at or behind a place, by the sign that its position is compared with.
+fn behind(query: &mut QueryBuilder<'_, Sqlite>, (doubt, position): (i64, i64), sign: &str) {
+    let doubts = if sign == "<" { ">" } else { "<" };
+    query.push(format!(" AND (b.doubt {doubts} ")).push_bind(doubt);
+    query.push(" OR b.doubt = ").push_bind(doubt);
+    query.push(format!(" AND b.position {sign} ")).push_bind(position).push(")");
+}

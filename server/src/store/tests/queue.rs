@@ -1,0 +1,90 @@
+//! The order of a review, page by page.
+
+use std::collections::HashSet;
+
+use protocol::review::State;
+
+use super::{bounds::answered, *};
+
+/// All pages of a list of so many texts, from the first on.
+async fn pages(store: &Store, session: &str, only: Option<State>, most: i64) -> Vec<QueuePage> {
+    let mut pages = vec![store.queue(ME, session, only, Start::First, most).await.unwrap()];
+    loop {
+        let last = pages.last().unwrap().ids.last().unwrap();
+        let next = store.queue(ME, session, only, Start::After(last), most).await.unwrap();
+        if next.ids.is_empty() {
+            return pages;
+        }
+        pages.push(next);
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_texts_are_reviewed_page_by_page_the_doubtful_first() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 6_000, |n| Some(n % 7)).await;
+    let all = pages(&store, &id, None, 100).await;
+    assert_eq!(all.len(), 60);
+    let ids: Vec<&String> = all.iter().flat_map(|page| &page.ids).collect();
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 6_000, "each once");
+    assert!(all.iter().enumerate().all(|(n, page)| page.before == 100 * n));
+    let texts = store.texts(ME, &id, &all[0].ids).await.unwrap();
+    let numbers: HashSet<String> = (0..100).map(|n| format!("Text {}", 7 * n + 6)).collect();
+    assert_eq!(texts.documents.iter().map(|d| d.text.clone()).collect::<HashSet<_>>(), numbers);
+    assert_eq!((texts.runs.len(), texts.extractions.len()), (100, 100));
+
+    // Backwards, and from the middle, these are the same pages.
+    let back = store.queue(ME, &id, None, Start::Before(&all[3].ids[0]), 100).await.unwrap();
+    assert_eq!(back, all[2]);
+    let at = store.queue(ME, &id, None, Start::At(&all[3].ids[0]), 100).await.unwrap();
+    assert_eq!(at, all[3]);
+    let unknown = store.queue(ME, &id, None, Start::After("nowhere"), 100).await.unwrap();
+    assert_eq!(unknown, all[0]);
+    assert!(store.queue(OTHER, &id, None, Start::First, 100).await.unwrap().ids.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_of_texts_moves_none_of_them_and_nothing_is_passed_over() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 50, |n| Some(n / 10)).await;
+    let order = store.queue_ids(ME, &id).await.unwrap();
+    store.accept(ME, &order[0], &[judgement("Text", Verdict::Right)]).await.unwrap();
+    store.accept(ME, &order[1], &[judgement("Text", Verdict::Wrong)]).await.unwrap();
+    assert_eq!(store.queue_ids(ME, &id).await.unwrap(), order);
+    assert_eq!(store.queue_counts(ME, &id).await.unwrap(), QueueCounts { states: [48, 1, 1, 0], unread: 0 });
+    let only = async |state| store.queue(ME, &id, Some(state), Start::First, 9).await.unwrap();
+    assert_eq!(only(State::Accepted).await.ids, order[..1]);
+    assert_eq!(only(State::Corrected).await.ids, order[1..2]);
+    assert!(only(State::Failed).await.ids.is_empty());
+    let open = only(State::Unreviewed).await;
+    assert_eq!((open.ids.as_slice(), open.before), (&order[2..11], 0));
+
+    // All of the page are gone through: the next page goes on behind it.
+    for text in &open.ids {
+        store.accept(ME, text, &[]).await.unwrap();
+    }
+    let next = store.queue(ME, &id, Some(State::Unreviewed), Start::After(&order[10]), 9).await.unwrap();
+    assert_eq!(next.ids, order[11..20]);
+    assert_eq!(store.next_open(ME, &id, &order[3]).await.unwrap().as_ref(), Some(&order[11]));
+    assert_eq!(store.next_open(ME, &id, &order[49]).await.unwrap().as_ref(), Some(&order[11]), "from the beginning");
+    assert_eq!(store.judged(ME, &id).await.unwrap().len(), 11);
+}
+
+#[tokio::test]
+async fn texts_that_nobody_has_looked_at_stand_at_the_end_until_somebody_does() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 4, |n| (n > 1).then_some(0)).await;
+    let positions = async || {
+        let answered = store.answered(ME, &id, 0, 9).await.unwrap();
+        let place = |id: &String| answered.iter().find(|(_, other)| other == id).unwrap().0;
+        store.queue_ids(ME, &id).await.unwrap().iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(positions().await, [2, 3, 0, 1]);
+    let unread = store.undoubted(ME, &id, 9).await.unwrap();
+    assert_eq!((unread.len(), store.queue_counts(ME, &id).await.unwrap().unread), (2, 2));
+    store.set_doubts(OTHER, &[(unread[0].clone(), 9)]).await.unwrap();
+    assert_eq!(positions().await, [2, 3, 0, 1], "not by another person");
+    store.set_doubts(ME, &[(unread[1].clone(), 9), (unread[0].clone(), 0)]).await.unwrap();
+    assert_eq!(positions().await, [1, 0, 2, 3]);
+    assert!(store.undoubted(ME, &id, 9).await.unwrap().is_empty());
+}
