@@ -92,7 +92,7 @@ test('asked again with sampling, every record says in how many samples it stands
   const plain = await asked(page, TEXT, { 'param-samples': '2' });
   await open(page, plain);
   await ended(page);
-  assert.match(await the(page, 'agreement').first().textContent(), /in [0-2] of 2 samples/);
+  assert.match(await the(page, 'in-samples').first().textContent(), /in [0-2] of 2 samples/);
 });
 
 test('the graph is taken away as a picture', async () => {

@@ -39,3 +39,20 @@ pub fn hydrate() {
     console_error_panic_hook::set_once();
     leptos::mount::hydrate_body(App);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Of two sentences with one key the later would silently stand for both.
+    #[test]
+    fn every_key_stands_once_in_both_languages() {
+        let keys = [include_str!("../locales/en.json"), include_str!("../locales/zh.json")].map(|file| {
+            let keys: Vec<&str> = file.lines().filter_map(|line| Some(line.trim().split_once("\":")?.0)).collect();
+            let once: BTreeSet<&str> = keys.iter().copied().collect();
+            assert_eq!(once.len(), keys.len(), "a key stands twice");
+            once
+        });
+        assert_eq!(keys[0], keys[1]);
+    }
+}

@@ -170,8 +170,8 @@ pub fn CheckTag(mentions: Vec<Mention>) -> impl IntoView {
 pub fn Agreed(agreement: Option<Agreement>) -> impl IntoView {
     let i18n = use_i18n();
     agreement.map(|Agreement { found, of }| {
-        let words = move || fill(t_string!(i18n, agreement), &[("found", &found), ("of", &of)]);
-        view! { " " <span class="muted" data-testid="agreement" title=move || t_string!(i18n, agreement_help)>{words}</span> }
+        let words = move || fill(t_string!(i18n, in_samples), &[("found", &found), ("of", &of)]);
+        view! { " " <span class="muted" data-testid="in-samples" title=move || t_string!(i18n, in_samples_help)>{words}</span> }
     })
 }
 
