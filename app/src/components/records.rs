@@ -171,7 +171,7 @@ pub fn Agreed(agreement: Option<Agreement>) -> impl IntoView {
     let i18n = use_i18n();
     agreement.map(|Agreement { found, of }| {
         let words = move || fill(t_string!(i18n, in_samples), &[("found", &found), ("of", &of)]);
-        view! { " " <span class="muted" data-testid="in-samples" title=move || t_string!(i18n, in_samples_help)>{words}</span> }
+        view! { " · " <span class="muted" data-testid="in-samples" title=move || t_string!(i18n, in_samples_help)>{words}</span> }
     })
 }
 
