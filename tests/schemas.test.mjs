@@ -87,9 +87,9 @@ test('every version is kept and can be gone back to', async () => {
   await page.locator('[data-testid="versions"] li').nth(1).waitFor();
   await page.locator('[data-testid="versions"] li').nth(1).locator('[data-testid="restore"]').click();
   await the(page, 'old-version').waitFor();
+  await page.waitForFunction(() => window.hydrated === true);
   assert.deepEqual(await values(names(page, 'entities')), ['person', '机构', 'place', 'date']);
   await quiet(page);
-  await page.waitForFunction(() => window.hydrated === true);
   await save(page);
   await page.locator('[data-testid="versions"] li').nth(2).waitFor();
   await open(page, '/schemas');
