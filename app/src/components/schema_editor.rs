@@ -292,7 +292,7 @@ fn EntryRow(entry: Entry, list: Entries, kind: Kind, shared: StoredValue<Shared>
         view! {
             <label>
                 {label}
-                <input type="text" list=list prop:value=move || shown.get() on:input=move |ev| value.set(event_target_value(&ev))/>
+                <input type="text" list=list value=shown.get_untracked() prop:value=move || shown.get() on:input=move |ev| value.set(event_target_value(&ev))/>
             </label>
         }
     };
@@ -317,7 +317,7 @@ fn EntryRow(entry: Entry, list: Entries, kind: Kind, shared: StoredValue<Shared>
         <li class="entry" class:untaught=move || !taught.get() data-testid="entry">
             <div class="entry-line">
                 <input type="text" id=id data-testid="entry-name" maxlength="100" aria-label=move || kind_label(kind, i18n)
-                    prop:value=move || name.get() on:input=move |ev| rename.set(event_target_value(&ev)) on:keydown=keys/>
+                    value=name.get_untracked() prop:value=move || name.get() on:input=move |ev| rename.set(event_target_value(&ev)) on:keydown=keys/>
                 <Show when=move || !taught.get()>
                     <small class="not-taught" data-testid="not-taught" title=move || t_string!(i18n, not_taught)>{t!(i18n, not_taught_mark)}</small>
                 </Show>

@@ -60,6 +60,18 @@ pub fn refusal_with(
     page(status, language, title, &body)
 }
 
+/// A page that says what was deleted below a path, offers to bring it back, and leads to the path.
+pub fn deleted(language: Language, said: &str, path: &str, id: &str) -> Response {
+    let body = format!(
+        "<form method=\"post\" action=\"{path}/{}/restore\"><button data-testid=\"undo\">{}</button></form>\n\
+         <p><a href=\"{path}\">{}</a></p>",
+        escape(id),
+        language.pick("Undo", "撤销"),
+        language.pick("Back", "返回")
+    );
+    page(StatusCode::OK, language, said, &body)
+}
+
 fn typed_html(language: Language, typed: &[(&str, &str)]) -> String {
     if typed.is_empty() {
         return String::new();

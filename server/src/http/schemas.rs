@@ -70,16 +70,10 @@ pub async fn delete(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    let language = asker.language;
     match state.studio.set_schema_deleted(owner, &id, true).await {
         Ok(()) => {
-            let body = format!(
-                "<form method=\"post\" action=\"/schemas/{}/restore\"><button>{}</button></form>\n<p><a href=\"/schemas\">{}</a></p>",
-                plain::escape(&id),
-                language.pick("Undo", "撤销"),
-                language.pick("Back", "返回")
-            );
-            plain::page(StatusCode::OK, language, language.pick("The schema is deleted", "抽取清单已删除"), &body)
+            let said = asker.language.pick("The schema is deleted", "抽取清单已删除");
+            plain::deleted(asker.language, said, "/schemas", &id)
         }
         Err(error) => failed(asker, &error, "/schemas"),
     }

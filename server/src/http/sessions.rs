@@ -5,7 +5,6 @@ use axum::{
     Extension,
     body::Bytes,
     extract::{Path, State},
-    http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
 
@@ -44,17 +43,10 @@ pub async fn delete(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    let language = asker.language;
     match state.studio.set_deleted(owner, &id, true).await {
         Ok(()) => {
-            let body = format!(
-                "<form method=\"post\" action=\"/sessions/{}/restore\"><button data-testid=\"undo\">{}</button></form>\n\
-                 <p><a href=\"/sessions\">{}</a></p>",
-                plain::escape(&id),
-                language.pick("Undo", "撤销"),
-                language.pick("Back", "返回")
-            );
-            plain::page(StatusCode::OK, language, language.pick("The session is deleted", "会话已删除"), &body)
+            let said = asker.language.pick("The session is deleted", "会话已删除");
+            plain::deleted(asker.language, said, "/sessions", &id)
         }
         Err(error) => failed(asker, &error, "/sessions"),
     }

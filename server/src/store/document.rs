@@ -1,7 +1,5 @@
 //! Texts, and what people said of the records found in them.
 
-use std::collections::HashMap;
-
 use protocol::{Judgement, view::DocumentView};
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -16,18 +14,7 @@ impl Store {
                 .bind(owner)
                 .fetch_all(&self.pool)
                 .await?;
-        let filed: Vec<(String, String)> = sqlx::query_as(
-            "SELECT j.document_id, j.judgement FROM judgement j JOIN document d ON d.id = j.document_id
-             WHERE d.session_id = ? AND d.owner_id = ? ORDER BY j.created_at, j.record_key",
-        )
-        .bind(session)
-        .bind(owner)
-        .fetch_all(&self.pool)
-        .await?;
-        let mut judgements: HashMap<String, Vec<Judgement>> = HashMap::new();
-        for (document, judgement) in filed {
-            judgements.entry(document).or_default().push(serde_json::from_str(&judgement)?);
-        }
+        let mut judgements = self.judgements_in(owner, session).await?;
         Ok(texts
             .into_iter()
             .map(|(id, text)| DocumentView { judgements: judgements.remove(&id).unwrap_or_default(), id, text })

@@ -4,6 +4,7 @@
 //! what had been said of them.
 
 use protocol::view::{ShareView, Snapshot};
+use sqlx::SqliteExecutor;
 
 use super::{Store, StoreError, Texts, now_ms, queue::QUEUED};
 
@@ -20,9 +21,6 @@ pub struct OpenShare {
     pub texts: usize,
 }
 
-const INSERT: &str = "INSERT INTO share (id, owner_id, session_id, token_hash, note, snapshot, created_at)
-    SELECT ?, s.owner_id, s.id, ?, ?, ?, ? FROM session s WHERE s.id = ? AND s.owner_id = ? AND s.deleted_at IS NULL";
-
 impl Store {
     /// Stores a snapshot of an owner's session under the hash of a token.
     ///
@@ -35,17 +33,7 @@ impl Store {
         token_hash: &str,
         snapshot: &Snapshot,
     ) -> Result<(), StoreError> {
-        let done = sqlx::query(INSERT)
-            .bind(id)
-            .bind(token_hash)
-            .bind(&snapshot.note)
-            .bind(serde_json::to_string(snapshot)?)
-            .bind(snapshot.shared_at)
-            .bind(&snapshot.session.id)
-            .bind(owner)
-            .execute(&self.pool)
-            .await?;
-        if done.rows_affected() == 0 { Err(StoreError::Missing("session")) } else { Ok(()) }
+        insert(&self.pool, owner, id, token_hash, snapshot).await
     }
 
     /// Stores a link to a large batch: the snapshot without its texts, and the list of those that have answers.
@@ -60,19 +48,7 @@ impl Store {
         snapshot: &Snapshot,
     ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
-        let done = sqlx::query(INSERT)
-            .bind(id)
-            .bind(token_hash)
-            .bind(&snapshot.note)
-            .bind(serde_json::to_string(snapshot)?)
-            .bind(snapshot.shared_at)
-            .bind(&snapshot.session.id)
-            .bind(owner)
-            .execute(&mut *tx)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::Missing("session"));
-        }
+        insert(&mut *tx, owner, id, token_hash, snapshot).await?;
         let sql = format!(
             "INSERT INTO share_text (share_id, position, owner_id, document_id, judgements)
              SELECT ?, b.position, b.owner_id, b.document_id,
@@ -201,4 +177,27 @@ impl Store {
         texts.extractions.retain(|extraction| extraction.created_at <= then);
         Ok(texts)
     }
+}
+
+async fn insert(
+    by: impl SqliteExecutor<'_>,
+    owner: i64,
+    id: &str,
+    token_hash: &str,
+    snapshot: &Snapshot,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO share (id, owner_id, session_id, token_hash, note, snapshot, created_at)
+         SELECT ?, s.owner_id, s.id, ?, ?, ?, ? FROM session s WHERE s.id = ? AND s.owner_id = ? AND s.deleted_at IS NULL",
+    )
+    .bind(id)
+    .bind(token_hash)
+    .bind(&snapshot.note)
+    .bind(serde_json::to_string(snapshot)?)
+    .bind(snapshot.shared_at)
+    .bind(&snapshot.session.id)
+    .bind(owner)
+    .execute(by)
+    .await?;
+    if done.rows_affected() == 0 { Err(StoreError::Missing("session")) } else { Ok(()) }
 }
