@@ -137,3 +137,19 @@ test('the format of the answers is chosen, without scripts too, and told on the 
   await page.getByTestId('batch-row').first().getByRole('link').click();
   assert.match(await page.getByTestId('exact-prompt').first().textContent(), /Answer as <\w+, \w+/);
 });
+
+test('every question is asked again with sampling where that is wanted, and a row says in how many samples a record stands', async () => {
+  const page = await house.visitor();
+  await page.goto('/batch');
+  await page.getByTestId('pasted').fill(`${text(1)}\n${text(2)}`);
+  await page.getByTestId('upload').click();
+  const samples = page.getByTestId('param-samples');
+  const usual = await page.request.get('/lora');
+  const [, value] = (await usual.text()).match(/name="param-samples"[^>]* value="(\d+)"/);
+  assert.equal(await samples.inputValue(), value, 'begins with the default, as on the page of single texts');
+  await samples.fill('3');
+  await page.getByTestId('run-all').click();
+  await until(page, '2 of 2 texts');
+  await page.getByTestId('batch-row').first().getByRole('link').click();
+  assert.match(await page.getByTestId('in-samples').first().textContent(), /in [0-3] of 3 samples/);
+});

@@ -47,6 +47,8 @@ test('a prompt is completed word by word, and the page says how it ended and how
   assert.match(line, /first token after/);
   if (end.finish === 'length') assert.match(line, /Cut off at the token limit/);
   assert.equal(await page.locator('.completion .prompt').textContent(), PROMPT, 'the prompt is told apart');
+  const listed = await page.locator('.details th').allTextContents();
+  assert.ok(listed.includes('Temperature') && !listed.includes('Samples') && !listed.includes('Guided'), String(listed));
 });
 
 test('the same seed gives the same text again', async () => {

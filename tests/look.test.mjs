@@ -34,6 +34,10 @@ async function furnished() {
   const extract = await session('/lora', example);
   await the(page, 'mark-right').first().click();
   await the(page, 'mark-wrong').nth(1).click();
+  await the(page, 'add-record').click();
+  await the(page, 'edit-words').fill(`https://example.org/${'a-word-that-is-wider-than-any-page'.repeat(6)}`);
+  await the(page, 'edit-save').click();
+  await page.getByText('Added by you').waitFor();
   await the(page, 'share').click();
   const link = await the(page, 'share-link').getAttribute('href');
   return {
@@ -43,6 +47,10 @@ async function furnished() {
     complete: `/pretrain?session=${complete}`,
     sessions: '/sessions',
     session: `/sessions/${extract}`,
+    review: `/sessions/${extract}/review`,
+    graph: `/sessions/${extract}/graph`,
+    batch: '/batch',
+    model: '/admin',
     shared: new URL(link).pathname,
   };
 }
@@ -66,6 +74,11 @@ for (const colorScheme of ['light', 'dark']) {
             return { wide: document.documentElement.scrollWidth > width ? wide : [], width };
           });
           assert.deepEqual(wide, [], `${name}: nothing is wider than the page's ${width} pixels`);
+          const active = page.locator('header nav [aria-current="page"]');
+          for (const tab of await active.all()) {
+            const { x, width: wide } = await tab.boundingBox();
+            assert.ok(x >= 0 && x + wide <= width, `${name}: the page's own tab is in sight`);
+          }
           assert.equal(await page.locator('html').getAttribute('lang'), language, `${name}: its language`);
           assert.equal(await page.locator('h1').count(), 1, `${name}: one main heading`);
           const nav = await page.locator('nav').first().textContent();

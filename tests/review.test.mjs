@@ -1,5 +1,7 @@
 // Many texts: gone through without the mouse, checked by sample, scored, and drawn as one graph.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { hydrated, open, openHouse, quiet, the } from './lib/house.mjs';
@@ -176,6 +178,41 @@ test('nothing found is not failed, and a session without texts has nothing to re
   assert.equal((await page.goto('/sessions/not-there/graph')).status(), 404);
 });
 
+test('of two changes of a graph the later stays, also when the first is lost on its way; a link waits for both', async () => {
+  const page = await house.visitor({ expected: [/ERR_FAILED/] });
+  const path = await asked(page, ['Ada Lovelace met Charles Babbage in London.', 'Marie Curie came to Paris with Ada.']);
+  await open(page, `${path}/graph`);
+  const nodes = () => the(page, 'graph').locator('g.node .node-name').allTextContents();
+  const node = (name) => the(page, 'graph').locator('g.node').filter({ hasText: name });
+  const before = await nodes();
+  assert.ok(before.includes('Ada Lovelace') && before.includes('Marie Curie'), String(before));
+  const sent = [];
+  let tries = 0;
+  await page.route('**/_fn/set_graph_edits*', async (route) => {
+    tries += 1;
+    if (tries === 1) return route.abort();
+    sent.push(route.request().postDataJSON().edits.apart.length);
+    return route.continue();
+  });
+  await page.route('**/_fn/share*', (route) => {
+    sent.push('share');
+    return route.continue();
+  });
+  for (const name of ['Ada Lovelace', 'Marie Curie']) {
+    await node(name).focus();
+    await page.keyboard.press('Enter');
+    await the(page, 'apart').click();
+  }
+  await the(page, 'error').filter({ hasText: 'cannot be reached' }).waitFor();
+  assert.equal(await the(page, 'apart-list').locator('li').count(), 2, 'nothing is taken back');
+  await page.getByRole('main').locator(`a[href="${path}"]`).click();
+  await the(page, 'share').click();
+  await the(page, 'share-link').waitFor();
+  assert.deepEqual(sent, [1, 2, 'share']);
+  await open(page, `${path}/graph`);
+  assert.equal(await the(page, 'apart-list').locator('li').count(), 2);
+});
+
 test('of two judgements in quick succession the later stays, also when the first is lost on its way', async () => {
   const page = await house.visitor({ expected: [/ERR_FAILED/] });
   const path = await asked(page, ['Ada Lovelace met Charles Babbage in London.']);
@@ -204,16 +241,55 @@ test('of two judgements in quick succession the later stays, also when the first
   assert.match(await the(page, 'record').first().getAttribute('class'), /wrong/);
 });
 
-test('the review of a large batch goes on from page to page, with the keyboard and without scripts', async () => {
-  const page = await house.visitor();
+/** The session of a batch of 105 texts, and these. */
+const MANY = PEOPLE.flatMap((person) => PLACES.flatMap((place) => [1, 2, 3].map((n) => `${person} came to ${place} ${n} times.`))).slice(0, 105);
+let batch;
+async function large(page) {
+  if (batch) return batch;
   await page.goto('/batch');
-  const texts = PEOPLE.flatMap((person) => PLACES.flatMap((place) => [1, 2, 3].map((n) => `${person} came to ${place} ${n} times.`)));
-  await the(page, 'pasted').fill(texts.slice(0, 105).join('\n'));
+  await the(page, 'pasted').fill(MANY.join('\n'));
   await the(page, 'upload').click();
   await the(page, 'schema').selectOption('people-places-organizations-en');
   await the(page, 'run-all').click();
   await the(page, 'batch-done').filter({ hasText: '105 of 105 texts' }).waitFor({ timeout: 180_000 });
-  const review = `/sessions/${new URL(page.url()).searchParams.get('session')}/review`;
+  return (batch = `/sessions/${new URL(page.url()).searchParams.get('session')}`);
+}
+
+test('a refusal at the end of a page is seen there; who goes on stays among those that are open', async () => {
+  const page = await house.visitor({ expected: [/status of 404/] });
+  const review = `${await large(page)}/review`;
+  await open(page, `${review}?show=unreviewed`);
+  assert.equal(await the(page, 'page').textContent(), '1–100 of 105');
+  await the(page, 'page-next').click();
+  await the(page, 'page').filter({ hasText: '101–105 of 105' }).waitFor();
+  for (let i = 0; i < 4; i += 1) await page.keyboard.press('j');
+  const row = () => page.locator('.queue-row[aria-current]').textContent();
+  assert.equal(await page.locator('li:last-child > .queue-row[aria-current]').count(), 1);
+  const last = await row();
+  await page.route('**/_fn/accept*', (route) => {
+    const asked = route.request().postDataJSON();
+    return route.continue({ postData: JSON.stringify({ ...asked, document: 'gone' }) });
+  });
+  await page.keyboard.press('Enter');
+  await the(page, 'error').waitFor();
+  await quiet(page);
+  assert.equal(await row(), last);
+  assert.equal(await count(page, 'unreviewed'), 105, 'it is still to be gone through');
+  await page.unroute('**/_fn/accept*');
+
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/text=/);
+  await the(page, 'page').filter({ hasText: '1–100 of 104' }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get('show'), 'unreviewed');
+  await quiet(page);
+  await open(page, `${review}?show=accepted`);
+  await the(page, 'reopen').click();
+  await quiet(page);
+});
+
+test('the review of a large batch goes on from page to page, with the keyboard and without scripts', async () => {
+  const page = await house.visitor();
+  const review = `${await large(page)}/review`;
 
   const plain = await house.visitor({ javaScriptEnabled: false });
   await plain.goto(review);
@@ -233,9 +309,99 @@ test('the review of a large batch goes on from page to page, with the keyboard a
   }
   await the(page, 'all-done').waitFor();
   await quiet(page);
+  // Back over the border of the page, and forth again.
+  const row = page.locator('.queue-row[aria-current]');
+  for (let i = 0; i < 4; i += 1) await page.keyboard.press('k');
+  assert.equal(await page.locator('li:first-child > .queue-row[aria-current]').count(), 1);
+  const border = await row.textContent();
   await page.keyboard.press('k');
-  await page.keyboard.press('k');
+  await the(page, 'page').filter({ hasText: '1–100 of 105' }).waitFor();
+  await page.locator('li:last-child > .queue-row[aria-current]').waitFor();
+  await page.keyboard.press('j');
+  await the(page, 'page').filter({ hasText: '101–105 of 105' }).waitFor();
+  assert.equal(await row.textContent(), border);
   await open(page, `${review}?show=accepted`);
   assert.deepEqual([await count(page, 'accepted'), await count(page, 'unreviewed')], [105, 0]);
   assert.equal(await the(page, 'page').textContent(), '1–100 of 105');
+});
+
+test('a text of a batch that failed is in its review with the reason, and is asked again from there', async () => {
+  const page = await house.visitor();
+  await page.goto('/batch');
+  const long = 'Ada Lovelace met Charles Babbage. '.repeat(6000);
+  const csv = `id,text\na,Ada Lovelace met Charles Babbage in London.\nb,${long}\nc,Marie Curie came to Paris.\n`;
+  await the(page, 'file').setInputFiles({ name: 'one too long.csv', mimeType: 'text/csv', buffer: Buffer.from(csv) });
+  await the(page, 'upload').click();
+  await the(page, 'schema').selectOption('people-places-organizations-en');
+  await the(page, 'run-all').click();
+  await the(page, 'batch-done').filter({ hasText: '3 of 3 texts' }).waitFor({ timeout: 60_000 });
+  const review = `/sessions/${new URL(page.url()).searchParams.get('session')}/review`;
+
+  await open(page, review);
+  assert.deepEqual([await count(page, 'failed'), await count(page, 'unreviewed')], [1, 2]);
+  assert.equal(await the(page, 'queue-row').count(), 3);
+  const first = the(page, 'queue-row').first();
+  assert.match(await first.getAttribute('class'), /failed/, 'it stands first');
+  assert.equal((await the(page, 'doubt').first().textContent()).trim(), 'failed');
+  assert.equal(await first.getAttribute('aria-current'), null, 'the review begins with what can be gone through');
+  await page.keyboard.press('k');
+  await the(page, 'failed-card').waitFor();
+  assert.match(await the(page, 'failed-reason').textContent(), /has 20\d{4} characters, far more than the model can read/);
+  assert.equal(await the(page, 'accept').isVisible(), false);
+  await page.keyboard.press('Enter');
+  await the(page, 'error').filter({ hasText: 'no answer to accept' }).waitFor();
+  assert.equal(await count(page, 'failed'), 1);
+
+  // The others are gone through; nothing leads back to it.
+  await page.keyboard.press('j');
+  for (const left of [1, 0]) {
+    await page.keyboard.press('Enter');
+    await page.waitForFunction((n) => document.querySelector('[data-testid="count-unreviewed"]').textContent === String(n), left);
+  }
+  await the(page, 'all-done').waitFor();
+  assert.equal(await the(page, 'failed-card').count(), 0);
+  await quiet(page);
+
+  const plain = await house.visitor({ javaScriptEnabled: false, locale: 'zh-CN' });
+  await plain.goto(`${review}?show=failed`);
+  assert.equal(await the(plain, 'queue-row').count(), 1);
+  assert.match(await the(plain, 'failed-reason').textContent(), /有 20\d{4} 个字符/);
+  await the(plain, 'retry').click();
+  await plain.waitForURL(/\/batch\?session=/);
+  await the(plain, 'only-failed').waitFor();
+});
+
+test('a link to a large batch shows it page by page, also without scripts, and has no single file of it', async () => {
+  const author = await house.visitor();
+  const session = await large(author);
+  // A batch is large from 5,000 texts on, which would take minutes to read; texts that no row has are as many to it.
+  const more = `WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
+    INSERT INTO document (id, owner_id, session_id, text, created_at) SELECT 'more ' || n, 1, '${session.split('/').pop()}', '', 0 FROM n`;
+  const script = 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(sys.argv[2]); db.commit()';
+  execFileSync('python3', ['-c', script, join(house.studio.dataDir, 'knowlm.db'), more]);
+  await open(author, session);
+  await the(author, 'share').click();
+  const link = await the(author, 'share-link').getAttribute('href');
+  const first = (page) => page.locator('[data-testid="session-items"] article').first().textContent();
+
+  const reader = await house.visitor({ javaScriptEnabled: false });
+  await reader.goto(link);
+  assert.equal(await the(reader, 'page').first().textContent(), 'Page 1 of 5 · 105 texts');
+  assert.equal(await reader.locator('[data-testid="session-items"] article').count(), 25);
+  assert.ok((await first(reader)).includes(MANY[0].slice(-14)), 'in the order of the file');
+  assert.equal(await the(reader, 'export-menu').count(), 0);
+  await the(reader, 'page-next').first().click();
+  assert.equal(await the(reader, 'page').last().textContent(), 'Page 2 of 5 · 105 texts');
+  assert.ok((await first(reader)).includes(MANY[25].slice(-14)));
+  await the(reader, 'page-before').last().click();
+  assert.equal(await the(reader, 'page-before').count(), 0);
+
+  const page = await house.visitor();
+  await open(page, `${new URL(link).pathname}?page=5`);
+  assert.equal(await page.locator('[data-testid="session-items"] article').count(), 5);
+  assert.equal(await the(page, 'page-next').count(), 0);
+  await the(page, 'page-before').first().click();
+  await the(page, 'page').filter({ hasText: 'Page 4 of 5' }).first().waitFor();
+  assert.ok((await first(page)).includes(MANY[75].slice(-14)));
+  assert.equal(await the(page, 'export-menu').count(), 0);
 });

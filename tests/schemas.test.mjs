@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { open, openHouse, quiet, reload, the } from './lib/house.mjs';
+import { hydrated, open, openHouse, quiet, reload, the } from './lib/house.mjs';
 
 const house = openHouse();
 
@@ -87,9 +87,8 @@ test('every version is kept and can be gone back to', async () => {
   await page.locator('[data-testid="versions"] li').nth(1).waitFor();
   await page.locator('[data-testid="versions"] li').nth(1).locator('[data-testid="restore"]').click();
   await the(page, 'old-version').waitFor();
-  await page.waitForFunction(() => window.hydrated === true);
-  assert.deepEqual(await values(names(page, 'entities')), ['person', '机构', 'place', 'date']);
-  await quiet(page);
+  assert.deepEqual(await values(names(page, 'entities')), ['person', '机构', 'place', 'date'], 'as the server drew them');
+  await hydrated(page);
   await save(page);
   await page.locator('[data-testid="versions"] li').nth(2).waitFor();
   await open(page, '/schemas');

@@ -182,7 +182,7 @@ test('without scripts a session is renamed, its link is closed, and it is delete
   const page = await house.visitor({ javaScriptEnabled: false, expected: [/status of 404/] });
   await page.goto(session);
   await page.locator('details.rename summary').click();
-  await the(page, 'title-field').fill('Plain <b>forms</b>, renamed');
+  await page.getByRole('textbox', { name: 'Title', exact: true }).fill('Plain <b>forms</b>, renamed');
   await the(page, 'title-save').click();
   assert.equal(await the(page, 'session-title').textContent(), 'Plain <b>forms</b>, renamed');
 

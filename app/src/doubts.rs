@@ -22,7 +22,7 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    pub fn weight(self) -> usize {
+    pub const fn weight(self) -> usize {
         match self {
             Self::Failed => 1000,
             Self::Repeated => 40,
@@ -82,7 +82,7 @@ pub fn sample<'a>(ids: impl Iterator<Item = &'a String>, seed: &str) -> HashSet<
         mixed ^ (mixed >> 33)
     };
     let mut ids: Vec<&String> = ids.collect();
-    ids.sort_by_key(|id| hash(id));
+    ids.sort_by_cached_key(|id| hash(id));
     ids.into_iter().take(SAMPLE).cloned().collect()
 }
 

@@ -61,21 +61,21 @@ pub fn found(session: SessionView) -> Vec<Found> {
 
 /// The lists of names that the texts were asked for, together: by them colours are given.
 pub fn names(texts: &[Found]) -> Vec<Vec<String>> {
-    let mut all: Vec<Vec<String>> = Vec::new();
-    for (index, names) in texts.iter().filter_map(|t| t.schema.as_ref()).flat_map(|s| s.names().into_iter().enumerate())
-    {
-        if all.len() <= index {
-            all.resize(index + 1, Vec::new());
-        }
-        if let Some(known) = all.get_mut(index) {
-            for name in names {
-                if !known.contains(&name) {
-                    known.push(name);
-                }
+    let mut all = Vec::new();
+    texts.iter().filter_map(|t| t.schema.as_ref()).for_each(|schema| add_names(&mut all, schema.names()));
+    all
+}
+
+/// Adds lists of names to others, each name once.
+pub fn add_names(all: &mut Vec<Vec<String>>, more: Vec<Vec<String>>) {
+    all.resize(all.len().max(more.len()), Vec::new());
+    for (known, names) in all.iter_mut().zip(more) {
+        for name in names {
+            if !known.contains(&name) {
+                known.push(name);
             }
         }
     }
-    all
 }
 
 /// Of each text the items asked for last, in the order of the texts.

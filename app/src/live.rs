@@ -48,6 +48,11 @@ struct Side {
 }
 
 impl Item {
+    /// A text that nothing has answered.
+    pub fn unanswered(document: DocumentView) -> Self {
+        Self { document: Some(ArcRwSignal::new(document)), runs: Vec::new(), sides: Vec::new() }
+    }
+
     fn side(&self, column: Column) -> Option<&Side> {
         self.sides.iter().find(|side| side.column == column)
     }

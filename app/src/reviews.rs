@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use extract::graph::Edits;
 use leptos::{prelude::*, server_fn::codec::Json};
 use protocol::{
-    Column, Judgement, Record, SessionView, Span,
+    Column, Judgement, Record, Sentence, SessionView, Span,
     review::{Part, Wanted},
 };
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub struct ReviewView {
     pub session: SessionView,
     /// Those of them that were gone through.
     pub reviewed: Vec<String>,
+    /// Those that have no answer at all, each with why.
+    pub failed: Vec<(String, Sentence)>,
     /// Which part of the session it is; `None`: all of it, and the page orders it.
     pub part: Option<Part>,
 }
@@ -126,7 +128,7 @@ pub trait ReviewServices: Send + Sync {
 #[cfg(feature = "ssr")]
 fn services() -> Result<Arc<dyn ReviewServices>, ServiceError> {
     use_context().ok_or_else(|| {
-        let sentence = protocol::Sentence::new("no reviews in this request's context", "本次请求缺少审核服务上下文");
+        let sentence = Sentence::new("no reviews in this request's context", "本次请求缺少审核服务上下文");
         ServiceError::Internal(sentence)
     })
 }

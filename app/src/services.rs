@@ -149,9 +149,6 @@ pub trait Services: Send + Sync {
     /// Takes the judgement of a record back.
     async fn unjudge(&self, owner: Owner, document: &str, key: &str) -> Result<(), ServiceError>;
 
-    /// The texts of a session that its owner has gone through.
-    async fn reviewed(&self, owner: Owner, session: &str) -> Result<Vec<String>, ServiceError>;
-
     /// Files judgements of a text where there are none yet, and notes that it has been gone through.
     async fn accept(&self, owner: Owner, document: &str, judgements: Vec<Judgement>) -> Result<(), ServiceError>;
 
@@ -160,9 +157,6 @@ pub trait Services: Send + Sync {
 
     /// A session's columns against what its owner said.
     async fn scores(&self, owner: Owner, session: &str) -> Result<SessionScores, ServiceError>;
-
-    /// What the owner changed of a session's graph.
-    async fn graph_edits(&self, owner: Owner, session: &str) -> Result<Edits, ServiceError>;
 
     /// Keeps what the owner changed of a session's graph.
     async fn set_graph_edits(&self, owner: Owner, session: &str, edits: Edits) -> Result<(), ServiceError>;

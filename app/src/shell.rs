@@ -37,9 +37,7 @@ pub fn shell(_options: LeptosOptions) -> impl IntoView {
                 <meta name="color-scheme" content="light dark"/>
                 <link rel="icon" href="/icon.svg" type="image/svg+xml"/>
                 <link rel="stylesheet" href="/pkg/knowlm.css"/>
-                <script type="module" nonce=nonce>
-                    "import init, { hydrate } from '/pkg/knowlm.js'; await init({ module_or_path: '/pkg/knowlm.wasm' }); hydrate();"
-                </script>
+                <script type="module" nonce=nonce>{include_str!("start.js")}</script>
                 <MetaTags/>
             </head>
             <body>

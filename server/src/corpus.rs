@@ -1,18 +1,18 @@
 //! The names of all texts of a session, however many there are: the texts are read group by group, twice. The first time names
 //! are counted; the second time the records of the most frequent ones are kept, each with some of its places. What is kept
-//! does not grow with the number of texts.
+//! does not grow with the number of texts, nor with what their answers make up.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use app::{
-    found::{Found, found, names},
+    found::{Found, add_names, found, names},
     reviews::{CorpusFound, CorpusText, CorpusTexts, Most},
     services::ServiceError,
 };
@@ -21,6 +21,7 @@ use protocol::{Column, Record, Sentence, SessionView, record::Mention};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
+    held,
     pool::refused_by_store,
     store::{Store, StoreError},
 };
@@ -33,12 +34,17 @@ const PLACES: u32 = 20;
 /// Links and events that are kept.
 const LINKS: usize = 1200;
 const EVENTS: usize = 100;
-/// Names counted at a time; of more than this, those that came once so far are forgotten.
+/// Names with their types, and links, that are kept: a model may give a name a new type in every text.
+const KEYS: usize = 4_000;
+/// Names counted at a time; of more than this, the rarer half so far is forgotten.
 const COUNTED: usize = 200_000;
-/// Sessions whose records are kept.
+/// Sessions whose records are kept after they were shown, and those that are read or wait for that besides.
 const KEPT: usize = 3;
+const WAITING: usize = 16;
 /// A page waits so long for texts that are being read before it says that they are.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// What was read is kept so long for the page that waits for it.
+const AWAITED: Duration = Duration::from_secs(20);
 
 /// What is known of large sessions.
 #[derive(Debug)]
@@ -58,6 +64,10 @@ struct Reading {
     read: AtomicUsize,
     done: OnceLock<Result<CorpusTexts, ServiceError>>,
     ended: Notify,
+    /// When it ended, set before it is done.
+    ended_at: OnceLock<Instant>,
+    /// Whether a page has had it.
+    shown: AtomicBool,
 }
 
 impl Corpora {
@@ -71,14 +81,19 @@ impl Corpora {
     /// # Errors
     /// The database refuses.
     pub async fn found(&self, owner: i64, head: &SessionView, answered: usize) -> Result<CorpusFound, ServiceError> {
-        let reading = self.reading(owner, head, answered);
+        let Some(reading) = self.reading(owner, head, answered) else {
+            return Ok(CorpusFound::Reading { read: 0, total: answered });
+        };
         let ended = reading.ended.notified();
         if reading.done.get().is_none() {
             // Too late is no error: it goes on.
             let _ = tokio::time::timeout(PATIENCE, ended).await;
         }
         match reading.done.get() {
-            Some(Ok(texts)) => Ok(CorpusFound::Read(texts.clone())),
+            Some(Ok(texts)) => {
+                reading.shown.store(true, Ordering::Relaxed);
+                Ok(CorpusFound::Read(texts.clone()))
+            }
             Some(Err(error)) => {
                 // The next to come tries again.
                 self.all().retain(|(_, other)| !Arc::ptr_eq(other, &reading));
@@ -90,23 +105,24 @@ impl Corpora {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<(String, Arc<Reading>)>> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.readings)
     }
 
-    /// The reading of a session, begun if there is none.
-    fn reading(&self, owner: i64, head: &SessionView, answered: usize) -> Arc<Reading> {
+    /// The reading of a session, begun if there is none; `None` while too many others are read.
+    fn reading(&self, owner: i64, head: &SessionView, answered: usize) -> Option<Arc<Reading>> {
         let mut all = self.all();
-        // One that still goes on is waited for, even if more texts have been answered since.
+        // One that still goes on is waited for, and one that has just ended is shown, even if more texts have been answered
+        // since: a batch that is worked on has more at every look, and would never be shown.
         let known = all.iter().find(|(session, _)| *session == head.id).map(|(_, reading)| Arc::clone(reading));
-        if let Some(reading) = known.filter(|r| r.answered == answered || r.done.get().is_none()) {
-            return reading;
+        if let Some(reading) = known.filter(|r| r.answered == answered || r.is_awaited()) {
+            return Some(reading);
         }
-        let reading =
-            Arc::new(Reading { answered, read: AtomicUsize::new(0), done: OnceLock::new(), ended: Notify::new() });
         all.retain(|(session, _)| *session != head.id);
+        if !has_room(&mut all) {
+            return None;
+        }
+        let reading = Arc::new(Reading::of(answered));
         all.push((head.id.clone(), Arc::clone(&reading)));
-        let surplus = all.len().saturating_sub(KEPT);
-        all.drain(..surplus);
         drop(all);
         let (store, one, head) = (self.store.clone(), Arc::clone(&self.one), head.clone());
         let task = Arc::clone(&reading);
@@ -114,77 +130,126 @@ impl Corpora {
             let _place = one.acquire().await;
             let texts = read(&store, owner, &head, &task.read).await;
             // Set once: here.
+            let _ = task.ended_at.set(Instant::now());
             let _ = task.done.set(texts);
             task.ended.notify_waiters();
         });
-        reading
+        Some(reading)
     }
 }
 
+impl Reading {
+    fn of(answered: usize) -> Self {
+        Self {
+            answered,
+            read: AtomicUsize::new(0),
+            done: OnceLock::new(),
+            ended: Notify::new(),
+            ended_at: OnceLock::new(),
+            shown: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a page may still ask for it that has seen it begin.
+    fn is_awaited(&self) -> bool {
+        !self.was_shown() && self.ended_at.get().is_none_or(|ended| ended.elapsed() < AWAITED)
+    }
+
+    fn was_shown(&self) -> bool {
+        self.shown.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes room for one more: what was shown is forgotten first, then what nobody came back for; never what is being read.
+fn has_room(all: &mut Vec<(String, Arc<Reading>)>) -> bool {
+    while all.len() >= KEPT
+        && let Some(shown) = all.iter().position(|(_, reading)| reading.was_shown())
+    {
+        all.remove(shown);
+    }
+    if all.len() >= WAITING
+        && let Some(ended) = all.iter().position(|(_, reading)| reading.done.get().is_some())
+    {
+        all.remove(ended);
+    }
+    all.len() < WAITING
+}
+
 async fn read(store: &Store, owner: i64, head: &SessionView, read: &AtomicUsize) -> Result<CorpusTexts, ServiceError> {
-    let mut counts = Counts::default();
-    let mut asked: Vec<Vec<String>> = Vec::new();
-    let mut texts = 0;
-    each(store, owner, head, read, |group| {
-        texts += group.len();
-        group.iter().for_each(|found| counts.add(found));
-        join(&mut asked, names(&group));
-    })
-    .await?;
+    let Counted { texts, counts, asked } = each(store, owner, head, read, Counted::default(), Counted::add).await?;
     let of = counts.0.len();
-    let mut keeper = Keeper { most: counts.most(NAMES), ..Keeper::default() };
-    each(store, owner, head, read, |group| group.into_iter().for_each(|found| keeper.take(found))).await?;
+    let most = computed(move || counts.most(NAMES)).await?;
+    let keeper = Keeper { most, ..Keeper::default() };
+    let keeper = each(store, owner, head, read, keeper, Keeper::take_all).await?;
     let most = Most { names: keeper.most.len(), of, places: PLACES as usize, texts };
     Ok(CorpusTexts { texts: keeper.texts, names: asked, most: Some(most) })
 }
 
-/// Reads all texts that have answers, group by group in the order of the file.
-async fn each(
+/// What the first reading of all texts tells.
+#[derive(Debug, Default)]
+struct Counted {
+    texts: usize,
+    counts: Counts,
+    asked: Vec<Vec<String>>,
+}
+
+impl Counted {
+    fn add(&mut self, group: Vec<Found>) {
+        self.texts += group.len();
+        group.iter().for_each(|found| self.counts.add(found));
+        add_names(&mut self.asked, names(&group));
+    }
+}
+
+/// Reads all texts that have answers, group by group in the order of the file, into something that is handed on.
+async fn each<T: Send + 'static>(
     store: &Store,
     owner: i64,
     head: &SessionView,
     read: &AtomicUsize,
-    mut work: impl FnMut(Vec<Found>),
-) -> Result<(), ServiceError> {
+    mut into: T,
+    take: fn(&mut T, Vec<Found>),
+) -> Result<T, ServiceError> {
     let mut from = 0;
     loop {
         let group = store.answered(owner, &head.id, from, GROUP).await.map_err(refused_by_store)?;
-        let Some((last, _)) = group.last() else { return Ok(()) };
+        let Some((last, _)) = group.last() else { return Ok(into) };
         from = last + 1;
         let ids: Vec<String> = group.into_iter().map(|(_, id)| id).collect();
-        let count = ids.len();
-        work(parsed(store, owner, head, &ids).await?);
-        read.fetch_add(count, Ordering::Relaxed);
+        let taken = move |found| {
+            take(&mut into, found);
+            into
+        };
+        into = parsed(store, owner, head, &ids, taken).await?;
+        read.fetch_add(ids.len(), Ordering::Relaxed);
     }
 }
 
-/// What was found in some texts of a session.
+/// What is made of what was found in some texts of a session.
 ///
 /// # Errors
 /// The database refuses.
-pub async fn parsed(store: &Store, owner: i64, head: &SessionView, ids: &[String]) -> Result<Vec<Found>, ServiceError> {
+pub async fn parsed<T: Send + 'static>(
+    store: &Store,
+    owner: i64,
+    head: &SessionView,
+    ids: &[String],
+    work: impl FnOnce(Vec<Found>) -> T + Send + 'static,
+) -> Result<T, ServiceError> {
     let session = store.texts(owner, &head.id, ids).await.map_err(refused_by_store)?.of(head.clone());
-    // Not on the threads that serve.
-    tokio::task::spawn_blocking(move || found(session)).await.map_err(|e| unread(&e))
+    computed(move || work(found(session))).await
 }
 
-/// Texts cannot be shown because of a fault of ours.
-pub fn unread(error: &tokio::task::JoinError) -> ServiceError {
-    let (en, zh) =
-        (format!("The texts could not be read: {error}. Try again."), format!("无法读取文本：{error}。请重试。"));
-    ServiceError::Internal(Sentence::new(en, zh))
-}
-
-/// Adds lists of names to others.
-fn join(all: &mut Vec<Vec<String>>, more: Vec<Vec<String>>) {
-    all.resize(all.len().max(more.len()), Vec::new());
-    for (known, names) in all.iter_mut().zip(more) {
-        for name in names {
-            if !known.contains(&name) {
-                known.push(name);
-            }
-        }
-    }
+/// What takes a while, not on the threads that serve.
+///
+/// # Errors
+/// It could not be done because of a fault of ours.
+pub async fn computed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let (en, zh) =
+            (format!("The texts could not be read: {error}. Try again."), format!("无法读取文本：{error}。请重试。"));
+        ServiceError::Internal(Sentence::new(en, zh))
+    })
 }
 
 /// The records of texts as the graph is drawn from them.
@@ -210,15 +275,22 @@ impl Counts {
             *self.0.entry(name).or_default() += 1;
         }
         if self.0.len() > COUNTED {
-            self.0.retain(|_, count| *count > 1);
+            self.0 = std::mem::take(self).first(COUNTED / 2).collect();
         }
     }
 
-    /// The names in most texts; of names in equally many the first by their letters.
+    /// The names in most texts.
     fn most(self, most: usize) -> HashSet<String> {
+        self.first(most).map(|(name, _)| name).collect()
+    }
+
+    /// So many with the highest counts, in no order; of names in equally many texts the first by their letters.
+    fn first(self, most: usize) -> impl Iterator<Item = (String, u32)> {
         let mut all: Vec<(String, u32)> = self.0.into_iter().collect();
-        all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        all.into_iter().take(most).map(|(name, _)| name).collect()
+        if most < all.len() {
+            all.select_nth_unstable_by(most, |a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        }
+        all.into_iter().take(most)
     }
 }
 
@@ -239,6 +311,10 @@ struct Keeper {
 }
 
 impl Keeper {
+    fn take_all(&mut self, group: Vec<Found>) {
+        group.into_iter().for_each(|found| self.take(found));
+    }
+
     fn take(&mut self, found: Found) {
         let mut columns = Vec::new();
         for column in found.columns {
@@ -295,9 +371,15 @@ impl Keeper {
     }
 
     fn has_room(&mut self, column: Column, key: String) -> bool {
-        let places = self.places.entry((column, key)).or_default();
-        *places += 1;
-        *places <= PLACES
+        let full = self.places.len() >= KEYS;
+        match self.places.entry((column, key)) {
+            Entry::Vacant(_) if full => false,
+            places => {
+                let places = places.or_default();
+                *places += 1;
+                *places <= PLACES
+            }
+        }
     }
 }
 
@@ -305,82 +387,16 @@ impl Keeper {
 ///
 /// # Errors
 /// The database refuses.
-pub async fn with_judgements(
-    store: &Store,
-    owner: i64,
-    session: &str,
-    texts: &mut [CorpusText],
-) -> Result<(), StoreError> {
-    let mut said = store.judgements_in(owner, session).await?;
-    for text in texts {
-        text.judgements = said.remove(&text.document).unwrap_or_default();
+pub async fn with_judgements(store: &Store, owner: i64, texts: &mut [CorpusText]) -> Result<(), StoreError> {
+    for texts in texts.chunks_mut(GROUP as usize) {
+        let ids: Vec<String> = texts.iter().map(|text| text.document.clone()).collect();
+        let mut said = store.judgements_of(owner, &ids).await?;
+        for text in texts {
+            text.judgements = said.remove(&text.document).unwrap_or_default();
+        }
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use app::found::FoundColumn;
-    use protocol::{Span, view::DocumentView};
-
-    fn mention(words: &str) -> Mention {
-        Mention { span: Some(Span { start: 0, end: 1 }), ..Mention::new(words) }
-    }
-
-    fn text(id: usize, records: Vec<Record>) -> Found {
-        let column = FoundColumn {
-            column: Column::Tuned,
-            model: "m".into(),
-            adapter: None,
-            records,
-            issues: Vec::new(),
-            ends: Vec::new(),
-            nothing_found: false,
-        };
-        let document = DocumentView { id: format!("d{id}"), text: String::new(), judgements: Vec::new() };
-        Found { document, columns: vec![column], schema: None }
-    }
-
-    fn entity(words: &str) -> Record {
-        Record::Entity { label: "person".into(), mention: mention(words) }
-    }
-
-    fn relation(head: &str, tail: &str) -> Record {
-        Record::Relation { relation: "knows".into(), head: mention(head), tail: mention(tail) }
-    }
-
-    #[test]
-    fn names_in_most_texts_are_kept_with_some_of_their_places() {
-        let texts: Vec<Found> = (0..100)
-            .map(|n| {
-                text(n, vec![entity("Ada"), entity("ADA"), entity(&format!("Nobody {n}")), relation("Ada", "Bob")])
-            })
-            .collect();
-        let mut counts = Counts::default();
-        texts.iter().for_each(|text| counts.add(text));
-        assert_eq!((counts.0["ada"], counts.0["bob"], counts.0.len()), (100, 100, 102), "a text counts once");
-        let most = counts.most(2);
-        assert_eq!(most, HashSet::from(["ada".to_owned(), "bob".to_owned()]));
-        let mut keeper = Keeper { most, ..Keeper::default() };
-        texts.into_iter().for_each(|text| keeper.take(text));
-        assert_eq!(keeper.texts.len(), PLACES as usize, "the same link in the first texts");
-        let first = &keeper.texts[0].columns[0].1;
-        assert_eq!(first.len(), 3, "the link, and the names that it joins: {first:?}");
-        let all: Vec<&Record> = keeper.texts.iter().flat_map(|t| &t.columns[0].1).collect();
-        assert!(all.iter().all(|r| !r.mentions()[0].1.text.starts_with("Nobody")));
-    }
-
-    #[test]
-    fn what_does_not_stand_in_its_text_is_neither_counted_nor_kept() {
-        let absent = Record::Entity { label: "person".into(), mention: Mention::new("Zoe") };
-        let half = Record::Relation { relation: "r".into(), head: mention("Ada"), tail: Mention::new("Zoe") };
-        let found = text(0, vec![absent, half, entity("Ada")]);
-        let mut counts = Counts::default();
-        counts.add(&found);
-        let mut keeper = Keeper { most: counts.most(9), ..Keeper::default() };
-        keeper.take(found);
-        assert_eq!(keeper.texts[0].columns[0].1, [entity("Ada")]);
-    }
-}
+mod tests;

@@ -43,3 +43,10 @@ pub mod services;
 pub mod store;
 pub mod warmup;
 pub mod weights;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locked, also after a panic elsewhere: nothing that our locks guard can be half done.
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

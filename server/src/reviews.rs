@@ -3,12 +3,12 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use app::{
-    doubts::{doubts, sample, weight},
-    found::found,
+    doubts::{Doubt, doubts, sample, weight},
+    found::{Found, found},
     reviews::{CorpusFound, CorpusView, Excerpt, ReviewServices, ReviewView},
     services::{Owner, ServiceError, Services},
 };
@@ -20,6 +20,7 @@ use protocol::{
 
 use crate::{
     corpus::{self, Corpora},
+    held,
     pool::refused_by_store,
     services::Studio,
     store::{Start, Store},
@@ -64,8 +65,13 @@ impl Reviews {
         let (order, before, total) = match &wanted.check {
             Some(seed) => {
                 let mut ids = store.queue_ids(owner, &id).await.map_err(refused_by_store)?;
-                let drawn = sample(ids.iter(), seed);
-                ids.retain(|id| drawn.contains(id));
+                let seed = seed.clone();
+                let drawn = corpus::computed(move || {
+                    let drawn = sample(ids.iter(), &seed);
+                    ids.retain(|id| drawn.contains(id));
+                    ids
+                });
+                let ids = drawn.await?;
                 let total = ids.len();
                 (ids, 0, total)
             }
@@ -94,14 +100,15 @@ impl Reviews {
         };
         let texts = store.texts(owner, &id, &order).await.map_err(refused_by_store)?;
         let reviewed = store.reviewed_of(owner, &order).await.map_err(refused_by_store)?;
+        let failed = store.failed_of(owner, &id, &order).await.map_err(refused_by_store)?;
         let part = Part { order, before, total, counts: counts.states, unread: counts.unread };
-        Ok(ReviewView { session: texts.of(head), reviewed, part: Some(part) })
+        Ok(ReviewView { session: texts.of(head), reviewed, failed, part: Some(part) })
     }
 
     /// Looks at the doubts of a batch's texts that were answered before anybody noted them, while others are served.
     fn doubt(&self, owner: i64, head: &SessionView) {
         let doubting = Arc::clone(&self.doubting);
-        if !doubting.lock().unwrap_or_else(PoisonError::into_inner).insert(head.id.clone()) {
+        if !held(&doubting).insert(head.id.clone()) {
             return;
         }
         let (store, head) = (self.store().clone(), head.clone());
@@ -109,15 +116,8 @@ impl Reviews {
             if let Err(error) = look(&store, owner, &head).await {
                 tracing::error!(%error, session = head.id, "the doubts of a batch could not be noted");
             }
-            doubting.lock().unwrap_or_else(PoisonError::into_inner).remove(&head.id);
+            held(&doubting).remove(&head.id);
         });
-    }
-
-    /// The head of a session, with whether it is a batch.
-    async fn head(&self, owner: Owner, session: &str) -> Result<(SessionView, bool), ServiceError> {
-        let head = self.store().session_head(owner.0, session).await.map_err(refused_by_store)?;
-        let size = self.store().batch_size(owner.0, session).await.map_err(refused_by_store)?;
-        Ok((head, size.is_some()))
     }
 }
 
@@ -127,24 +127,32 @@ async fn look(store: &Store, owner: i64, head: &SessionView) -> Result<(), Servi
         if ids.is_empty() {
             return Ok(());
         }
-        let texts = corpus::parsed(store, owner, head, &ids).await?;
-        // One without answers, which a disk may have damaged, is in no doubt.
-        let of =
-            |id: &String| texts.iter().find(|text| text.document.id == *id).map_or(0, |text| weight(&doubts(text)));
-        let noted: Vec<(String, usize)> = ids.iter().map(|id| (id.clone(), of(id))).collect();
+        let all = ids.clone();
+        let noted = corpus::parsed(store, owner, head, &ids, move |texts| weighed(all, &texts)).await?;
         store.set_doubts(owner, &noted).await.map_err(refused_by_store)?;
     }
+}
+
+/// How doubtful texts are; one without any answer has failed.
+fn weighed(ids: Vec<String>, texts: &[Found]) -> Vec<(String, usize)> {
+    let of = |id: &str| texts.iter().find(|text| text.document.id == id).map(|text| weight(&doubts(text)));
+    let noted = |id: String| {
+        let doubt = of(&id).unwrap_or(Doubt::Failed.weight());
+        (id, doubt)
+    };
+    ids.into_iter().map(noted).collect()
 }
 
 #[async_trait]
 impl ReviewServices for Reviews {
     async fn review(&self, owner: Owner, session: &str, wanted: Wanted) -> Result<ReviewView, ServiceError> {
-        let (head, batch) = self.head(owner, session).await?;
-        if batch {
+        if self.store().is_batch(owner.0, session).await.map_err(refused_by_store)? {
+            let head = self.store().session_head(owner.0, session).await.map_err(refused_by_store)?;
             return self.part(owner.0, head, &wanted).await;
         }
         let reviewed = self.studio.reviewed(owner, session).await?;
-        Ok(ReviewView { session: self.studio.session(owner, session).await?, reviewed, part: None })
+        let session = self.studio.session(owner, session).await?;
+        Ok(ReviewView { session, reviewed, failed: Vec::new(), part: None })
     }
 
     async fn next_open(&self, owner: Owner, session: &str, after: &str) -> Result<Option<String>, ServiceError> {
@@ -153,19 +161,18 @@ impl ReviewServices for Reviews {
 
     async fn corpus(&self, owner: Owner, session: &str) -> Result<CorpusView, ServiceError> {
         let edits = self.studio.graph_edits(owner, session).await?;
-        let (head, _) = self.head(owner, session).await?;
+        let head = self.store().session_head(owner.0, session).await.map_err(refused_by_store)?;
         let found = if self.studio.is_large(owner, session).await?.is_some() {
-            let counts = self.store().queue_counts(owner.0, session).await.map_err(refused_by_store)?;
-            let mut found = self.corpora.found(owner.0, &head, counts.states.iter().sum()).await?;
+            let answered = self.store().answered_count(owner.0, session).await.map_err(refused_by_store)?;
+            let mut found = self.corpora.found(owner.0, &head, answered).await?;
             if let CorpusFound::Read(texts) = &mut found {
-                let said = corpus::with_judgements(self.store(), owner.0, session, &mut texts.texts).await;
+                let said = corpus::with_judgements(self.store(), owner.0, &mut texts.texts).await;
                 said.map_err(refused_by_store)?;
             }
             found
         } else {
             let session = self.studio.session(owner, session).await?;
-            let read = tokio::task::spawn_blocking(move || corpus::whole(found(session))).await;
-            CorpusFound::Read(read.map_err(|e| corpus::unread(&e))?)
+            CorpusFound::Read(corpus::computed(move || corpus::whole(found(session))).await?)
         };
         Ok(CorpusView { session: head, edits, found })
     }
@@ -194,12 +201,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::time::{Duration, Instant};
 
-    use protocol::{Judgement, Record, Verdict, record::Mention};
+    use protocol::{Judgement, Record, Verdict, record::Mention, review::State};
 
     use super::*;
     use crate::{
         pool::tests::{server, studio},
-        store::answered_batch,
+        store::{answered_batch, fail_rows},
     };
 
     const ME: Owner = Owner(1);
@@ -240,6 +247,11 @@ mod tests {
         assert_eq!(last.part.unwrap().order, part.order[..PAGE - 1]);
         let other = Owner(2);
         assert!(reviews.review(other, &id, check).await.is_err() && reviews.corpus(other, &id).await.is_err());
+        let places = vec![(part.order[0].clone(), Span { start: 0, end: 4 })];
+        assert_eq!(reviews.excerpts(ME, &id, places.clone(), 0).await.unwrap()[0].text, "Text");
+        assert!(reviews.excerpts(other, &id, places, 0).await.unwrap().is_empty());
+        assert_eq!(studio.preview_text(ME, &id, &part.order[0]).await.unwrap().session.documents.len(), 1);
+        assert!(studio.preview_text(other, &id, &part.order[0]).await.is_err());
 
         let text = part.order[0].clone();
         let record = Record::Entity { label: "person".into(), mention: Mention::new("Text") };
@@ -279,5 +291,55 @@ mod tests {
         assert!(studio.snapshot(token).await.is_err(), "too large for one file");
         studio.revoke(ME, &link.id).await.unwrap();
         assert!(studio.shared(token, 1).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn judged_texts_that_are_too_long_together_are_not_read_for_their_scores() {
+        let s = server(8).await;
+        let studio = studio(&s);
+        let id = answered_batch(&s.store, 4, |_| Some(0)).await;
+        let long = "UPDATE document SET text = 'Text' || hex(zeroblob(6500000))";
+        sqlx::query(long).execute(s.store.pool()).await.unwrap();
+        let texts = s.store.queue_ids(1, &id).await.unwrap();
+        studio.accept(ME, &texts[0], Vec::new()).await.unwrap();
+        assert_eq!(studio.scores(ME, &id).await.unwrap().judged, 1, "one is little enough");
+        for text in &texts {
+            studio.accept(ME, text, Vec::new()).await.unwrap();
+        }
+        let refused = studio.scores(ME, &id).await.unwrap_err().to_string();
+        assert!(refused.contains("too much to be scored") && refused.contains("48 MB"), "{refused}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_text_that_failed_is_in_the_review_with_its_reason_until_it_is_answered() {
+        let s = server(8).await;
+        let reviews = Reviews::new(Arc::new(studio(&s)));
+        let id = answered_batch(&s.store, 120, |n| Some(n % 3)).await;
+        let failed = fail_rows(&s.store, &id, &[7, 70], None).await;
+        // Noted before anybody knew how doubtful a failure is.
+        let unread = async |show| {
+            let wanted = Wanted { show, ..Wanted::default() };
+            let view = reviews.review(ME, &id, wanted).await.unwrap();
+            (view.part.clone().unwrap().unread == 0).then_some(view)
+        };
+        let first = soon(async || unread(None).await).await;
+        let part = first.part.unwrap();
+        assert_eq!((part.counts, part.total), ([118, 0, 0, 2], 120));
+        assert_eq!(part.order[..2], failed, "they stand first");
+        let said: Vec<_> = first.failed.iter().map(|(_, reason)| reason.en.as_str()).collect();
+        assert_eq!(said, ["It broke."; 2]);
+        let only = unread(Some(State::Failed)).await.unwrap();
+        assert_eq!((only.part.unwrap().order, only.session.documents.len()), (failed.clone(), 2));
+        assert_eq!(
+            reviews.next_open(ME, &id, "").await.unwrap().as_ref(),
+            part.order.get(2),
+            "there is no answer in them"
+        );
+        let sample = Wanted { check: Some("a".into()), ..Wanted::default() };
+        let sample = reviews.review(ME, &id, sample).await.unwrap();
+        assert!(sample.failed.is_empty() && sample.session.documents.len() == 50);
+
+        s.store.want_rows(1, &id, true).await.unwrap();
+        assert_eq!(unread(None).await.unwrap().part.unwrap().counts, [118, 0, 0, 0], "they wait");
     }
 }

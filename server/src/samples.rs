@@ -4,10 +4,12 @@
 //! The answer is the one that would be given without samples, and streams as ever; its end is told when the samples have
 //! ended too. Whoever stops it stops them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, mpsc::Sender};
 
 use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Outcome, SubmitError};
 use protocol::{FinishReason, Parameters};
+
+use crate::held;
 
 /// How freely samples are drawn where the answer itself is not.
 const TEMPERATURE: f64 = 0.7;
@@ -15,21 +17,55 @@ const TEMPERATURE: f64 = 0.7;
 /// Called with every event of the answer; with the last also with what the samples say.
 type Sink = Box<dyn FnMut(EngineEvent, Vec<String>) + Send>;
 
+/// How a question was answered, and what its samples say.
+pub type Answer = (Outcome, Vec<String>);
+
+/// Sends the answer of a question with the question's number, and nothing else of it.
+pub fn answer_to(said: &Sender<(u64, Answer)>, number: u64) -> Sink {
+    let said = said.clone();
+    Box::new(move |event, samples| {
+        if let EngineEvent::Done(outcome) = event {
+            // Fails only when nobody listens any more.
+            let _ = said.send((number, (outcome, samples)));
+        }
+    })
+}
+
 /// How many runs of the engine a question takes with these parameters.
 pub fn runs(parameters: &Parameters) -> usize {
     1 + parameters.samples as usize
 }
 
-/// Queues a question with as many samples as its parameters say. A sample that the engine does not take is left out.
+/// A question that the engine was asked.
+pub struct Asked {
+    question: GenerateRequest,
+    /// Stops it, with its samples.
+    pub handle: CancelHandle,
+    gathered: Arc<Mutex<Gathered>>,
+    /// Samples that were asked for.
+    asked: u32,
+    at_once: usize,
+}
+
+/// Queues a question with as many samples as its parameters say.
 ///
 /// # Errors
 /// As [`Generator::submit`].
 pub fn submit(generator: &dyn Generator, request: GenerateRequest, sink: Sink) -> Result<CancelHandle, SubmitError> {
+    submit_few(generator, request, usize::MAX, sink).map(|asked| asked.handle)
+}
+
+/// The same with no more than `at_once` runs of the engine at a time; what is left is asked for with [`Asked::go_on`].
+///
+/// # Errors
+/// As [`Generator::submit`].
+pub fn submit_few(
+    generator: &dyn Generator,
+    request: GenerateRequest,
+    at_once: usize,
+    sink: Sink,
+) -> Result<Asked, SubmitError> {
     let samples = request.parameters.samples;
-    if samples == 0 {
-        let mut sink = sink;
-        return generator.submit(request, Box::new(move |event| sink(event, Vec::new())));
-    }
     let gathered = Arc::new(Mutex::new(Gathered {
         sink,
         answer: None,
@@ -40,22 +76,37 @@ pub fn submit(generator: &dyn Generator, request: GenerateRequest, sink: Sink) -
     let (heard, question) = (Arc::clone(&gathered), request.clone());
     let handle = generator.submit(request, Box::new(move |event| held(&heard).heard(event)))?;
     held(&gathered).handles.push(handle.clone());
-    for number in 0..samples {
-        let (heard, asked) = (Arc::clone(&gathered), handle.clone());
-        let sink = move |event| held(&heard).sampled(number as usize, event, &asked);
-        match generator.submit(sample(&question, number), Box::new(sink)) {
-            Ok(handle) => {
-                let mut gathered = held(&gathered);
-                // The answer has failed meanwhile.
-                if gathered.waiting == 0 {
-                    handle.cancel();
+    let mut asked = Asked { question, handle, gathered, asked: 0, at_once };
+    asked.go_on(generator);
+    Ok(asked)
+}
+
+impl Asked {
+    /// Asks for samples that were not asked for yet, as far as there are places. One that the engine does not take is left
+    /// out.
+    pub fn go_on(&mut self, generator: &dyn Generator) {
+        let samples = self.question.parameters.samples;
+        while self.asked < samples && held(&self.gathered).has_place(samples - self.asked, self.at_once) {
+            let (number, heard, asked) = (self.asked, Arc::clone(&self.gathered), self.handle.clone());
+            self.asked += 1;
+            let sink = move |event| held(&heard).sampled(number as usize, event, &asked);
+            let submitted = match self.handle.is_cancelled() {
+                true => None,
+                false => generator.submit(sample(&self.question, number), Box::new(sink)).ok(),
+            };
+            let mut gathered = held(&self.gathered);
+            match submitted {
+                Some(handle) => {
+                    // The answer has failed meanwhile.
+                    if gathered.waiting == 0 {
+                        handle.cancel();
+                    }
+                    gathered.handles.push(handle);
                 }
-                gathered.handles.push(handle);
+                None => gathered.one_less(),
             }
-            Err(_) => held(&gathered).one_less(),
         }
     }
-    Ok(handle)
 }
 
 /// The question again, with a seed of its own.
@@ -82,6 +133,12 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// Whether another sample may be asked for, when so many were not yet.
+    fn has_place(&self, unasked: u32, at_once: usize) -> bool {
+        let going = usize::from(self.answer.is_none()) + self.waiting.saturating_sub(unasked) as usize;
+        self.waiting > 0 && going < at_once
+    }
+
     fn heard(&mut self, event: EngineEvent) {
         match event {
             EngineEvent::Done(outcome) => {
@@ -133,11 +190,6 @@ impl Gathered {
 
 fn ended_by_itself(outcome: &Outcome) -> bool {
     matches!(outcome.finish_reason, FinishReason::Stop | FinishReason::Length | FinishReason::Repeat)
-}
-
-/// Nothing panics while it is held, but for a sink; what it leaves is whole.
-fn held(gathered: &Mutex<Gathered>) -> MutexGuard<'_, Gathered> {
-    gathered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -208,6 +260,11 @@ mod tests {
 
     /// A question with three samples, and what is heard of it.
     fn asked(takes: usize) -> (Puppet, CancelHandle, Receiver<Ended>) {
+        let (puppet, asked, heard) = asked_few(takes, usize::MAX);
+        (puppet, asked.handle, heard)
+    }
+
+    fn asked_few(takes: usize, at_once: usize) -> (Puppet, Asked, Receiver<Ended>) {
         let puppet = Puppet { runs: Mutex::default(), takes };
         let (said, heard) = mpsc::channel();
         let parameters = Parameters { samples: 3, seed: Some(7), ..Parameters::neutral() };
@@ -217,8 +274,8 @@ mod tests {
                 said.send((outcome.text, outcome.finish_reason, samples)).unwrap();
             }
         };
-        let handle = submit(&puppet, request, Box::new(sink)).unwrap();
-        (puppet, handle, heard)
+        let asked = submit_few(&puppet, request, at_once, Box::new(sink)).unwrap();
+        (puppet, asked, heard)
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -245,6 +302,29 @@ mod tests {
         puppet.end(1, FinishReason::Stop, "a");
         puppet.end(0, FinishReason::Stop, "answer");
         assert_eq!(heard.try_recv().unwrap().2, texts(&["a"]));
+    }
+
+    #[test]
+    fn a_question_takes_no_more_of_the_engine_than_it_may() {
+        let (puppet, mut asked, heard) = asked_few(9, 2);
+        let count = || puppet.runs.lock().unwrap().len();
+        asked.go_on(&puppet);
+        assert_eq!(count(), 2, "the answer, and one sample");
+        puppet.end(1, FinishReason::Stop, "a");
+        asked.go_on(&puppet);
+        assert_eq!(count(), 3);
+        puppet.end(0, FinishReason::Stop, "answer");
+        asked.go_on(&puppet);
+        assert_eq!(count(), 4);
+        (2..4).for_each(|run| puppet.end(run, FinishReason::Stop, "b"));
+        assert_eq!(heard.try_recv().unwrap().2, texts(&["a", "b", "b"]));
+
+        let (puppet, mut asked, heard) = asked_few(9, 2);
+        puppet.end(0, FinishReason::Stop, "answer");
+        asked.handle.cancel();
+        puppet.end(1, FinishReason::Cancelled, "");
+        asked.go_on(&puppet);
+        assert_eq!(heard.try_recv().unwrap().2, texts(&[]), "what was stopped asks no more");
     }
 
     #[test]

@@ -190,10 +190,6 @@ impl Services for Studio {
         self.store.unjudge(owner.0, document, key).await.map_err(refused_by_store)
     }
 
-    async fn reviewed(&self, owner: Owner, session: &str) -> Result<Vec<String>, ServiceError> {
-        self.store.reviewed(owner.0, session).await.map_err(refused_by_store)
-    }
-
     async fn accept(&self, owner: Owner, document: &str, judgements: Vec<Judgement>) -> Result<(), ServiceError> {
         self.store.accept(owner.0, document, &judgements).await.map_err(refused_by_store)
     }
@@ -220,14 +216,6 @@ impl Services for Studio {
                 format!("无法计算评分：{e}。请重试。"),
             ))
         })
-    }
-
-    async fn graph_edits(&self, owner: Owner, session: &str) -> Result<Edits, ServiceError> {
-        let edits = self.store.graph_edits(owner.0, session).await.map_err(refused_by_store)?;
-        match edits {
-            Some(json) => serde_json::from_str(&json).map_err(|e| refused_by_store(e.into())),
-            None => Ok(Edits::default()),
-        }
     }
 
     async fn set_graph_edits(&self, owner: Owner, session: &str, edits: Edits) -> Result<(), ServiceError> {
@@ -267,6 +255,26 @@ impl Services for Studio {
 }
 
 impl Studio {
+    /// The texts of a session that its owner has gone through.
+    ///
+    /// # Errors
+    /// There is no such session, or it is not the owner's.
+    pub async fn reviewed(&self, owner: Owner, session: &str) -> Result<Vec<String>, ServiceError> {
+        self.store.reviewed(owner.0, session).await.map_err(refused_by_store)
+    }
+
+    /// What the owner changed of a session's graph.
+    ///
+    /// # Errors
+    /// There is no such session, or it is not the owner's.
+    pub async fn graph_edits(&self, owner: Owner, session: &str) -> Result<Edits, ServiceError> {
+        let edits = self.store.graph_edits(owner.0, session).await.map_err(refused_by_store)?;
+        match edits {
+            Some(json) => serde_json::from_str(&json).map_err(|e| refused_by_store(e.into())),
+            None => Ok(Edits::default()),
+        }
+    }
+
     /// Sampling parameters that a person starts from, with an adapter.
     pub fn defaults(&self, adapter: Option<&AdapterInfo>) -> Defaults {
         Defaults::of(self.entry, adapter.map(|a| &a.manifest))
@@ -287,10 +295,20 @@ impl Studio {
     /// A large session with those of its texts alone that a person has gone through or judged: only they are scored.
     async fn judged(&self, owner: Owner, session: &str) -> Result<SessionView, ServiceError> {
         let ids = self.store.judged(owner.0, session).await.map_err(refused_by_store)?;
-        if ids.len() > MOST_TEXTS as usize {
+        // Not even asked of very many.
+        let few = ids.len() <= MOST_TEXTS as usize;
+        let (runs, bytes) =
+            if few { self.store.size_of(owner.0, &ids).await.map_err(refused_by_store)? } else { (0, 0) };
+        if !few || runs > MOST_RUNS || bytes > MOST_BYTES {
+            let (texts, megabytes) = (ids.len(), MOST_BYTES / (1024 * 1024));
             return Err(ServiceError::invalid(
-                format!("{} judged texts are too many to be scored on a page: at most {MOST_TEXTS} are.", ids.len()),
-                format!("已判定的文本共 {} 段，页面最多只能为 {MOST_TEXTS} 段评分。", ids.len()),
+                format!(
+                    "{texts} judged texts are too much to be scored on a page: at most {MOST_TEXTS} are, with {MOST_RUNS} \
+                     answers and {megabytes} MB in all."
+                ),
+                format!(
+                    "已判定的文本共 {texts} 段，页面无法评分：最多 {MOST_TEXTS} 段，合计 {MOST_RUNS} 个回答、{megabytes} MB。"
+                ),
             ));
         }
         let head = self.store.session_head(owner.0, session).await.map_err(refused_by_store)?;

@@ -63,6 +63,9 @@ this order, by:
 The page shows the values that result, before the run and after it. A value out of range is refused with the
 range; it is never moved silently.
 
+`guided` and `samples` have a meaning only where records are extracted. On the command line they belong to `knowlm extract`
+alone: `--samples` is a flag of no other command, and `--no-guide` switches guiding off.
+
 **What is different from the original.** There, sampling was never switched on, so temperature, top-p and top-k
 changed nothing: it was a search with 2 or 3 beams. Here they do what they say, and the beams are yours to choose: with
 more than one nothing is sampled, as in the original. The repetition penalty is over the tokens of prompt and answer,

@@ -16,7 +16,7 @@ use crate::process::root;
 /// It is not there and cannot be fetched; the error says what to fetch by hand and where to put it.
 pub fn fetch_default() -> Result<()> {
     let entry = default_model();
-    let say = |text: &str| println!("model: {text}");
+    let say = |note: protocol::Sentence| println!("model: {note}");
     let file = default_file()?;
     if package::is_model(&file, entry, &say).with_context(|| format!("could not read {}", file.display()))? {
         println!("model: {} is in {}", entry.name, file.display());

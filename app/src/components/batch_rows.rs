@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use protocol::batch::{BatchView, RowCard, RowState, RowView};
 
-use super::{ComparisonCard, ErrorNotice, ExtractionCard};
+use super::{ComparisonCard, ErrorNotice, ExtractionCard, Pager};
 use crate::{
     i18n::{t, t_string, use_i18n},
     live,
@@ -101,14 +101,19 @@ pub fn BatchRows(batch: RwSignal<BatchView>, place: Place) -> impl IntoView {
         let place = place.clone();
         move |row: RowView| view! { <Row row place=place.clone()/> }
     };
-    let turn = move |by: isize, label: fn() -> String| {
+    let to_page = move |by: isize| {
         let place = place.clone();
         move || {
             let (page, pages) = pages.get();
             let to = page.checked_add_signed(by).filter(|to| (1..=pages).contains(to));
-            to.map(|page| view! { <a class="button quiet" href=Place { page, row: None, ..place.clone() }.path() data-testid=label()>{if by < 0 { t_string!(i18n, page_before) } else { t_string!(i18n, page_next) }}</a> })
+            to.map(|page| Place { page, row: None, ..place.clone() }.path())
         }
     };
+    let (previous, next) = (Signal::derive(to_page(-1)), Signal::derive(to_page(1)));
+    let here = Signal::derive(move || {
+        let (page, pages) = pages.get();
+        fill(t_string!(i18n, page_of), &[("page", &page), ("pages", &pages)])
+    });
     view! {
         <section class="rows">
             <nav class="tabs" aria-label=move || t_string!(i18n, row_filter)>{filters}</nav>
@@ -122,11 +127,7 @@ pub fn BatchRows(batch: RwSignal<BatchView>, place: Place) -> impl IntoView {
                 </table>
             </div>
             <Show when=move || rows.with(Vec::is_empty)><p class="empty">{t!(i18n, row_none)}</p></Show>
-            <div class="buttons pager">
-                {turn(-1, || "page-before".to_owned())}
-                <span class="muted" data-testid="page">{move || { let (page, pages) = pages.get(); fill(t_string!(i18n, page_of), &[("page", &page), ("pages", &pages)]) }}</span>
-                {turn(1, || "page-next".to_owned())}
-            </div>
+            <Pager previous next place=here/>
         </section>
     }
 }
@@ -144,7 +145,7 @@ fn Row(row: RowView, place: Place) -> impl IntoView {
         <tr data-testid="batch-row" data-state=state.name() class:lit=open>
             <th scope="row"><a href=to>{row.id}</a></th>
             <td class="what">
-                {row.excerpt}
+                <span class="excerpt">{row.excerpt}</span>
                 {error.map(|said| view! { <p class="error">{move || said.in_language(language()).to_owned()}</p> })}
             </td>
             <td class="place">{if idle { view! { "–" }.into_any() } else { view! { <span class=class_of(state)>{name_of(state)}</span> }.into_any() }}</td>

@@ -7,7 +7,7 @@ use protocol::{
     view::SchemaView,
 };
 
-use super::{FormatChoice, SchemaForm, parameters::SamplesField};
+use super::{FormatChoice, ParameterForm, SchemaForm, parameters::ParameterField};
 use crate::{
     i18n::{t, t_string, use_i18n},
     pages::Moment,
@@ -94,6 +94,7 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
     // Asks for whole schemas alone, which the list above names: of the form only the way of asking is used.
     let form = SchemaForm::new(&bench, None, None);
     form.whole.on.set(true);
+    let parameters = ParameterForm::new(bench.lora.clone(), &bench.lora);
     let options = upload.columns.clone();
     view! {
         <section class="page batch">
@@ -132,7 +133,7 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
                         <label class="chip"><input type="radio" name="variant" value="both"/><span>{t!(i18n, batch_both)}</span></label>
                     })}
                 </fieldset>
-                <SamplesField/>
+                <ParameterField form=parameters name="samples"/>
                 <FormatChoice form/>
                 <div class="buttons">
                     {(!few).then(|| view! {

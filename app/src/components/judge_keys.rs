@@ -398,7 +398,8 @@ pub fn undo(judgements: &mut Vec<Judgement>, filed: &Judgement, earlier: Option<
 #[component]
 pub fn JudgingArea(judging: Judging, children: Children) -> impl IntoView {
     let light = move |tag: Option<String>| {
-        if judging.lit.with_untracked(|lit| *lit != tag) {
+        // What is taken out of the page while it has the focus loses it when this is gone already.
+        if judging.lit.try_with_untracked(|lit| *lit != tag).unwrap_or(false) {
             judging.lit.set(tag);
         }
     };

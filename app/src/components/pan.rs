@@ -48,14 +48,16 @@ pub struct Pan {
     pointers: StoredValue<Vec<(i32, f64, f64)>>,
     /// How far the pointer has gone since it went down, in pixels: a click is no drag.
     gone: StoredValue<f64>,
+    /// [`LEAST`], or less on a narrow screen, where that much room would make letters too small.
+    least: RwSignal<(f64, f64)>,
     pub svg: NodeRef<svg::Svg>,
 }
 
 /// A picture smaller than this stands in the middle of so much room: it is not blown up.
 const LEAST: (f64, f64) = (720.0, 300.0);
 
-fn whole((width, height): (f64, f64)) -> Seen {
-    let (w, h) = (width.max(LEAST.0), height.max(LEAST.1));
+fn whole((width, height): (f64, f64), least: (f64, f64)) -> Seen {
+    let (w, h) = (width.max(least.0), height.max(least.1));
     Seen { x: (width - w) / 2.0, y: (height - h) / 2.0, width: w, height: h }
 }
 
@@ -66,23 +68,31 @@ const CLICK: f64 = 4.0;
 
 impl Pan {
     pub fn new(size: Signal<(f64, f64)>) -> Self {
+        let least = RwSignal::new(LEAST);
+        Effect::new(move |_| {
+            let screen = window().inner_width().ok().and_then(|width| width.as_f64());
+            if let Some(width) = screen.filter(|width| *width < LEAST.0) {
+                least.set((width, LEAST.1));
+            }
+        });
         Self {
             size,
             seen: RwSignal::new(None),
             pointers: StoredValue::new(Vec::new()),
             gone: StoredValue::new(0.0),
+            least,
             svg: NodeRef::new(),
         }
     }
 
     fn now(self) -> Seen {
-        self.seen.get_untracked().unwrap_or_else(|| whole(self.size.get_untracked()))
+        self.seen.get_untracked().unwrap_or_else(|| whole(self.size.get_untracked(), self.least.get_untracked()))
     }
 
     /// The attribute, tracked.
     pub fn view_box(self) -> String {
         let size = self.size.get();
-        let seen = self.seen.get().unwrap_or_else(|| whole(size));
+        let seen = self.seen.get().unwrap_or_else(|| whole(size, self.least.get()));
         format!("{:.1} {:.1} {:.1} {:.1}", seen.x, seen.y, seen.width, seen.height)
     }
 
@@ -219,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_small_picture_stands_in_the_middle_and_is_not_blown_up() {
-        assert_eq!(whole((1000.0, 500.0)), Seen { x: 0.0, y: 0.0, width: 1000.0, height: 500.0 });
-        assert_eq!(whole((120.0, 100.0)), Seen { x: -300.0, y: -100.0, width: 720.0, height: 300.0 });
+        assert_eq!(whole((1000.0, 500.0), LEAST), Seen { x: 0.0, y: 0.0, width: 1000.0, height: 500.0 });
+        assert_eq!(whole((120.0, 100.0), LEAST), Seen { x: -300.0, y: -100.0, width: 720.0, height: 300.0 });
     }
 
     #[test]

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use leptos::prelude::*;
-use protocol::{
-    PARAMETERS, ParameterError, ParameterSpec, Parameters,
-    params::{MAX_SAMPLES, ParameterKind},
-};
+use protocol::{PARAMETERS, ParameterError, ParameterSpec, Parameters, params::ParameterKind};
 
 use crate::{
     i18n::{t, use_i18n},
@@ -73,7 +70,7 @@ pub fn ParameterPanel(
     extracts: bool,
 ) -> impl IntoView {
     let i18n = use_i18n();
-    let shown = PARAMETERS.iter().filter(|spec| extracts || !spec.extracts());
+    let shown = PARAMETERS.iter().filter(|spec| extracts || !spec.extracts);
     // On a narrow page they would stand between a person and the work. Without scripts the stylesheet decides.
     let panel = NodeRef::<leptos::html::Details>::new();
     Effect::new(move |_| {
@@ -107,22 +104,10 @@ fn is_wide() -> bool {
     true
 }
 
-/// How often to ask again, for a form that has no other parameters.
+/// The control of one parameter, for a form that has no others.
 #[component]
-pub fn SamplesField() -> impl IntoView {
-    let language = language();
-    PARAMETERS.iter().find(|spec| spec.name == "samples").map(|spec| {
-        view! {
-            <div class="field" title=move || spec.help_in(language())>
-                <label for="param-samples">{move || spec.label_in(language())}</label>
-                <input
-                    type="number" id="param-samples" name="param-samples" data-testid="param-samples"
-                    min=0 max=MAX_SAMPLES step=1 value=0 aria-describedby="help-samples"
-                />
-                <p class="help" id="help-samples">{move || spec.help_in(language())}</p>
-            </div>
-        }
-    })
+pub fn ParameterField(form: ParameterForm, name: &'static str) -> impl IntoView {
+    PARAMETERS.iter().find(|spec| spec.name == name).map(|spec| view! { <Control spec form/> })
 }
 
 #[component]

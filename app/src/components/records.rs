@@ -157,7 +157,7 @@ pub fn CheckTag(mentions: Vec<Mention>) -> impl IntoView {
         ];
         reasons.into_iter().flatten().collect::<Vec<_>>().join("\n")
     };
-    let agreement = mentions.iter().filter_map(|m| m.agreement).min();
+    let agreement = Agreement::fewest(mentions.iter().map(|m| m.agreement));
     view! {
         {(hesitated || doubted || nearly)
             .then(|| view! { " " <span class="tag warn" data-testid="unsure" title=why>{t!(i18n, unsure)}</span> })}

@@ -1,7 +1,7 @@
 //! The line below an answer: how it ended, how long it took, and what was sent.
 
 use leptos::prelude::*;
-use protocol::{FinishReason, PARAMETERS, Parameters, RunStatus, RunView};
+use protocol::{FinishReason, Mode, PARAMETERS, RunStatus, RunView};
 
 use crate::{
     i18n::{t, t_string, use_i18n},
@@ -119,8 +119,7 @@ pub fn Details(run: Run) -> impl IntoView {
         let run = run.clone();
         move || run.with(|r| answered_by(r, t_string!(i18n, no_adapter)))
     };
-    let parameters = run.with_untracked(|r| r.parameters.clone());
-    let rows = parameter_rows(parameters);
+    let rows = parameter_rows(&run);
     view! {
         <div class="details">
             <details>
@@ -144,12 +143,14 @@ pub fn Details(run: Run) -> impl IntoView {
     }
 }
 
-/// The rows of a table of parameters, without those that are empty.
-pub(super) fn parameter_rows(parameters: Parameters) -> impl Fn() -> AnyView + Send + Clone + 'static {
+/// The rows of a table of a run's parameters, without those that are empty, or that have no meaning for it.
+pub(super) fn parameter_rows(run: &Run) -> impl Fn() -> AnyView + Send + Clone + 'static {
     let language = language();
+    let (mode, parameters) = run.with_untracked(|r| (r.mode, r.parameters.clone()));
     move || {
         PARAMETERS
             .iter()
+            .filter(|spec| mode == Mode::Lora || !spec.extracts)
             .map(|spec| (spec.label_in(language()), parameters.text_of(spec.name)))
             .filter(|(_, value)| !value.is_empty())
             .map(|(label, value)| view! { <tr><th scope="row">{label}</th><td>{value}</td></tr> })

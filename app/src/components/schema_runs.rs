@@ -195,8 +195,7 @@ pub fn RunsDetails(runs: Vec<Run>) -> impl IntoView {
         let run = first.clone();
         move || run.with(|r| answered_by(r, t_string!(i18n, no_adapter)))
     };
-    let parameters = first.with_untracked(|r| r.parameters.clone());
-    let rows = parameter_rows(parameters);
+    let rows = parameter_rows(first);
     let count = runs.len();
     let each = move || runs.iter().cloned().map(|run| view! { <RunEntry run/> }).collect_view();
     view! {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use extract::graph::{Edits, Graph, Same, Source, build};
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 use protocol::SessionView;
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api,
     components::{ErrorNotice, GraphView, color_class, origin_class},
+    filing::{heard, in_order},
     heavy::heavy,
     i18n::{t, t_string, use_i18n},
     prefs::fill,
@@ -104,42 +105,28 @@ fn Shown(session: SessionView, edits: Edits, texts: CorpusTexts) -> impl IntoVie
     let selected = RwSignal::new(None::<String>);
     let empty = graph.with_untracked(|g| g.nodes.is_empty());
     let session_id = StoredValue::new(id.clone());
-    // What is wanted, what the server has, and whether it is being told. These outlive the page: what was changed just
-    // before it was left is sent all the same.
-    let wanted = ArcStoredValue::new(edits.get_untracked());
-    let kept = ArcStoredValue::new(edits.get_untracked());
-    let sending = ArcStoredValue::new(false);
-    let change = StoredValue::new(move |change: Box<dyn FnOnce(&mut Edits)>| {
+    // What the server has.
+    let kept = StoredValue::new(edits.get_untracked());
+    let change = move |change: Box<dyn FnOnce(&mut Edits)>| {
         edits.update(change);
-        wanted.set_value(edits.get_untracked());
-        if sending.get_value() {
-            return;
-        }
-        sending.set_value(true);
-        let (wanted, kept, sending, id) = (wanted.clone(), kept.clone(), sending.clone(), session_id.get_value());
-        // One after the other: the last one stays.
-        spawn_local(async move {
-            loop {
-                let now = wanted.get_value();
-                if kept.get_value() == now {
-                    break;
+        let (id, now) = (session_id.get_value(), edits.get_untracked());
+        in_order(async move {
+            match heard(error, || api::set_graph_edits(id.clone(), now.clone())).await {
+                Ok(()) => {
+                    kept.try_set_value(now);
                 }
-                match api::set_graph_edits(id.clone(), now.clone()).await {
-                    Ok(()) => kept.set_value(now),
-                    Err(e) => {
-                        // What was changed since is sent with it once more; without that it is taken back.
-                        if wanted.get_value() == now {
-                            wanted.set_value(kept.get_value());
-                            edits.try_set(kept.get_value());
-                        }
-                        error.try_set(Some(e));
+                Err(e) => {
+                    // What was changed since is sent with it once more; without that it is taken back.
+                    if edits.try_with_untracked(|edits| *edits == now).unwrap_or(false)
+                        && let Some(kept) = kept.try_get_value()
+                    {
+                        edits.try_set(kept);
                     }
+                    error.try_set(Some(e));
                 }
             }
-            sending.set_value(false);
         });
-    });
-    let change = move |edit: Box<dyn FnOnce(&mut Edits)>| change.with_value(|change| change(edit));
+    };
     let edit = Callback::new(move |wanted: Edit| match wanted {
         Edit::Merge { alias, into } => {
             selected.set(Some(into.clone()));

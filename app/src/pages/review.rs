@@ -18,7 +18,7 @@ use protocol::{
 use super::{
     error_page,
     review_order::{self, Text},
-    review_parts::{CheckLine, DoubtTags, Places},
+    review_parts::{CheckLine, DoubtTags, FailedCard, Places},
     session::SessionLinks,
 };
 use crate::{
@@ -76,20 +76,24 @@ fn wanted(query: &ParamsMap) -> Wanted {
 /// The texts of a session in the order of their doubt; of a batch those of one page, the order of which the server knows.
 #[component]
 fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
-    let ReviewView { session, reviewed, part } = texts;
+    let ReviewView { session, reviewed, failed, part } = texts;
     let i18n = use_i18n();
     let connection = expect_context::<Connection>();
     let error = RwSignal::new(None::<ServiceError>);
     OnlyChanged::provide();
     let (id, title) = (session.id.clone(), session.title.clone());
     let fresh_seed = session.updated_at.to_string();
+    let unanswered: Vec<Text> = failed
+        .into_iter()
+        .filter_map(|(id, why)| Some(Text::failed_by(session.documents.iter().find(|d| d.id == id)?.clone(), why)))
+        .collect();
     let items = newest(live::items(session.runs, session.documents, session.extractions));
     Effect::new({
         let items = items.clone();
         move |_| live::follow(&items, connection)
     });
     on_cleanup(live::leave);
-    let mut texts: Vec<Text> = heavy(|| items.into_iter().filter_map(Text::of).collect());
+    let mut texts: Vec<Text> = heavy(|| items.into_iter().filter_map(Text::of).chain(unanswered).collect());
     let checking = wanted.check.is_some();
     // A sample is on one page, whatever it is drawn from; and so are few texts.
     let part = part.filter(|p| !checking && p.order.len() < p.counts.iter().sum());
@@ -107,18 +111,19 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
     let filter = RwSignal::new(wanted.show.filter(|_| !paged));
     let reviewed = RwSignal::new(reviewed.into_iter().collect::<HashSet<String>>());
     let first = wanted.text.clone().filter(|id| texts.iter().any(|t| t.id == *id)).or_else(|| {
-        let open = |t: &&Text| reviewed.with_untracked(|r| !r.contains(&t.id));
+        let of_list =
+            || texts.iter().filter(|t| filter.get_untracked().is_none_or(|w| untrack(|| state_of(t, reviewed)) == w));
         let first = match (&wanted.after, &wanted.before) {
             (Some(_), _) => texts.first(),
             (None, Some(_)) => texts.last(),
-            (None, None) => texts.iter().find(open).or(texts.first()),
+            (None, None) => of_list().find(|t| is_open(t, reviewed)).or(of_list().next()).or(texts.first()),
         };
         first.map(|t| t.id.clone())
     });
     let current = RwSignal::new(first);
     let all_done = RwSignal::new(false);
     let texts = StoredValue::new(texts);
-    let state = move |text: &Text| review_order::state(text, reviewed.with(|r| r.contains(&text.id)));
+    let state = move |text: &Text| state_of(text, reviewed);
     // The one being looked at stays in the list, whatever becomes of it.
     let listed = Memo::new(move |_| {
         let wanted = filter.get();
@@ -168,32 +173,31 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
             _ => {}
         }
     };
-    let to_next_open = move || {
-        let last = texts.with_value(|texts| texts.last().map(|t| t.id.clone())).filter(|_| paged);
-        let next = texts.with_value(|texts| {
+    // The next text of this page that nobody has gone through; of a session without pages also one before.
+    let open_here = move || {
+        texts.with_value(|texts| {
             let here = current.get_untracked().and_then(|c| texts.iter().position(|t| t.id == c)).map_or(0, |h| h + 1);
-            let open = |t: &&Text| reviewed.with_untracked(|r| !r.contains(&t.id));
+            let open = |t: &&Text| is_open(t, reviewed);
             let first = || texts.iter().find(open).filter(|_| !paged);
             texts.iter().skip(here).find(open).or_else(first).map(|t| t.id.clone())
-        });
-        match (next, last) {
-            (Some(id), _) => show(id),
-            (None, None) => all_done.set(true),
-            (None, Some(last)) => in_order(async move {
-                let session = places.try_with_value(|places| places.session.clone()).unwrap_or_default();
-                match heard(error, || reviews::next_open(session.clone(), last.clone())).await {
-                    Ok(Some(id)) if texts.try_with_value(|t| t.iter().any(|t| t.id == id)).unwrap_or(false) => show(id),
-                    Ok(Some(id)) => {
-                        go.try_with_value(|go| go(&format!("/sessions/{session}/review?text={id}")));
-                    }
-                    Ok(None) => {
-                        all_done.try_set(true);
-                    }
-                    Err(e) => {
-                        error.try_set(Some(e));
-                    }
-                }
-            }),
+        })
+    };
+    // The one behind the end of this page, which the server knows.
+    let to_open_elsewhere = move || async move {
+        let last = texts.try_with_value(|texts| texts.last().map(|t| t.id.clone())).flatten();
+        // Without them the page has been left.
+        let Some((last, places)) = last.zip(places.try_get_value()) else { return };
+        match heard(error, || reviews::next_open(places.session.clone(), last.clone())).await {
+            Ok(Some(id)) if texts.try_with_value(|t| t.iter().any(|t| t.id == id)).unwrap_or(false) => show(id),
+            Ok(Some(id)) => {
+                go.try_with_value(|go| go(&places.to_open(&id)));
+            }
+            Ok(None) => {
+                all_done.try_set(true);
+            }
+            Err(e) => {
+                error.try_set(Some(e));
+            }
         }
     };
     let accept = move || {
@@ -203,6 +207,12 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
             return;
         };
         let (Some(document), Some(found)) = (text.item.document.clone(), of_item(&text.item)) else { return };
+        if text.reason.is_some() {
+            return error.set(Some(ServiceError::invalid(
+                "This text has no answer to accept. Try it again first.",
+                "此文本没有可确认的回答，请先重试。",
+            )));
+        }
         if found.columns.iter().flat_map(|c| &c.ends).any(|(status, _)| !status.is_final()) {
             return error.set(Some(ServiceError::invalid(
                 "This text is still being worked on. Wait for the end of its runs, then accept it.",
@@ -217,7 +227,8 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
         document.update(|d| judgements.iter().for_each(|j| put(&mut d.judgements, j.clone())));
         let new = reviewed.try_update(|r| r.insert(text.id.clone())).unwrap_or(false);
         error.set(None);
-        // Filed before the next text is asked for: that may come from the server.
+        let next = open_here();
+        let elsewhere = paged && next.is_none();
         in_order(async move {
             if let Err(e) = heard(error, || api::accept(text.id.clone(), judgements.clone())).await {
                 // Only what this has filed is taken back: the person may have gone on judging.
@@ -225,10 +236,16 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
                 if new {
                     reviewed.try_update(|r| r.remove(&text.id));
                 }
+                all_done.try_set(false);
                 error.try_set(Some(e));
+            } else if elsewhere {
+                to_open_elsewhere().await;
             }
         });
-        to_next_open();
+        match next {
+            Some(id) => show(id),
+            None => all_done.set(!elsewhere),
+        }
     };
     let reopen = move || {
         let Some(id) = current.get_untracked() else { return };
@@ -269,6 +286,10 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
             ev.prevent_default();
         });
         on_cleanup(move || handle.remove());
+    });
+    let has_answer = Memo::new(move |_| {
+        let here = current.get();
+        texts.with_value(|texts| texts.iter().any(|t| Some(&t.id) == here.as_ref() && t.reason.is_none()))
     });
     let is_reviewed = move || current.get().is_some_and(|c| reviewed.with(|r| r.contains(&c)));
     let state_name = move |state: State| match state {
@@ -333,7 +354,10 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
         let text = shown.get().and_then(|c| texts.with_value(|t| t.iter().find(|t| t.id == c).cloned()));
         text.map(|text| {
             let item = text.item;
-            if item.is_comparison() {
+            if let Some((reason, document)) = text.reason.zip(item.document.clone()) {
+                let session = places.with_value(|places| places.session.clone());
+                view! { <FailedCard document reason session/> }.into_any()
+            } else if item.is_comparison() {
                 view! { <ComparisonCard item read_only=false error/> }.into_any()
             } else {
                 view! { <ExtractionCard item read_only=false error/> }.into_any()
@@ -382,16 +406,26 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
                         <button type="button" class="quiet" data-testid="previous" on:click=move |_| step(-1)>{t!(i18n, previous)} <kbd>"K"</kbd></button>
                         <button type="button" class="quiet" data-testid="next" on:click=move |_| step(1)>{t!(i18n, next)} <kbd>"J"</kbd></button>
                         <Show when=is_reviewed fallback=move || view! {
-                            <button type="button" class="primary" data-testid="accept" title=move || t_string!(i18n, accept_help) on:click=move |_| accept()>{t!(i18n, accept)} <kbd>"↵"</kbd></button>
+                            <button type="button" class="primary" hidden=move || !has_answer.get() data-testid="accept" title=move || t_string!(i18n, accept_help) on:click=move |_| accept()>{t!(i18n, accept)} <kbd>"↵"</kbd></button>
                         }>
                             <button type="button" class="quiet" data-testid="reopen" on:click=move |_| reopen()>{t!(i18n, reopen)}</button>
                         </Show>
-                        <span class="help">{t!(i18n, accept_help)}</span>
+                        <span class="help" hidden=move || !has_answer.get()>{t!(i18n, accept_help)}</span>
                     </div>
                 </div>
             </div>
         </section>
     }
+}
+
+/// Where a text is.
+fn state_of(text: &Text, reviewed: RwSignal<HashSet<String>>) -> State {
+    review_order::state(text, reviewed.with(|r| r.contains(&text.id)))
+}
+
+/// Whether a text has an answer that nobody has gone through.
+fn is_open(text: &Text, reviewed: RwSignal<HashSet<String>>) -> bool {
+    text.reason.is_none() && reviewed.with_untracked(|r| !r.contains(&text.id))
 }
 
 /// Keeps the current row of the list in sight.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use leptos::prelude::*;
-use protocol::{Judgement, Verdict, review::State};
+use protocol::{Judgement, Sentence, Verdict, review::State, view::DocumentView};
 
 use crate::{
     doubts::{Doubt, doubts, weight},
@@ -18,14 +18,27 @@ pub struct Text {
     pub excerpt: String,
     pub item: Item,
     pub doubts: BTreeMap<Doubt, usize>,
+    /// Why there is no answer to go through.
+    pub reason: Option<Sentence>,
 }
 
 impl Text {
     pub fn of(item: Item) -> Option<Self> {
         let found = of_item(&item)?;
-        let line: String = found.document.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let doubts = doubts(&found);
+        Some(Self::with(found.document, item, doubts, None))
+    }
+
+    /// A text of a batch whose row has failed.
+    pub fn failed_by(document: DocumentView, reason: Sentence) -> Self {
+        let item = Item::unanswered(document.clone());
+        Self::with(document, item, BTreeMap::from([(Doubt::Failed, 1)]), Some(reason))
+    }
+
+    fn with(document: DocumentView, item: Item, doubts: BTreeMap<Doubt, usize>, reason: Option<Sentence>) -> Self {
+        let line: String = document.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let excerpt = protocol::text::slice_chars(&line, 0, 60).to_owned();
-        Some(Self { id: found.document.id.clone(), excerpt, doubts: doubts(&found), item })
+        Self { id: document.id, excerpt, item, doubts, reason }
     }
 
     pub fn weight(&self) -> usize {

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, HashSet};
 
 use extract::judge;
 use leptos::prelude::*;
-use protocol::review::{Part, Wanted};
+use protocol::{
+    Sentence,
+    review::{Part, State, Wanted},
+};
 
 use super::review_order::Text;
 use crate::{
-    components::with_interval,
+    components::{Pager, with_interval},
     doubts::Doubt,
     found::of_item,
     i18n::{t, t_string, use_i18n},
-    prefs::fill,
+    live::Document,
+    prefs::{fill, language},
 };
 
 /// The way to the other pages of a long review.
@@ -24,6 +28,8 @@ pub struct Places {
     pub next: Option<String>,
     /// First and last text of this page, from 1, and how many the list has.
     shown: Option<(usize, usize, usize)>,
+    /// Keeps the list to texts that nobody has gone through, where it is; of any other list the next open one is no part.
+    open: String,
 }
 
 impl Places {
@@ -31,6 +37,7 @@ impl Places {
         let session = session.to_owned();
         let Some(part) = part else { return Self { session, ..Self::default() } };
         let show = wanted.show.map_or(String::new(), |show| format!("&show={}", show.name()));
+        let open = if wanted.show == Some(State::Unreviewed) { show.clone() } else { String::new() };
         let to =
             |side: &str, text: Option<&String>| text.map(|id| format!("/sessions/{session}/review?{side}={id}{show}"));
         let last = part.before + part.order.len();
@@ -42,21 +49,24 @@ impl Places {
                 last,
                 part.total,
             )),
+            open,
             session,
         }
+    }
+
+    /// The address of the page with a text that nobody has gone through.
+    pub fn to_open(&self, id: &str) -> String {
+        format!("/sessions/{}/review?text={id}{}", self.session, self.open)
     }
 
     pub fn pager(&self) -> impl IntoView + use<> {
         let i18n = use_i18n();
         let Self { previous, next, shown, .. } = self.clone();
         shown.map(|(from, to, all)| {
-            view! {
-                <nav class="pager" aria-label=move || t_string!(i18n, review_pages)>
-                    {previous.map(|path| view! { <a href=path data-testid="page-before">{t!(i18n, page_before)}</a> })}
-                    <span class="muted" data-testid="page">{move || fill(t_string!(i18n, review_part), &[("from", &from), ("to", &to), ("all", &all)])}</span>
-                    {next.map(|path| view! { <a href=path data-testid="page-next">{t!(i18n, page_next)}</a> })}
-                </nav>
-            }
+            let place = Signal::derive(move || {
+                fill(t_string!(i18n, review_part), &[("from", &from), ("to", &to), ("all", &all)])
+            });
+            view! { <Pager previous next place/> }
         })
     }
 }
@@ -80,6 +90,22 @@ pub fn DoubtTags(doubts: BTreeMap<Doubt, usize>) -> impl IntoView {
         view! { <span class=class data-testid="doubt">{move || name(doubt)} {(count > 1).then(|| format!(" {count}"))}</span> }
     };
     view! { <span class="doubts">{doubts.into_iter().map(tag).collect_view()}</span> }
+}
+
+/// A text of a batch that has no answer: why, and the way to ask again.
+#[component]
+pub fn FailedCard(document: Document, reason: Sentence, session: String) -> impl IntoView {
+    let i18n = use_i18n();
+    let language = language();
+    view! {
+        <article class="card" data-testid="failed-card">
+            <p class="notice error" data-testid="failed-reason">{move || reason.in_language(language()).to_owned()}</p>
+            <form method="post" action=format!("/batch/{session}/retry")>
+                <button data-testid="retry">{t!(i18n, batch_retry)}</button>
+            </form>
+            <p class="completion">{move || document.with(|d| d.text.clone())}</p>
+        </article>
+    }
 }
 
 /// What a random sample says of all texts, as far as it has been gone through.

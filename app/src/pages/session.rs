@@ -2,7 +2,10 @@
 
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
-use leptos_router::hooks::{use_params_map, use_query_map};
+use leptos_router::{
+    components::A,
+    hooks::{use_params_map, use_query_map},
+};
 use protocol::{SessionView, view::Page};
 
 use super::{batch::BatchSession, error_page, sessions::Moment};
@@ -82,9 +85,9 @@ fn Open(session: SessionView) -> impl IntoView {
 pub fn SessionLinks(id: String) -> impl IntoView {
     let i18n = use_i18n();
     view! {
-        " · " <a href=format!("/sessions/{id}/review") data-testid="to-review">{t!(i18n, review_title)}</a>
-        " · " <a href=format!("/sessions/{id}/scores") data-testid="to-scores">{t!(i18n, scores_title)}</a>
-        " · " <a href=format!("/sessions/{id}/graph") data-testid="to-graph">{t!(i18n, corpus_title)}</a>
+        " · " <A href=format!("/sessions/{id}/review") attr:data-testid="to-review">{t!(i18n, review_title)}</A>
+        " · " <A href=format!("/sessions/{id}/scores") attr:data-testid="to-scores">{t!(i18n, scores_title)}</A>
+        " · " <A href=format!("/sessions/{id}/graph") attr:data-testid="to-graph">{t!(i18n, corpus_title)}</A>
     }
 }
 
@@ -221,7 +224,7 @@ pub fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceErr
         <details class="rename without-scripts">
             <summary>{t!(i18n, schema_rename)}</summary>
             <form method="post" action=action>
-                <input type="text" name="title" data-testid="title-field" required maxlength="200" value=typed aria-label=move || t_string!(i18n, rename)/>
+                <input type="text" name="title" data-testid="title-field" required maxlength="200" value=typed aria-label=move || t_string!(i18n, title_label)/>
                 <button class="quiet" data-testid="title-save">{t!(i18n, save)}</button>
             </form>
         </details>

@@ -11,7 +11,7 @@ use protocol::{
 use super::{error_page, session::SessionItems, sessions::Moment};
 use crate::{
     api,
-    components::{ExportBase, ExportMenu, OnlyChanged, Standalone},
+    components::{ExportBase, ExportMenu, OnlyChanged, Pager, Standalone},
     i18n::{t, t_string, use_i18n},
     live,
     prefs::fill,
@@ -31,14 +31,15 @@ pub fn Shared() -> impl IntoView {
                 let path = format!("/s/{}", params.with_untracked(|p| p.get("token").unwrap_or_default()));
                 match shared.await {
                     Ok(shared) => {
+                        let pages = Pages::of(&shared, &path);
                         // What is on many pages is too much for one file.
-                        if shared.texts == 0 {
-                            provide_context(ExportBase(path.clone()));
+                        if pages.is_none() {
+                            provide_context(ExportBase(path));
                         }
                         view! {
                             <Title text=shared.snapshot.session.title.clone()/>
                             <meta name="robots" content="noindex"/>
-                            <SnapshotBody pages=Some(Pages::of(&shared, path)) snapshot=shared.snapshot/>
+                            <SnapshotBody pages snapshot=shared.snapshot/>
                         }.into_any()
                     }
                     Err(error) => error_page(&error),
@@ -58,26 +59,22 @@ pub struct Pages {
 }
 
 impl Pages {
-    fn of(shared: &SharedView, path: String) -> Self {
-        Self { path, page: shared.page, pages: shared.pages, texts: shared.texts }
+    /// `None` where all texts are on one page.
+    fn of(shared: &SharedView, path: &str) -> Option<Self> {
+        let SharedView { page, pages, texts, .. } = *shared;
+        (texts > 0).then(|| Self { path: path.to_owned(), page, pages, texts })
     }
 
     fn pager(self) -> impl IntoView {
         let i18n = use_i18n();
         let Self { path, page, pages, texts } = self;
         let to = move |to: usize| format!("{path}?page={to}");
-        (texts > 0).then(|| {
-            view! {
-                <nav class="pager" aria-label=move || t_string!(i18n, review_pages)>
-                    {(page > 1).then(|| view! { <a href=to(page - 1) data-testid="page-before">{t!(i18n, page_before)}</a> })}
-                    <span class="muted" data-testid="page">
-                        {move || fill(t_string!(i18n, page_of), &[("page", &page), ("pages", &pages)])} " · "
-                        {move || fill(t_string!(i18n, texts_count), &[("count", &texts)])}
-                    </span>
-                    {(page < pages).then(|| view! { <a href=to(page + 1) data-testid="page-next">{t!(i18n, page_next)}</a> })}
-                </nav>
-            }
-        })
+        let (previous, next) = ((page > 1).then(|| to(page - 1)), (page < pages).then(|| to(page + 1)));
+        let place = Signal::derive(move || {
+            let page = fill(t_string!(i18n, page_of), &[("page", &page), ("pages", &pages)]);
+            format!("{page} · {}", fill(t_string!(i18n, texts_count), &[("count", &texts)]))
+        });
+        view! { <Pager previous next place/> }
     }
 }
 
@@ -89,7 +86,6 @@ pub fn SnapshotBody(snapshot: Snapshot, #[prop(optional_no_strip)] pages: Option
     let Snapshot { note, shared_at, session, .. } = snapshot;
     let page = session.page;
     let mut items = live::items(session.runs, session.documents, session.extractions);
-    let pages = pages.filter(|pages| pages.texts > 0);
     if pages.is_some() {
         // As in the file: what is shown begins with the last.
         items.reverse();

@@ -322,13 +322,14 @@ fn a_server_that_sends_whole_files_only_is_enough() {
     let dir = tempfile::tempdir().unwrap();
     let notes = Mutex::new(vec![]);
     let note = |event: DownloadEvent<'_>| {
-        if let DownloadEvent::Note(text) = event {
-            notes.lock().unwrap().push(text.to_owned());
+        if let DownloadEvent::Note(note) = event {
+            notes.lock().unwrap().push(note.clone());
         }
     };
     download(&options(&hub, &dir), &note, &AtomicBool::new(false)).unwrap();
     assert!(file(&dir) == data);
-    assert!(notes.lock().unwrap()[0].contains("cannot send parts"));
+    let note = &notes.lock().unwrap()[0];
+    assert!(note.en.contains("cannot send parts") && note.zh.contains("不支持分段下载"), "{note:?}");
 }
 
 #[test]

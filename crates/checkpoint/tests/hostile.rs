@@ -240,21 +240,28 @@ fn adapters() {
     let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_rslora": false, "use_dora": false,
         "fan_in_fan_out": false, "alpha_pattern": {"q_proj": 8}, "target_modules": ["q_proj"]}"#;
     fs::write(lora.join("adapter_config.json"), config).unwrap();
-    let base = Source::open(&base).unwrap();
-    // Stopped before the first byte: whether the adapter fits is found out, nothing is computed.
-    let read = |_: &Path| {
-        let Ok(adapter) = Lora::open(&lora, 1.0) else { return };
+    let source = Source::open(&base).unwrap();
+    // Onto the base itself, which is refused once the adapter is read, was found to fit, and the result is planned:
+    // the last step before anything is written.
+    let merged = || {
+        let adapter = Lora::open(&lora, 1.0).map_err(|e| e.to_string())?;
         let options = ModelOptions {
             element: None,
             container: Container::Safetensors,
             write: WriteOptions { threads: 1, ..WriteOptions::new("test") },
         };
-        let _ = merge::to_folder(&base, &[adapter], &dir.path().join("out"), &options, &|_, _| false);
-        let _ = fs::remove_dir_all(dir.path().join("out"));
+        merge::to_folder(&source, &[adapter], &base, &options, &|_, _| true).map_err(|e| e.to_string())
     };
+    let refused = || {
+        let error = merged().unwrap_err();
+        assert!(error.contains("is what is read from"), "{error}");
+    };
+    let read = |_: &Path| assert!(merged().is_err());
     let weights = fs::read(lora.join("adapter_model.safetensors")).unwrap();
+    refused();
     fuzz_in(&lora, &weights, "adapter_model.safetensors", read);
     fs::write(lora.join("adapter_model.safetensors"), weights).unwrap();
+    refused();
     fuzz_in(&lora, config.as_bytes(), "adapter_config.json", read);
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use checkpoint::{
     BlockFormat, Element, Source, convert,
-    gptq::{GROUP, GROUPED, Inputs, Kept, OutputErrors},
+    gptq::{GROUP, Inputs, Kept, OutputErrors, To},
     write::{Container, WriteOptions},
 };
 use common::{Named, folder, numbers, quiet, read};
@@ -26,11 +26,11 @@ fn packed_matrices_are_read_as_the_numbers_they_were_rounded_to() {
     folder(&at("model"), Container::Safetensors, &model, u64::MAX);
     let mut products = vec![0.0; COLUMNS * COLUMNS];
     (0..COLUMNS).for_each(|i| products[i * COLUMNS + i] = 1.0);
-    let rounded = Inputs::new(products, 1).unwrap().round_in_groups(&model[0].2, 1).unwrap();
+    let rounded = Inputs::new(products, 1).unwrap().round(&model[0].2, To::Groups, 1).unwrap();
     let mut wanted = vec![0.0; ROWS * COLUMNS];
-    GROUPED.dequantize(&rounded.bytes, &mut wanted);
+    To::Groups.format().dequantize(&rounded.bytes, &mut wanted);
     let mut kept = Kept::new(&at("kept"), "test").unwrap();
-    kept.put(model[0].0, 0, [ROWS, COLUMNS], GROUPED, &rounded.bytes, rounded.errors).unwrap();
+    kept.put(model[0].0, 0, [ROWS, COLUMNS], To::Groups.format(), &rounded.bytes, rounded.errors).unwrap();
     kept.end().unwrap();
 
     let source = Source::open(&at("model")).unwrap();
@@ -48,6 +48,7 @@ fn packed_matrices_are_read_as_the_numbers_they_were_rounded_to() {
     let config = std::fs::read_to_string(at("packed").join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     let layout = &config["quantization_config"];
+    assert_eq!((&layout["true_sequential"], &layout["damp_percent"]), (&false.into(), &0.01.into()));
     assert_eq!((&layout["quant_method"], &layout["bits"]), (&"gptq".into(), &4.into()));
     assert_eq!((&layout["group_size"], &layout["checkpoint_format"]), (&128.into(), &"gptq".into()));
 
@@ -62,6 +63,29 @@ fn packed_matrices_are_read_as_the_numbers_they_were_rounded_to() {
     let widest = model[0].2.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     let step = 2.0 * widest / 15.0;
     assert!(found.iter().zip(&model[0].2).all(|(x, y)| (x - y).abs() <= 1.1 * step), "and near the model's own");
+}
+
+#[test]
+fn blocks_without_a_scale_spoil_no_other_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model: [Named; 1] = [("model.layers.0.mlp.up_proj.weight", vec![8, 32], numbers(1, 256))];
+    folder(&at("model"), Container::Safetensors, &model, u64::MAX);
+    // Scale and minimum of the third row: 0 and 0, then infinite and no number; those of the others 1 and -5.
+    for odd in [[0, 0, 0, 0], [0, 0x7c, 0xff, 0xff]] {
+        let mut blocks = [&[0, 0x3c, 0, 0xc5][..], &[0; 16]].concat().repeat(8);
+        blocks[40..44].copy_from_slice(&odd);
+        let mut kept = Kept::new(&at("kept"), "test").unwrap();
+        kept.put(model[0].0, 0, [8, 32], To::Groups.format(), &blocks, OutputErrors::default()).unwrap();
+        kept.end().unwrap();
+        let source = Source::open(&at("model")).unwrap();
+        let options = WriteOptions { overwrite: true, ..WriteOptions::new("quantize") };
+        convert::to_packed(&source, &kept, &at("packed"), &options, &quiet).unwrap();
+        let packed = Source::open(&at("packed")).unwrap();
+        let mut zeros = [0; 4];
+        assert!(packed.tensor(&format!("{UP}.qzeros")).unwrap().numbers.copy(0, &mut zeros));
+        assert_eq!(u32::from_le_bytes(zeros), 0x4444_4044, "each less one");
+    }
 }
 
 #[test]

@@ -4,21 +4,23 @@
 //! summed up; they are rounded ([`checkpoint::gptq`]); and what the rounded layer makes of the text goes on to the next,
 //! which so takes back what it can of the errors before it.
 
-use std::path::PathBuf;
+mod layer;
 
-use candle_core::{Device, Result, Tensor};
-use candle_nn::{ops, rotary_emb};
+use std::{io, path::PathBuf};
+
+use candle_core::Tensor;
 use checkpoint::{
     BlockFormat, Projection,
-    gptq::{GptqError, Inputs, OutputErrors},
+    gptq::{GptqError, Inputs, OutputErrors, To},
 };
+use layer::{Known, Layer, Stage, embed, turns};
 
 use crate::{
     EngineError,
     candle::device,
-    config::{ModelConfig, Rotary},
+    config::ModelConfig,
     tokenizer::Tokenizer,
-    weights::{Norm, Source, numbers},
+    weights::{Source, numbers},
 };
 
 /// Tokens that go through the model together, unless its context is shorter.
@@ -31,11 +33,8 @@ const LEAST: usize = 128;
 pub struct GptqOptions {
     /// The model: a GGUF file or a Hugging Face folder.
     pub model: PathBuf,
-    /// The format; `Q4_0`, `Q4_1` or `Q4K`.
-    pub format: BlockFormat,
-    /// Rounds as files of GPTQ models have it ([`checkpoint::gptq::GROUP`]); the format is then
-    /// [`checkpoint::gptq::GROUPED`].
-    pub grouped: bool,
+    /// What its matrices are rounded to.
+    pub to: To,
     /// Threads that round.
     pub threads: usize,
     /// Takes no more than so many tokens of the text.
@@ -81,7 +80,7 @@ pub enum RoundError {
     },
     /// A result was not taken.
     #[error("{0}")]
-    Kept(std::io::Error),
+    Kept(io::Error),
 }
 
 impl From<candle_core::Error> for RoundError {
@@ -90,39 +89,37 @@ impl From<candle_core::Error> for RoundError {
     }
 }
 
-/// Rounds all matrices of the layers, and hands each to `keep`. `known` has the blocks of those that were rounded before:
-/// a layer of which all are known is not rounded again. `progress` is told the layers done and their number. The answer is
-/// the number of tokens that were used.
+/// Rounds all matrices of the layers, and hands each to `keep`; one whose rows are no whole blocks stays as it is, and is
+/// handed over without any. `known` has the blocks of those that were rounded before: a layer of which all are known is
+/// not rounded again, and only what cannot be rounded of it is handed over. `progress` is told the layers done and their
+/// number. The answer is the number of tokens that were used.
 ///
 /// # Errors
-/// The model cannot be loaded or computed, the text is too short, or a result is not taken.
+/// The model cannot be loaded or computed, the text is too short, or a result is not taken or cannot be read.
 pub fn gptq(
     options: &GptqOptions,
     text: &str,
-    known: impl Fn(&str) -> Option<Vec<u8>>,
-    mut keep: impl FnMut(GptqMatrix<'_>) -> std::io::Result<()>,
-    mut progress: impl FnMut(usize, usize) -> std::io::Result<()>,
-) -> std::result::Result<usize, RoundError> {
+    known: impl Fn(&str) -> io::Result<Option<Vec<u8>>>,
+    mut keep: impl FnMut(GptqMatrix<'_>) -> io::Result<()>,
+    mut progress: impl FnMut(usize, usize) -> io::Result<()>,
+) -> Result<usize, RoundError> {
     let source = Source::open(&options.model)?;
     let config = source.config()?;
     let tokens = tokens(&source, &config, text, options)?;
     let device = device()?;
-    let c = &config;
+    let (c, format) = (&config, options.to.format());
     let length = LENGTH.min(c.context).min(tokens.len()).max(1);
     let turns = turns(c, length, &device)?;
     let mut samples: Vec<Tensor> = tokens
         .chunks_exact(length)
         .map(|tokens| embed(&source, c, tokens, &device))
-        .collect::<std::result::Result<_, EngineError>>()?;
+        .collect::<Result<_, EngineError>>()?;
     let used = samples.len() * length;
     for number in 0..c.layers {
-        let mut layer = Layer::load(&source, c, number, &device)?;
-        let mut seen = [const { None::<Tensor> }; 4];
-        let before = rounded_before(&source, c, number, options.format, &known)?;
+        let before = rounded_before(&source, c, number, format, &known)?;
         let is_known = before.is_some();
-        for (p, shape, numbers) in before.into_iter().flatten() {
-            layer.weights[p as usize] = Tensor::from_vec(numbers, shape, &device)?;
-        }
+        let mut layer = Layer::load(&source, c, number, before.unwrap_or_default(), &device)?;
+        let mut seen = [const { None::<Tensor> }; 4];
         for x in samples.iter().filter(|_| !is_known) {
             layer.forward(c, x, &turns, |stage, input| {
                 let products = input.t()?.matmul(input)?;
@@ -135,13 +132,17 @@ pub fn gptq(
             })?;
         }
         for (stage, projections) in Stage::ALL {
-            let Some(products) = seen[stage as usize].take() else { continue };
             let wrong = |p: Projection| {
                 let name = source.projection_name(number, p);
                 move |reason| RoundError::Gptq { name, reason }
             };
-            let products: Vec<f32> = products.flatten_all()?.to_vec1()?;
-            let inputs = Inputs::new(products, options.threads).map_err(wrong(projections[0]))?;
+            let inputs = match seen[stage as usize].take() {
+                Some(products) => {
+                    let products: Vec<f32> = products.flatten_all()?.to_vec1()?;
+                    Some(Inputs::new(products, options.threads).map_err(wrong(projections[0]))?)
+                }
+                None => None,
+            };
             for p in projections.iter().copied() {
                 let view = source.projection(c, number, p)?;
                 let mut matrix = GptqMatrix {
@@ -152,17 +153,14 @@ pub fn gptq(
                     bytes: None,
                     errors: OutputErrors::default(),
                 };
-                if options.format.row_bytes(view.columns).is_none() {
+                if format.row_bytes(view.columns).is_none() {
                     keep(matrix).map_err(RoundError::Kept)?;
                     continue;
                 }
-                let rounded = match options.grouped {
-                    true => inputs.round_in_groups(&numbers(&view), options.threads),
-                    false => inputs.round(&numbers(&view), options.format, options.threads),
-                };
-                let rounded = rounded.map_err(wrong(p))?;
+                let Some(inputs) = &inputs else { continue };
+                let rounded = inputs.round(&numbers(&view), options.to, options.threads).map_err(wrong(p))?;
                 let mut back = vec![0.0; view.rows * view.columns];
-                options.format.dequantize(&rounded.bytes, &mut back);
+                format.dequantize(&rounded.bytes, &mut back);
                 layer.weights[p as usize] = Tensor::from_vec(back, (view.rows, view.columns), &device)?;
                 (matrix.bytes, matrix.errors) = (Some(rounded.bytes.as_slice()), rounded.errors);
                 keep(matrix).map_err(RoundError::Kept)?;
@@ -176,37 +174,30 @@ pub fn gptq(
     Ok(used)
 }
 
-/// The matrices of a layer that was rounded before; none where one of them is not known.
-#[allow(clippy::type_complexity)]
+/// The numbers of a layer's matrices that were rounded before; none where one of them is not known.
 fn rounded_before(
     source: &Source,
     c: &ModelConfig,
     layer: usize,
     format: BlockFormat,
-    known: impl Fn(&str) -> Option<Vec<u8>>,
-) -> std::result::Result<Option<Vec<(Projection, (usize, usize), Vec<f32>)>>, EngineError> {
-    let mut matrices = Vec::new();
+    known: impl Fn(&str) -> io::Result<Option<Vec<u8>>>,
+) -> Result<Option<Known>, RoundError> {
+    let mut matrices = Known::default();
     for p in Projection::ALL {
         let view = source.projection(c, layer, p)?;
         // Those whose rows are no whole blocks stay as they are.
         let Some(row_bytes) = format.row_bytes(view.columns) else { continue };
-        let Some(bytes) = known(&source.projection_name(layer, p)).filter(|b| b.len() == view.rows * row_bytes) else {
-            return Ok(None);
-        };
+        let blocks = known(&source.projection_name(layer, p)).map_err(RoundError::Kept)?;
+        let Some(blocks) = blocks.filter(|blocks| blocks.len() == view.rows * row_bytes) else { return Ok(None) };
         let mut numbers = vec![0.0; view.rows * view.columns];
-        format.dequantize(&bytes, &mut numbers);
-        matrices.push((p, (view.rows, view.columns), numbers));
+        format.dequantize(&blocks, &mut numbers);
+        matrices[p as usize] = Some(numbers);
     }
-    Ok(Some(matrices).filter(|matrices| !matrices.is_empty()))
+    Ok(Some(matrices).filter(|matrices| matrices.iter().any(Option::is_some)))
 }
 
 /// The tokens of the text.
-fn tokens(
-    source: &Source,
-    c: &ModelConfig,
-    text: &str,
-    options: &GptqOptions,
-) -> std::result::Result<Vec<u32>, RoundError> {
+fn tokens(source: &Source, c: &ModelConfig, text: &str, options: &GptqOptions) -> Result<Vec<u32>, RoundError> {
     let tokenizer = match source {
         Source::Gguf(file) => Tokenizer::from_gguf(file)?,
         Source::HuggingFace(folder) => Tokenizer::from_huggingface(folder, c.vocabulary)?,
@@ -223,183 +214,29 @@ fn tokens(
     Ok(tokens)
 }
 
-fn embed(
-    source: &Source,
-    c: &ModelConfig,
-    tokens: &[u32],
-    device: &Device,
-) -> std::result::Result<Tensor, EngineError> {
-    let table = source.embedding(c)?;
-    let row_bytes = table.bytes.len() / table.rows.max(1);
-    let mut out = vec![0.0; tokens.len() * c.hidden];
-    for (token, out) in tokens.iter().zip(out.chunks_exact_mut(c.hidden)) {
-        let from = *token as usize * row_bytes;
-        table.format.dequantize(table.bytes.get(from..from + row_bytes).unwrap_or_default(), out);
-    }
-    Ok(Tensor::from_vec(out, (tokens.len(), c.hidden), device)?)
-}
-
-/// Cosine and sine of every position's angles.
-fn turns(c: &ModelConfig, length: usize, device: &Device) -> Result<(Tensor, Tensor)> {
-    let table = |f: fn(f64) -> f64| {
-        let angles = (0..length).flat_map(|position| c.frequencies.iter().map(move |step| position as f64 * step));
-        let numbers: Vec<f32> = angles.map(|angle| (f(angle) * c.turned_length) as f32).collect();
-        Tensor::from_vec(numbers, (length, c.frequencies.len()), device)
-    };
-    Ok((table(f64::cos)?, table(f64::sin)?))
-}
-
-/// What matrices of a layer have the same inputs.
-#[derive(Clone, Copy)]
-enum Stage {
-    Attention,
-    Heads,
-    FeedForward,
-    Hidden,
-}
-
-impl Stage {
-    const ALL: [(Self, &'static [Projection]); 4] = [
-        (Self::Attention, &[Projection::Q, Projection::K, Projection::V]),
-        (Self::Heads, &[Projection::O]),
-        (Self::FeedForward, &[Projection::Gate, Projection::Up]),
-        (Self::Hidden, &[Projection::Down]),
-    ];
-}
-
-/// One layer in `f32`.
-struct Layer {
-    norms: [Tensor; 2],
-    head_norms: Option<[Tensor; 2]>,
-    /// By projection, as are the biases.
-    weights: Vec<Tensor>,
-    biases: Vec<Option<Tensor>>,
-}
-
-impl Layer {
-    fn load(source: &Source, c: &ModelConfig, layer: usize, device: &Device) -> std::result::Result<Self, EngineError> {
-        let vector = |numbers: Vec<f32>| {
-            let length = numbers.len();
-            Tensor::from_vec(numbers, length, device)
-        };
-        let matrix = |p| {
-            let view = source.projection(c, layer, p)?;
-            Ok::<_, EngineError>(Tensor::from_vec(numbers(&view), (view.rows, view.columns), device)?)
-        };
-        let bias = |p| Ok::<_, EngineError>(source.bias(c, layer, p)?.map(vector).transpose()?);
-        Ok(Self {
-            norms: [
-                vector(source.norm(c, layer, Norm::Attention)?)?,
-                vector(source.norm(c, layer, Norm::FeedForward)?)?,
-            ],
-            head_norms: match source.head_norms(c, layer)? {
-                Some([queries, keys]) => Some([vector(queries)?, vector(keys)?]),
-                None => None,
-            },
-            weights: Projection::ALL.into_iter().map(matrix).collect::<std::result::Result<_, _>>()?,
-            biases: Projection::ALL.into_iter().map(bias).collect::<std::result::Result<_, _>>()?,
-        })
-    }
-
-    fn apply(&self, p: Projection, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weights[p as usize].t()?)?;
-        match &self.biases[p as usize] {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
-    }
-
-    /// What it makes of the rows of one text; `see` is told what enters the matrices.
-    fn forward(
-        &self,
-        c: &ModelConfig,
-        x: &Tensor,
-        (cos, sin): &(Tensor, Tensor),
-        mut see: impl FnMut(Stage, &Tensor) -> Result<()>,
-    ) -> Result<Tensor> {
-        use Projection::{Down, Gate, K, O, Q, Up, V};
-        let n = x.dim(0)?;
-        let normed = ops::rms_norm(x, &self.norms[0], c.norm_epsilon)?;
-        see(Stage::Attention, &normed)?;
-        let heads = |y: Tensor, heads: usize| y.reshape((1, n, heads, c.head_size))?.transpose(1, 2)?.contiguous();
-        let turn = |y: Tensor| match c.rotary {
-            Rotary::Interleaved => rotary_emb::rope_i(&y, cos, sin),
-            Rotary::Halves => rotary_emb::rope(&y, cos, sin),
-        };
-        let mut q = heads(self.apply(Q, &normed)?, c.heads)?;
-        let mut k = heads(self.apply(K, &normed)?, c.kv_heads)?;
-        if let Some([queries, keys]) = &self.head_norms {
-            q = ops::rms_norm(&q, queries, c.norm_epsilon)?;
-            k = ops::rms_norm(&k, keys, c.norm_epsilon)?;
-        }
-        let v = heads(self.apply(V, &normed)?, c.kv_heads)?.squeeze(0)?;
-        let k = turn(k)?.squeeze(0)?;
-        // The heads of a group share keys and values: their queries are stacked.
-        let group = c.heads / c.kv_heads.max(1);
-        let q = turn(q)?.reshape((c.kv_heads, group * n, c.head_size))?;
-        let weights = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (c.head_size as f64).sqrt())?;
-        let mask = (0..n).flat_map(|i| (0..n).map(move |j| if j <= i { 0.0 } else { f32::NEG_INFINITY })).collect();
-        let mask = Tensor::from_vec(mask, (1, n, n), x.device())?;
-        let weights = ops::softmax_last_dim(&weights.reshape((c.heads, n, n))?.broadcast_add(&mask)?)?;
-        let attended = weights.reshape((c.kv_heads, group * n, n))?.matmul(&v)?.reshape((c.heads, n, c.head_size))?;
-        let attended = attended.transpose(0, 1)?.contiguous()?.reshape((n, c.heads * c.head_size))?;
-        see(Stage::Heads, &attended)?;
-        let x = (x + self.apply(O, &attended)?)?;
-        let normed = ops::rms_norm(&x, &self.norms[1], c.norm_epsilon)?;
-        see(Stage::FeedForward, &normed)?;
-        let hidden = (ops::silu(&self.apply(Gate, &normed)?)? * self.apply(Up, &normed)?)?;
-        see(Stage::Hidden, &hidden)?;
-        x + self.apply(Down, &hidden)?
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::{
-        backend::{Backend, Segment},
-        candle::CandleModel,
-        tiny::{Kind, write_model},
-    };
+    use crate::tiny::{Kind, write_model};
 
-    #[test]
-    fn layers_make_of_a_text_what_the_reference_makes_of_it() {
-        for kind in [Kind::Llama, Kind::Qwen2] {
-            let dir = tempfile::tempdir().unwrap();
-            write_model(dir.path(), kind);
-            let source = Source::open(dir.path()).unwrap();
-            let config = source.config().unwrap();
-            let (c, tokens): (_, Vec<u32>) = (&config, (0..40).map(|i| (i * i * 7 + 3) % 256).collect());
-            let device = device().unwrap();
-            let turns = turns(c, tokens.len(), &device).unwrap();
-            let mut x = embed(&source, c, &tokens, &device).unwrap();
-            for layer in 0..c.layers {
-                x = Layer::load(&source, c, layer, &device).unwrap().forward(c, &x, &turns, |_, _| Ok(())).unwrap();
-            }
-            let norm = Tensor::from_vec(source.last_norm(c).unwrap(), c.hidden, &device).unwrap();
-            let head = numbers(&source.head(c).unwrap());
-            let head = Tensor::from_vec(head, (c.vocabulary, c.hidden), &device).unwrap();
-            let scores = ops::rms_norm(&x, &norm, c.norm_epsilon).unwrap().matmul(&head.t().unwrap()).unwrap();
-            let scores: Vec<f32> = scores.flatten_all().unwrap().to_vec1().unwrap();
+    fn options(model: &Path, to: To) -> GptqOptions {
+        GptqOptions { model: model.into(), to, threads: 2, tokens: 2048 }
+    }
 
-            let mut reference = CandleModel::load(source, config, &[]).unwrap();
-            let mut cache = reference.cache();
-            let segment = Segment { tokens: &tokens, cache: &mut cache, adapter: None, scores: tokens.len() };
-            let wanted = reference.each(&mut [segment]).unwrap().remove(0);
-            let size = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-            assert_eq!(scores.len(), wanted.len());
-            assert!(scores.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-4 * size));
-        }
+    /// A text of 900 tokens.
+    fn text() -> String {
+        (0..900u32).map(|i| char::from(b'a' + (i * i / 7 % 26) as u8)).collect()
     }
 
     #[test]
     fn every_matrix_is_handed_over_and_nearer_than_plain_rounding() {
         let dir = tempfile::tempdir().unwrap();
         write_model(dir.path(), Kind::Qwen2);
-        let options =
-            |format| GptqOptions { model: dir.path().into(), format, grouped: false, threads: 2, tokens: 2048 };
-        let text: String = (0..900u32).map(|i| char::from(b'a' + (i * i / 7 % 26) as u8)).collect();
+        let options = |format| options(dir.path(), To::Blocks(format));
+        let text = text();
         let (mut names, mut sum, mut all) = (vec![], OutputErrors::default(), vec![]);
         let keep = |matrix: GptqMatrix<'_>| {
             assert_eq!(matrix.bytes.unwrap().len(), matrix.shape[0] * matrix.shape[1] / 32 * 18);
@@ -408,14 +245,14 @@ mod tests {
             names.push(matrix.name);
             Ok(())
         };
-        let new = |_: &str| None;
+        let new = |_: &str| Ok(None);
         let used = gptq(&options(BlockFormat::Q4_0), &text, new, keep, |_, _| Ok(())).unwrap();
         assert_eq!((used, names.len()), (900, 21));
         assert_eq!(names[3], "model.layers.0.self_attn.o_proj.weight");
         assert!(sum.relative() < 0.8 * sum.relative_plain(), "{} {}", sum.relative(), sum.relative_plain());
 
         // With what is known of the first layers the others are the same, and nothing is rounded twice.
-        let known = |name: &str| all[..14].iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone());
+        let known = |name: &str| Ok(all[..14].iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone()));
         let mut rest = vec![];
         let keep = |matrix: GptqMatrix<'_>| {
             rest.push((matrix.name, matrix.bytes.unwrap().to_vec()));
@@ -432,5 +269,68 @@ mod tests {
         gptq(&options(BlockFormat::Q4K), &text, new, none, |_, _| Ok(())).unwrap();
         let short = gptq(&options(BlockFormat::Q4_0), "too short", new, |_| Ok(()), |_, _| Ok(())).unwrap_err();
         assert!(short.to_string().contains("has 9 tokens"), "{short}");
+    }
+
+    #[test]
+    fn what_cannot_be_rounded_is_told_of_layers_that_were_rounded_before_too() {
+        let dir = tempfile::tempdir().unwrap();
+        write_model(dir.path(), Kind::Llama);
+        // Rows of 96 numbers are whole blocks of 32; those of the down projection, cut to 80, are not.
+        cut_columns(dir.path());
+        let (mut all, mut odd) = (vec![], vec![]);
+        let keep = |matrix: GptqMatrix<'_>| {
+            match matrix.bytes {
+                Some(bytes) => all.push((matrix.name, bytes.to_vec())),
+                None => odd.push(matrix.name),
+            }
+            Ok(())
+        };
+        let options = options(dir.path(), To::Blocks(BlockFormat::Q4_1));
+        gptq(&options, &text(), |_| Ok(None), keep, |_, _| Ok(())).unwrap();
+        assert_eq!((all.len(), odd.len()), (18, 3), "{odd:?}");
+
+        let known = |name: &str| Ok(all[..12].iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone()));
+        let (mut rest, mut again) = (vec![], vec![]);
+        let keep = |matrix: GptqMatrix<'_>| {
+            match matrix.bytes {
+                Some(bytes) => rest.push((matrix.name, bytes.to_vec())),
+                None => again.push(matrix.name),
+            }
+            Ok(())
+        };
+        gptq(&options, &text(), known, keep, |_, _| Ok(())).unwrap();
+        assert!(rest == all[12..], "{} matrices", rest.len());
+        assert_eq!(again, odd);
+
+        // What cannot be read is no layer to be rounded anew.
+        let broken = |_: &str| Err(io::Error::other("the disk is gone"));
+        let error = gptq(&options, &text(), broken, |_| Ok(()), |_, _| Ok(())).unwrap_err();
+        assert_eq!(error.to_string(), "the disk is gone");
+    }
+
+    /// Takes the last sixteen of the numbers between the two halves of a layer's feed-forward part.
+    fn cut_columns(folder: &Path) {
+        let cut = |tensor: &checkpoint::Tensor<'_>| {
+            let (name, shape, numbers) = (tensor.info.name.clone(), &tensor.info.shape, tensor.to_vec());
+            let (shape, numbers): (_, Vec<f32>) = match shape[..] {
+                [96, columns] => (vec![80, columns], numbers[..80 * columns].to_vec()),
+                [rows, 96] => (vec![rows, 80], numbers.chunks(96).flat_map(|row| &row[..80]).copied().collect()),
+                _ => (shape.clone(), numbers),
+            };
+            (name, shape, numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
+        };
+        let tensors: Vec<_> = checkpoint::Source::open(folder).unwrap().tensors().iter().map(cut).collect();
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            (
+                name.as_str(),
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap(),
+            )
+        });
+        let file = safetensors::serialize(views, None).unwrap();
+        std::fs::write(folder.join("model.safetensors"), file).unwrap();
+        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let config = config.replace(r#""intermediate_size":96"#, r#""intermediate_size":80"#);
+        assert!(config.contains(r#""intermediate_size":80"#));
+        std::fs::write(folder.join("config.json"), config).unwrap();
     }
 }

@@ -293,6 +293,11 @@ impl LocalEngine {
         self.chat.as_ref()
     }
 
+    /// The tokens that end an answer.
+    pub fn end_tokens(&self) -> &[u32] {
+        self.tokenizer.ends()
+    }
+
     /// Runs one request and waits for its end; for the command line.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! cutting a text into steps against every other, bit for bit.
 #![allow(clippy::unwrap_used)]
 
-use checkpoint::Adapter;
+use checkpoint::{Adapter, BlockFormat};
 
 use crate::{
     backend::{Backend, Segment},
@@ -75,6 +75,30 @@ fn our_scores_are_those_of_the_tensor_library() {
                 }
                 assert_ne!(a, plain, "the adapter changes the scores");
                 plain = a;
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_in_eight_bits_give_nearly_the_same_scores_also_where_heads_are_no_whole_blocks() {
+    for kind in [Kind::Llama, Kind::LlamaOwnKeys] {
+        let dir = tempfile::tempdir().unwrap();
+        write_model(dir.path(), kind);
+        let scores_in = |format: Option<BlockFormat>, isa: Isa| {
+            let source = Source::open(dir.path()).unwrap();
+            let mut config = source.config().unwrap();
+            config.rounded_to = format;
+            let mut model = CpuModel::load(source, config, &[], 2, isa, &|_, _| {}).unwrap();
+            scores(&mut model, &text(150), &[100, 49, 1], None)
+        };
+        let want = scores_in(None, Isa::Portable);
+        let size = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for isa in [Isa::Portable, Isa::detect()] {
+            let got = scores_in(Some(BlockFormat::Q8_0), isa);
+            assert_ne!(got, want);
+            for (a, b) in got.iter().zip(&want) {
+                assert!((a - b).abs() < 0.05 * size, "{a} {b} of {size}");
             }
         }
     }

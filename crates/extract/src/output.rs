@@ -229,7 +229,7 @@ impl Relation {
     pub fn new(relation: String, head: Mention, tail: Mention) -> Self {
         let ((head_start, head_end), (tail_start, tail_end)) = (ends(&head), ends(&tail));
         let (found, certainty) = (head.found.max(tail.found), head.certainty.max(tail.certainty));
-        let agreement = head.agreement.min(tail.agreement);
+        let agreement = Agreement::fewest([head.agreement, tail.agreement]);
         let (head, tail) = (head.text, tail.text);
         Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found, certainty, agreement }
     }

@@ -43,18 +43,15 @@ pub struct ParameterSpec {
     pub label: (&'static str, &'static str),
     /// One sentence of help, English and Chinese.
     pub help: (&'static str, &'static str),
+    /// Whether it has a meaning only where records are extracted: other pages have no control for it, and only the command
+    /// that extracts has a flag.
+    pub extracts: bool,
 }
 
 impl ParameterSpec {
     /// The command-line flag without its dashes: `max-new-tokens`.
     pub fn flag(&self) -> String {
         self.name.replace('_', "-")
-    }
-
-    /// Whether it has a meaning only where records are extracted: other pages have no control for it, and only the command
-    /// that extracts has a flag.
-    pub fn extracts(&self) -> bool {
-        matches!(self.name, "guided" | "samples")
     }
 
     /// The label in a language.
@@ -87,6 +84,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "0 always takes the likeliest token (greedy); higher is more varied.",
             "0 表示每步都取最可能的词元（贪心）；越高越多样。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "top_p",
@@ -96,6 +94,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Samples among the likeliest tokens that together reach this probability; 1 is off. No effect when greedy.",
             "只在累计概率达到该值的最可能词元中采样；1 为关闭。贪心时无效。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "top_k",
@@ -105,6 +104,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Samples among this many likeliest tokens; 0 is off. No effect when greedy.",
             "只在最可能的若干词元中采样；0 为关闭。贪心时无效。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "min_p",
@@ -114,6 +114,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Leaves out tokens less likely than this share of the likeliest one's probability; 0 is off. No effect when greedy.",
             "排除概率低于“最可能词元概率 × 该值”的词元；0 为关闭。贪心时无效。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "beams",
@@ -123,12 +124,14 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "More than 1 follows so many answers side by side and gives the likeliest as a whole: slower, always the same text, no sampling (temperature, top-p, top-k, min-p and seed have no effect).",
             "大于 1 时并行展开若干候选，给出整体概率最高者：较慢，结果固定，不采样（温度、Top-p、Top-k、Min-p 与种子无效）。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "max_new_tokens",
         kind: ParameterKind::Number { min: 1.0, max: 4096.0, step: 1.0, whole: true },
         label: ("Max new tokens", "最多新词元"),
         help: ("The answer is cut off after this many tokens.", "回答达到该词元数后截断。"),
+        extracts: false,
     },
     ParameterSpec {
         name: "repetition_penalty",
@@ -138,6 +141,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Above 1 makes tokens of prompt and answer less likely to come again. Keep 1 for extraction, which copies words from the text.",
             "大于 1 时，提示与回答中出现过的词元更难再次出现。抽取需要照抄原文，请保持 1。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "presence_penalty",
@@ -147,6 +151,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Taken once from the score of every token that the answer has already; 0 is off. Keep 0 for extraction.",
             "对回答中已出现的词元，一次性减去该分值；0 为关闭。抽取请保持 0。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "frequency_penalty",
@@ -156,6 +161,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Taken from a token's score once for each time that the answer has it already; 0 is off. Keep 0 for extraction.",
             "词元在回答中每出现一次，就减去一次该分值；0 为关闭。抽取请保持 0。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "seed",
@@ -165,12 +171,14 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Same seed and same parameters give the same text again. Empty: a new one each run.",
             "相同种子与参数得到相同结果。留空则每次随机。",
         ),
+        extracts: false,
     },
     ParameterSpec {
         name: "stop",
         kind: ParameterKind::Strings,
         label: ("Stop strings", "停止字符串"),
         help: ("The answer ends before the first of these; one a line.", "遇到其中任一字符串即停止；每行一个。"),
+        extracts: false,
     },
     ParameterSpec {
         name: "guided",
@@ -180,6 +188,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Keeps an answer to chosen types in the taught form, with these types and words of the text only. No effect on an instruction of your own.",
             "按所选类型抽取时，回答只能采用所学格式、所列类型和原文词语。对自行编写的指令无效。",
         ),
+        extracts: true,
     },
     ParameterSpec {
         name: "samples",
@@ -189,6 +198,7 @@ pub const PARAMETERS: &[ParameterSpec] = &[
             "Asks every question of an extraction so many more times, by chance: records that the samples do not repeat are to be checked. The records stay those of the first answer. 0 is off.",
             "抽取时，把每个问题再随机询问若干次：这些回答中很少出现的结果标为待核对。结果仍以首个回答为准。0 为关闭。",
         ),
+        extracts: true,
     },
 ];
 

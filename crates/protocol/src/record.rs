@@ -81,6 +81,13 @@ pub struct Agreement {
     pub of: u32,
 }
 
+impl Agreement {
+    /// Of what belongs together the fewest. What was not counted, as words that do not stand in the text are not, says nothing.
+    pub fn fewest(each: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        each.into_iter().flatten().min()
+    }
+}
+
 /// Words the model gave, and where they stand in the text. `span` is `None` when they do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mention {
@@ -198,7 +205,7 @@ impl Record {
 
     /// In how many samples all of it was said: of its mentions the fewest.
     pub fn agreement(&self) -> Option<Agreement> {
-        self.mentions().iter().filter_map(|(_, m)| m.agreement).min()
+        Agreement::fewest(self.mentions().iter().map(|(_, m)| m.agreement))
     }
 
     /// The same, as a person says it: how sure a model was is not part of that.

@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
+
+use crate::held;
 
 /// Wrong passwords for one name that cost nothing.
 const FREE: u32 = 3;
@@ -23,7 +25,7 @@ impl Attempts {
     /// How long to wait before the next attempt for a name. Counts as an attempt when the answer is `None`, so that
     /// many at once do not all pass.
     pub fn wait(&self, name: &str, now: Instant) -> Option<Duration> {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = held(&self.by_name);
         if by_name.len() >= MAX_NAMES {
             by_name.clear();
         }
@@ -40,7 +42,7 @@ impl Attempts {
 
     /// Forgets the attempts for a name, after a right password.
     pub fn succeeded(&self, name: &str) {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.to_lowercase());
+        held(&self.by_name).remove(&name.to_lowercase());
     }
 }
 

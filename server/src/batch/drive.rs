@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, Outcome, SubmitError};
+use app::doubts::Doubt;
+use engine::{GenerateRequest, Generator, Grammar, SubmitError};
 use extract::Schema;
 use protocol::{
     Ask, Column, FinishReason, Parameters, RunStatus, RunView, Sentence,
@@ -21,11 +22,12 @@ use protocol::{
     view::{AdapterInfo, ExtractionView},
 };
 
-use super::{Batches, Going, found, held, stopped_by};
+use super::{Batches, Going, found, stopped_by};
 use crate::{
+    held,
     pool::{self, plan},
     questions::Reading,
-    samples,
+    samples::{self, Answer, Asked},
     store::{Batch, BatchRow, Busy, FinishedRow, new_id, now_ms},
 };
 
@@ -38,6 +40,8 @@ const ENOUGH: usize = 128;
 const TICK: Duration = Duration::from_millis(100);
 /// How often what has come is stored.
 const STORE: Duration = Duration::from_millis(300);
+/// What is found in a row that failed, and how doubtful that is.
+const FAILED: (usize, usize) = (0, Doubt::Failed.weight());
 
 /// What is needed to work on a batch.
 pub struct Drive<'a> {
@@ -46,9 +50,6 @@ pub struct Drive<'a> {
     pub batch: &'a Batch,
     pub runtime: &'a tokio::runtime::Handle,
 }
-
-/// How a question was answered, and what its samples say.
-type Answer = (Outcome, Vec<String>);
 
 /// A question, and the row it belongs to.
 struct Question {
@@ -75,7 +76,7 @@ pub fn drive(drive: &Drive<'_>) -> Option<Sentence> {
     };
     let ended = work.run();
     // Whatever is being asked is asked again when it goes on.
-    work.running.values().for_each(|(_, handle)| handle.cancel());
+    work.running.values().for_each(|(_, asked)| asked.handle.cancel());
     ended.and_then(|()| work.store(true)).err()
 }
 
@@ -90,7 +91,7 @@ struct Work<'a> {
     all_taken: bool,
     open: BTreeMap<i64, Open>,
     questions: VecDeque<Question>,
-    running: HashMap<u64, (Question, CancelHandle)>,
+    running: HashMap<u64, (Question, Asked)>,
     number: u64,
     finished: Vec<FinishedRow>,
     busy: Busy,
@@ -171,7 +172,7 @@ impl<'a> Work<'a> {
                     let open = self.begin(row, drafts, &mut new);
                     self.open.insert(open.row.position, open);
                 }
-                Err(reason) => self.ended(row, RowState::Failed, Some(reason), (0, None), Vec::new(), Vec::new()),
+                Err(reason) => self.ended(row, RowState::Failed, Some(reason), FAILED, Vec::new(), Vec::new()),
             }
         }
         new.sort_by_key(|q| (q.run.column, q.run.schema.as_ref().map(|s| (s.task, s.language)), q.position));
@@ -246,6 +247,8 @@ impl<'a> Work<'a> {
 
     /// Gives the engine what it has places for.
     fn submit(&mut self, said: &mpsc::Sender<(u64, Answer)>) -> Result<(), Sentence> {
+        // One question may have more samples than that.
+        self.running.values_mut().for_each(|(_, asked)| asked.go_on(self.generator.as_ref()));
         let at_once = (AT_ONCE / samples::runs(&self.drive.batch.parameters)).max(1);
         while self.running.len() < at_once {
             let Some(mut question) = self.questions.pop_front() else { break };
@@ -263,8 +266,8 @@ impl<'a> Work<'a> {
                 submitted = self.give(&question, said);
             }
             match submitted {
-                Ok(handle) => {
-                    self.running.insert(self.number, (question, handle));
+                Ok(asked) => {
+                    self.running.insert(self.number, (question, asked));
                 }
                 Err(SubmitError::Stopping) => return Err(engine_stopped()),
                 Err(SubmitError::UnknownAdapter { name, .. }) => return Err(not_loaded(&name)),
@@ -282,8 +285,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn give(&self, question: &Question, said: &mpsc::Sender<(u64, Answer)>) -> Result<CancelHandle, SubmitError> {
-        let (run, number, said) = (&question.run, self.number, said.clone());
+    fn give(&self, question: &Question, said: &mpsc::Sender<(u64, Answer)>) -> Result<Asked, SubmitError> {
+        let run = &question.run;
         let request = GenerateRequest {
             guide: question.guide.clone().filter(|_| run.parameters.guided),
             // An asker of its own: who has few runs goes before who has many.
@@ -291,13 +294,7 @@ impl<'a> Work<'a> {
             logprobs: Some(0),
             ..GenerateRequest::new(run.prompt.clone(), run.adapter.clone(), run.parameters.clone())
         };
-        let sink = move |event, samples| {
-            if let EngineEvent::Done(outcome) = event {
-                // Fails only when we have stopped listening.
-                let _ = said.send((number, (outcome, samples)));
-            }
-        };
-        samples::submit(self.generator.as_ref(), request, Box::new(sink))
+        samples::submit_few(self.generator.as_ref(), request, AT_ONCE, samples::answer_to(said, self.number))
     }
 
     /// Takes an answer in.
@@ -344,7 +341,7 @@ impl<'a> Work<'a> {
         }
         let Some(open) = self.open.remove(&position) else { return };
         if open.error.is_some() {
-            return self.ended(open.row, RowState::Failed, open.error, (0, None), Vec::new(), Vec::new());
+            return self.ended(open.row, RowState::Failed, open.error, FAILED, Vec::new(), Vec::new());
         }
         let mut runs = open.runs;
         // Version 7 ids grow with time: as they were asked.
@@ -354,7 +351,7 @@ impl<'a> Work<'a> {
             found::count(&found::records(&self.schema, &open.row.text, runs.iter().filter(|run| run.column == best)));
         let state = if found == 0 { RowState::Nothing } else { RowState::Done };
         let doubt = found::doubt(&open.row, &open.extractions, &runs);
-        self.ended(open.row, state, None, (found, Some(doubt)), open.extractions, runs);
+        self.ended(open.row, state, None, (found, doubt), open.extractions, runs);
     }
 
     /// Takes note of a row that has ended, with how many records it has and how doubtful they are.
@@ -363,7 +360,7 @@ impl<'a> Work<'a> {
         row: BatchRow,
         state: RowState,
         error: Option<Sentence>,
-        (found, doubt): (usize, Option<usize>),
+        (found, doubt): (usize, usize),
         extractions: Vec<ExtractionView>,
         runs: Vec<RunView>,
     ) {
@@ -371,7 +368,8 @@ impl<'a> Work<'a> {
             self.busy.chars += row.chars;
             self.busy.rows += 1;
         }
-        self.finished.push(FinishedRow { position: row.position, state, error, found, doubt, extractions, runs });
+        let (position, doubt) = (row.position, Some(doubt));
+        self.finished.push(FinishedRow { position, state, error, found, doubt, extractions, runs });
     }
 
     /// Stores the rows that have ended; not at every single one, unless it is the last.

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use axum::body::{Body, Bytes};
 use extract::{Schema, output::Extraction};
 use futures::{StreamExt, stream};
-use protocol::{Column, batch::RowState};
+use protocol::{Agreement, Column, batch::RowState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -105,13 +105,32 @@ fn columns(full: &FullRow) -> Vec<Column> {
     columns
 }
 
-const OWN: [&str; 12] =
-    ["id", "variant", "kind", "type", "text", "start", "end", "head", "tail", "role", "certainty", "error"];
+const OWN: [&str; 13] = [
+    "id",
+    "variant",
+    "kind",
+    "type",
+    "text",
+    "start",
+    "end",
+    "head",
+    "tail",
+    "role",
+    "certainty",
+    "agreement",
+    "error",
+];
+
+/// Whether a table says in how many samples something was said: where any were asked for.
+fn is_sampled(batch: &Batch) -> bool {
+    batch.parameters.samples > 0
+}
 
 fn head(batch: &Batch, bom: bool) -> Vec<u8> {
     let mut bytes = if bom { "\u{feff}".as_bytes().to_vec() } else { Vec::new() };
-    let clear = |name: &String| if OWN.contains(&name.as_str()) { format!("input_{name}") } else { name.clone() };
-    let names: Vec<String> = OWN.iter().map(|name| (*name).to_owned()).chain(batch.columns.iter().map(clear)).collect();
+    let own: Vec<&str> = OWN.into_iter().filter(|name| is_sampled(batch) || *name != "agreement").collect();
+    let clear = |name: &String| if own.contains(&name.as_str()) { format!("input_{name}") } else { name.clone() };
+    let names: Vec<String> = own.iter().map(|name| (*name).to_owned()).chain(batch.columns.iter().map(clear)).collect();
     put(&mut bytes, names.iter().map(String::as_str));
     bytes
 }
@@ -123,8 +142,10 @@ fn table(batch: &Batch, schema: &Schema, full: &FullRow, bytes: &mut Vec<u8>) {
     let passed = |name: &String| full.row.passed(name).map(shown).unwrap_or_default();
     let extra: Vec<String> = batch.columns.iter().map(passed).collect();
     let lines = Cell::new(0_usize);
-    let mut add = |cells: [&str; 10]| {
-        let own = std::iter::once(id.as_str()).chain(cells).chain([error]);
+    let mut add = |cells: [&str; 10], agreement: Option<Agreement>| {
+        let agreed = agreement.map(|Agreement { found, of }| format!("{found} of {of}")).unwrap_or_default();
+        let agreed = is_sampled(batch).then_some(agreed.as_str());
+        let own = std::iter::once(id.as_str()).chain(cells).chain(agreed).chain([error]);
         put(bytes, own.chain(extra.iter().map(String::as_str)));
         lines.set(lines.get() + 1);
     };
@@ -133,31 +154,25 @@ fn table(batch: &Batch, schema: &Schema, full: &FullRow, bytes: &mut Vec<u8>) {
         let found = found::records(schema, &full.row.text, full.runs.iter().filter(|run| run.column == column));
         let number = |at: Option<usize>| at.map(|at| at.to_string()).unwrap_or_default();
         for e in &found.entities {
-            add([
-                variant,
-                "entity",
-                &e.label,
-                &e.text,
-                &number(e.start),
-                &number(e.end),
-                "",
-                "",
-                "",
-                e.certainty.name(),
-            ]);
+            let (start, end) = (number(e.start), number(e.end));
+            let cells = [variant, "entity", &e.label, &e.text, &start, &end, "", "", "", e.certainty.name()];
+            add(cells, e.agreement);
         }
         for r in &found.relations {
-            add([variant, "relation", &r.relation, "", "", "", &r.head, &r.tail, "", r.certainty.name()]);
+            let cells = [variant, "relation", &r.relation, "", "", "", &r.head, &r.tail, "", r.certainty.name()];
+            add(cells, r.agreement);
         }
         for e in &found.events {
-            add([variant, "event", &e.label, &e.trigger, "", "", "", "", "", e.certainty.name()]);
+            add([variant, "event", &e.label, &e.trigger, "", "", "", "", "", e.certainty.name()], e.agreement);
             for a in &e.arguments {
-                add([variant, "argument", &e.label, &a.text, "", "", &e.trigger, "", &a.role, a.certainty.name()]);
+                let cells =
+                    [variant, "argument", &e.label, &a.text, "", "", &e.trigger, "", &a.role, a.certainty.name()];
+                add(cells, a.agreement);
             }
         }
     }
     if lines.get() == 0 {
-        add([""; 10]);
+        add([""; 10], None);
     }
 }
 

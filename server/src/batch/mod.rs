@@ -18,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -34,6 +34,7 @@ use rand::seq::index;
 use serde_json::Value;
 
 use crate::{
+    held,
     pool::{Pool, refused_by_store},
     store::{Batch, BatchRow, Store, StoreError, new_id},
 };
@@ -310,11 +311,6 @@ impl Batches {
             }
         }
     }
-}
-
-/// Locked, also after a panic elsewhere: nothing that these locks guard can be half done.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Rows as they are stored: all wanted, or as many as are tried first, drawn at random.

@@ -122,6 +122,10 @@ impl Server {
     }
 
     async fn begin_with(&self, upload: String, all: bool) -> Result<String, ServiceError> {
+        self.begin_asking(upload, all, Parameters::published(Mode::Lora)).await
+    }
+
+    async fn begin_asking(&self, upload: String, all: bool, parameters: Parameters) -> Result<String, ServiceError> {
         let new = NewBatch {
             upload,
             text_column: "text".into(),
@@ -134,7 +138,7 @@ impl Server {
         };
         let json = r#"{"language": "en", "entities": ["person"]}"#.to_owned();
         let schema = NamedSchema { name: "People".into(), json, ..NamedSchema::default() };
-        self.batches.begin(ME, &new, schema, Parameters::published(Mode::Lora)).await
+        self.batches.begin(ME, &new, schema, parameters).await
     }
 
     async fn ended(&self, session: &str) -> protocol::batch::Counts {
@@ -184,6 +188,19 @@ async fn some_rows_are_tried_then_all_are_run_and_each_once() {
     let only = server.batches.batch(ME, &session, 2, Some(RowState::Nothing)).await.unwrap();
     assert_eq!((only.rows.len(), only.pages), (5, 2));
     assert!(std::fs::read_dir(server.folder.path().join("uploads")).unwrap().next().is_none(), "the file is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_left_for_a_person_also_when_every_question_has_the_most_samples() {
+    let server = server().await;
+    server.finder.slow.store(true, Ordering::SeqCst);
+    let upload = server.upload(&csv(3, |n| format!("Ada {n}"))).await.unwrap();
+    let parameters = Parameters { samples: 8, ..Parameters::published(Mode::Lora) };
+    let session = server.begin_asking(upload, true, parameters).await.unwrap();
+    assert_eq!(server.ended(&session).await.done, 3);
+    assert_eq!(server.finder.asked.lock().unwrap().len(), 3 * 9);
+    assert_eq!(server.finder.most.load(Ordering::SeqCst), 7);
+    assert!(server.rows(&session).await.iter().all(|full| full.runs[0].samples.len() == 8));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,6 +282,14 @@ async fn a_download_has_every_row_with_its_other_columns() {
         (Some(0), 0)
     );
     let table = read(export::Format::Csv { bom: true }).await;
+    let samples = r#"UPDATE run SET samples = '["(Ada, person)", "None", "(Ada, person)"]'"#;
+    sqlx::query(samples).execute(server.store.pool()).await.unwrap();
+    let sampled = Batch { parameters: Parameters { samples: 3, ..batch.parameters.clone() }, ..batch.clone() };
+    let body = export::body(server.store.clone(), sampled, export::Format::Csv { bom: false });
+    let with_samples = String::from_utf8(axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
+    assert!(with_samples.starts_with("id,variant,kind,type,text,start,end,head,tail,role,certainty,agreement,error,"));
+    assert!(with_samples.contains("\r\na,tuned,entity,person,Ada,0,3,,,,sure,2 of 3,,"), "{with_samples}");
+    assert!(with_samples.contains("\r\nb,,,,,,,,,,,,,\"x, y\"\r\n"), "{with_samples}");
     assert_eq!(
         table,
         "\u{feff}id,variant,kind,type,text,start,end,head,tail,role,certainty,error,source\r\n\

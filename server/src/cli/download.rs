@@ -121,7 +121,7 @@ pub fn show(bar: &ByteBar, event: DownloadEvent<'_>) {
         DownloadEvent::Retry { file, reason, wait } => {
             bar.say(&format!("{file}: {reason}; trying again in {:.0} s", wait.as_secs_f64().ceil()));
         }
-        DownloadEvent::Note(text) => bar.say(text),
+        DownloadEvent::Note(note) => bar.say(&note.en),
     }
 }
 

@@ -31,7 +31,7 @@ impl SamplingArgs {
 }
 
 fn flagged() -> impl Iterator<Item = &'static ParameterSpec> {
-    PARAMETERS.iter().filter(|spec| !spec.extracts())
+    PARAMETERS.iter().filter(|spec| !spec.extracts)
 }
 
 impl FromArgMatches for SamplingArgs {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_of_the_table_is_a_flag() {
+    fn every_parameter_of_the_table_but_those_of_extraction_is_a_flag() {
         let p = read(
             "x --temperature 0 --top-p 0.5 --top-k 3 --min-p 0.1 --beams 4 --max-new-tokens 9 --repetition-penalty 1 \
              --presence-penalty 0.5 --frequency-penalty -0.5 --seed 7 --stop a --stop b",

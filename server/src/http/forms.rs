@@ -181,13 +181,12 @@ pub async fn stop(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    match state.studio.run(owner, &id).await {
-        Ok(run) => {
-            state.studio.pool.stop(owner, &id);
-            Redirect::to(&format!("/sessions/{}", run.session)).into_response()
-        }
-        Err(error) => failed(asker, &error, "/sessions"),
-    }
+    let run = state.studio.run(owner, &id).await;
+    let stopped = run.map(|run| {
+        state.studio.pool.stop(owner, &id);
+        format!("/sessions/{}", run.session)
+    });
+    onward(asker, stopped, "/sessions")
 }
 
 /// `POST /extractions/{id}/stop`: stops the runs of an extraction and shows its session.
@@ -197,13 +196,12 @@ pub async fn stop_extraction(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    match state.studio.store.unfinished(owner.0, &id).await {
-        Ok((session, runs)) => {
-            runs.iter().for_each(|run| state.studio.pool.stop(owner, run));
-            Redirect::to(&format!("/sessions/{session}")).into_response()
-        }
-        Err(error) => failed(asker, &refused_by_store(error), "/sessions"),
-    }
+    let unfinished = state.studio.store.unfinished(owner.0, &id).await.map_err(refused_by_store);
+    let stopped = unfinished.map(|(session, runs)| {
+        runs.iter().for_each(|run| state.studio.pool.stop(owner, run));
+        format!("/sessions/{session}")
+    });
+    onward(asker, stopped, "/sessions")
 }
 
 /// `POST /extractions/{id}/missing`: asks the parts of an extraction again that have no answer, and shows its session.
@@ -213,10 +211,8 @@ pub async fn ask_missing(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    match state.studio.pool.ask_missing(owner, &id, asker.language).await {
-        Ok((session, _)) => Redirect::to(&format!("/sessions/{session}")).into_response(),
-        Err(error) => failed(asker, &error, "/sessions"),
-    }
+    let asked = state.studio.pool.ask_missing(owner, &id, asker.language).await;
+    onward(asker, asked.map(|(session, _)| format!("/sessions/{session}")), "/sessions")
 }
 
 /// `POST /sessions/{id}/share`: makes a link and shows it.
@@ -331,6 +327,15 @@ pub fn is_own_path(path: &str) -> bool {
     path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control())
 }
 
+/// Leads on to a path, or says why that cannot be, with the way `back`.
+pub(super) fn onward(asker: Asker, to: Result<String, ServiceError>, back: &str) -> Response {
+    match to {
+        Ok(path) => Redirect::to(&path).into_response(),
+        Err(error) => failed(asker, &error, back),
+    }
+}
+
+/// Says what went wrong, with the way `back`.
 pub(super) fn failed(asker: Asker, error: &ServiceError, back: &str) -> Response {
     plain::refusal(status_of(error), asker.language, &error.sentence(asker.language), back)
 }

@@ -12,7 +12,7 @@ use protocol::job::{JobRequest, Operation};
 
 use super::{
     AppState, Asker,
-    forms::{Fields, failed},
+    forms::{Fields, failed, onward},
     plain,
 };
 use crate::jobs::{Act, NotBegun};
@@ -66,9 +66,6 @@ pub async fn act(
         Some(act) => state.jobs.act(owner, &id, act).await,
         None => Err(ServiceError::invalid("There is no such step.", "没有这个操作。")),
     };
-    match done {
-        Ok(()) if act == Some(Act::Forget) => Redirect::to(PAGE).into_response(),
-        Ok(()) => Redirect::to(&format!("{PAGE}?job={id}")).into_response(),
-        Err(error) => failed(asker, &error, PAGE),
-    }
+    let page = if act == Some(Act::Forget) { PAGE.to_owned() } else { format!("{PAGE}?job={id}") };
+    onward(asker, done.map(|()| page), PAGE)
 }

@@ -13,7 +13,7 @@ use protocol::view::SaveSchema;
 
 use super::{
     AppState, Asker,
-    forms::{Fields, failed, status_of},
+    forms::{Fields, failed, onward, status_of},
     plain,
 };
 
@@ -86,10 +86,8 @@ pub async fn restore(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    match state.studio.set_schema_deleted(owner, &id, false).await {
-        Ok(()) => Redirect::to("/schemas").into_response(),
-        Err(error) => failed(asker, &error, "/schemas"),
-    }
+    let restored = state.studio.set_schema_deleted(owner, &id, false).await;
+    onward(asker, restored.map(|()| "/schemas".to_owned()), "/schemas")
 }
 
 /// `GET /schemas/{id}/download.{json|yaml}`: the newest version as a file.

@@ -10,7 +10,7 @@ use axum::{
 
 use super::{
     AppState, Asker,
-    forms::{Fields, failed, status_of},
+    forms::{Fields, failed, onward, status_of},
     plain,
 };
 use crate::pool::refused_by_store;
@@ -59,10 +59,8 @@ pub async fn restore(
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    match state.studio.set_deleted(owner, &id, false).await {
-        Ok(()) => Redirect::to("/sessions").into_response(),
-        Err(error) => failed(asker, &error, "/sessions"),
-    }
+    let restored = state.studio.set_deleted(owner, &id, false).await;
+    onward(asker, restored.map(|()| "/sessions".to_owned()), "/sessions")
 }
 
 /// `POST /shares/{id}/revoke`: closes a link and shows its session.
@@ -77,8 +75,6 @@ pub async fn revoke(
         Err(error) => return failed(asker, &refused_by_store(error), "/sessions"),
     };
     let back = format!("/sessions/{session}");
-    match state.studio.revoke(owner, &id).await {
-        Ok(()) => Redirect::to(&back).into_response(),
-        Err(error) => failed(asker, &error, &back),
-    }
+    let revoked = state.studio.revoke(owner, &id).await;
+    onward(asker, revoked.map(|()| back.clone()), &back)
 }

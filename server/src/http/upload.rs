@@ -6,14 +6,14 @@ use axum::{
     body::Bytes,
     extract::{Multipart, Path, RawQuery, State, multipart::Field},
     http::{HeaderValue, header},
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
 };
 use protocol::batch::NewBatch;
 use tokio::io::AsyncWriteExt;
 
 use super::{
     AppState, Asker,
-    forms::{Fields, attachment, failed},
+    forms::{Fields, attachment, failed, onward},
 };
 use crate::{
     batch::{
@@ -31,10 +31,8 @@ pub async fn receive(
     asker: Asker,
     form: Multipart,
 ) -> Response {
-    match take(&state, owner, form).await {
-        Ok(id) => Redirect::to(&format!("/batch?upload={id}")).into_response(),
-        Err(error) => failed(asker, &error, "/batch"),
-    }
+    let taken = take(&state, owner, form).await;
+    onward(asker, taken.map(|id| format!("/batch?upload={id}")), "/batch")
 }
 
 async fn take(state: &AppState, owner: Owner, mut form: Multipart) -> Result<String, ServiceError> {
@@ -150,10 +148,7 @@ pub async fn start(
         parameters.set_text("samples", fields.get("param-samples")).map_err(|error| refused_parameter(&error))?;
         state.batches.begin(owner, &new, schema.named(new.language), parameters).await
     };
-    match begun.await {
-        Ok(session) => Redirect::to(&format!("/batch?session={session}")).into_response(),
-        Err(error) => failed(asker, &error, &back),
-    }
+    onward(asker, begun.await.map(|session| format!("/batch?session={session}")), &back)
 }
 
 /// `POST /batch/{session}/{act}`: all, on, retry or stop.
@@ -167,10 +162,7 @@ pub async fn act(
         Some(act) => state.batches.act(owner, &session, act).await,
         None => Err(ServiceError::invalid("There is no such step.", "没有这个操作。")),
     };
-    match done {
-        Ok(()) => Redirect::to(&format!("/batch?session={session}")).into_response(),
-        Err(error) => failed(asker, &error, "/batch"),
-    }
+    onward(asker, done.map(|()| format!("/batch?session={session}")), "/batch")
 }
 
 /// `GET /batch/{session}/download`: the results with the file's other columns.

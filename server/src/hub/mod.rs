@@ -10,14 +10,14 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use engine::{CancelHandle, EngineEvent, Outcome};
 use protocol::{FinishReason, RunEvent, RunStatus, RunView, StateEvent, TextEvent, text::byte_offset};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::store::Progress;
+use crate::{held, store::Progress};
 
 pub use stream::{Listener, MAX_STREAMED, parse_last_id};
 
@@ -30,28 +30,28 @@ pub struct Hub {
 impl Hub {
     /// Adds a run, just stored and not yet given to the engine.
     pub fn add(&self, run: Arc<LiveRun>) {
-        lock(&self.runs).insert(run.id.clone(), run);
+        held(&self.runs).insert(run.id.clone(), run);
     }
 
     /// A run that is going on, if it is the owner's.
     pub fn get(&self, owner: i64, id: &str) -> Option<Arc<LiveRun>> {
-        lock(&self.runs).get(id).filter(|r| r.owner == owner).cloned()
+        held(&self.runs).get(id).filter(|r| r.owner == owner).cloned()
     }
 
     /// The runs of a session that are going on, if they are the owner's.
     pub fn of_session(&self, owner: i64, session: &str) -> Vec<Arc<LiveRun>> {
-        let runs = lock(&self.runs);
-        runs.values().filter(|run| run.owner == owner && lock(&run.log).view.session == session).cloned().collect()
+        let runs = held(&self.runs);
+        runs.values().filter(|run| run.owner == owner && held(&run.log).view.session == session).cloned().collect()
     }
 
     /// Forgets a run whose end is stored.
     pub fn forget(&self, id: &str) {
-        lock(&self.runs).remove(id);
+        held(&self.runs).remove(id);
     }
 
     /// Whether nothing is going on, and every end is stored.
     pub fn is_empty(&self) -> bool {
-        lock(&self.runs).is_empty()
+        held(&self.runs).is_empty()
     }
 }
 
@@ -104,12 +104,12 @@ impl LiveRun {
 
     /// The run as it is now.
     pub fn view(&self) -> RunView {
-        lock(&self.log).view.clone()
+        held(&self.log).view.clone()
     }
 
     /// The part of it that changes, for the store.
     pub fn progress(&self) -> Progress {
-        let log = lock(&self.log);
+        let log = held(&self.log);
         let view = &log.view;
         Progress {
             id: view.id.clone(),
@@ -127,12 +127,12 @@ impl LiveRun {
 
     /// Takes what the same question was answered when it was asked again; told with its end.
     pub fn sampled(&self, samples: Vec<String>) {
-        lock(&self.log).view.samples = samples;
+        held(&self.log).view.samples = samples;
     }
 
     /// Stops it, now or as soon as the engine has it.
     pub fn stop(&self) {
-        let mut stopping = lock(&self.stopping);
+        let mut stopping = held(&self.stopping);
         stopping.asked = true;
         if let Some(handle) = &stopping.handle {
             handle.cancel();
@@ -141,17 +141,17 @@ impl LiveRun {
 
     /// Whether it is to stop.
     pub fn is_stopping(&self) -> bool {
-        lock(&self.stopping).asked
+        held(&self.stopping).asked
     }
 
     /// Gives it a place in the queue, for one that had to wait for it.
     pub fn take_place(&self, place: OwnedSemaphorePermit) {
-        *lock(&self.place) = Some(place);
+        *held(&self.place) = Some(place);
     }
 
     /// Takes the engine's handle for stopping it.
     pub fn accepted(&self, handle: CancelHandle) {
-        let mut stopping = lock(&self.stopping);
+        let mut stopping = held(&self.stopping);
         if stopping.asked {
             handle.cancel();
         }
@@ -196,7 +196,7 @@ impl LiveRun {
             log.text(cut);
         });
         if ended {
-            *lock(&self.place) = None;
+            *held(&self.place) = None;
         }
     }
 
@@ -221,7 +221,7 @@ impl LiveRun {
     /// The events after `seq`; the text so far and the state, as two events, for who has seen nothing or does not
     /// know our numbers. And whether the run has ended.
     fn since(&self, seq: u64) -> (Vec<RunEvent>, bool) {
-        let log = lock(&self.log);
+        let log = held(&self.log);
         let last = log.events.len() as u64;
         let missed = usize::try_from(seq).ok().and_then(|s| log.events.get(s..));
         let events = match missed {
@@ -236,7 +236,7 @@ impl LiveRun {
     }
 
     fn change(&self, write: impl FnOnce(&mut Log)) {
-        let mut log = lock(&self.log);
+        let mut log = held(&self.log);
         write(&mut log);
         self.changed.send_replace(log.events.len() as u64);
     }
@@ -294,9 +294,4 @@ fn state_of(view: &RunView, seq: u64) -> StateEvent {
         samples: view.samples.clone(),
         position: view.position,
     }
-}
-
-/// A panic elsewhere while a lock was held leaves data that is whole: every change above is a plain assignment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{
     adapter, find,
     known::{self, PublishedModel},
-    write::MANIFEST_FILE,
+    write::{MANIFEST_FILE, UNFINISHED},
 };
 use protocol::job::FoundFiles;
 
@@ -29,7 +29,7 @@ pub fn published() -> impl Iterator<Item = &'static PublishedModel> {
 pub fn models(data_dir: &Path) -> Vec<FoundFiles> {
     found(data_dir, "models", |path, files| {
         let ends = |endings: &[&str]| files.iter().any(|(name, _)| endings.iter().any(|end| name.ends_with(end)));
-        let unfinished = path.join(".knowlm-unfinished").is_dir() && !path.join(MANIFEST_FILE).is_file();
+        let unfinished = path.join(UNFINISHED).is_dir() && !path.join(MANIFEST_FILE).is_file();
         match path.is_dir() {
             true => ends(&[".safetensors", ".bin", ".pth", ".gguf"]) && !unfinished,
             false => ends(&[".gguf", ".safetensors", ".bin", ".pth", ".npz"]),

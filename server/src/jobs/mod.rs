@@ -19,7 +19,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -34,8 +34,10 @@ use tokio::sync::Notify;
 
 use crate::{
     adapters::for_the_owner,
+    held,
     pool::refused_by_store,
     store::{Job, Store, StoreError},
+    weights::unfinished,
 };
 use process::Going;
 use request::{Place, plan};
@@ -226,7 +228,7 @@ impl Jobs {
     }
 
     fn all_going(&self) -> MutexGuard<'_, HashMap<String, Arc<Going>>> {
-        self.going.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.going)
     }
 
     fn enter(&self, job: &Job) -> Arc<Going> {
@@ -297,27 +299,12 @@ impl Jobs {
     }
 }
 
-/// Removes what a job left that will not go on: only what is unfinished, and only where jobs write.
+/// Removes what a job left unfinished that will not go on, only where jobs write.
 fn remove_unfinished(place: &Path, models: &Path) {
-    let Some(name) = place.file_name().and_then(|name| name.to_str()).filter(|_| place.parent() == Some(models)) else {
-        return;
-    };
-    let unfinished = models.join(format!(".{name}.unfinished"));
-    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-    let whole = checkpoint::write::manifest_path(place).is_file();
-    // Rounded matrices, and what they were measured in: of no use by themselves.
-    for left in [".gptq", ".gptq.list", ".gptq.gguf"] {
-        let _ = std::fs::remove_file(models.join(format!(".{name}{left}")));
-    }
-    for folder in [unfinished, place.to_owned()] {
-        let ours = folder != place || folder.join(".knowlm-unfinished").is_dir();
-        if !whole
-            && ours
-            && is_folder(&folder)
-            && let Err(error) = std::fs::remove_dir_all(&folder)
-        {
-            tracing::warn!(%error, folder = %folder.display(), "what a job left could not be removed");
-        }
+    if place.parent() == Some(models)
+        && let Err(error) = unfinished::remove(place)
+    {
+        tracing::warn!(%error, place = %place.display(), "what a job left could not be removed");
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -23,12 +23,13 @@ use super::{
     request::Work,
     work::{Said, Setting, perform},
 };
+use crate::held;
 
 /// The hidden command.
 pub const COMMAND: &str = "work-on-weights";
 /// How often progress is told.
 const OFTEN: Duration = Duration::from_millis(100);
-/// Notes that are kept.
+/// Notes that are kept; of those that are soon of no interest the newest, where others leave room.
 const NOTES: usize = 50;
 
 /// A job that is being worked on.
@@ -49,7 +50,21 @@ struct Seen {
     total: u64,
     /// When the first progress of the phase came, and how far it was.
     first: Option<(Instant, u64)>,
-    notes: Vec<Sentence>,
+    /// In the order in which they came, and whether they are soon of no interest.
+    notes: Vec<(Sentence, bool)>,
+}
+
+impl Seen {
+    fn note(&mut self, note: Sentence, passing: bool) {
+        if self.notes.iter().any(|(known, _)| *known == note) {
+            return;
+        }
+        if self.notes.len() >= NOTES {
+            let Some(oldest) = self.notes.iter().position(|(_, passing)| *passing) else { return };
+            self.notes.remove(oldest);
+        }
+        self.notes.push((note, passing));
+    }
 }
 
 impl Going {
@@ -94,7 +109,7 @@ impl Going {
 
     /// What is worth knowing.
     pub fn notes(&self) -> Vec<Sentence> {
-        held(&self.seen).notes.clone()
+        held(&self.seen).notes.iter().map(|(note, _)| note.clone()).collect()
     }
 
     fn hear(&self, said: Said) -> Option<Result<Outcome, Sentence>> {
@@ -111,20 +126,17 @@ impl Going {
                 None
             }
             Said::Note(note) => {
-                if seen.notes.len() < NOTES && !seen.notes.contains(&note) {
-                    seen.notes.push(note);
-                }
+                seen.note(note, false);
+                None
+            }
+            Said::Passing(note) => {
+                seen.note(note, true);
                 None
             }
             Said::Done(outcome) => Some(Ok(*outcome)),
             Said::Failed(sentence) => Some(Err(sentence)),
         }
     }
-}
-
-/// Locked, also after a panic elsewhere: nothing that these locks guard can be half done.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does work to its end, in another process. Blocks.
@@ -261,5 +273,19 @@ mod tests {
             going.hear(Said::Note(Sentence::new(note, note)));
         }
         assert_eq!(going.notes().iter().map(|note| note.en.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_bad_connection_leaves_room_for_the_steps() {
+        let going = Going::begun();
+        let note = |text: &str| Sentence::new(text, text);
+        going.hear(Said::Note(note("step 1")));
+        for again in 0..2 * NOTES {
+            going.hear(Said::Passing(note(&format!("again {again}"))));
+        }
+        going.hear(Said::Note(note("step 2")));
+        let notes = going.notes();
+        assert_eq!((notes.len(), notes[0].en.as_str(), notes[1].en.as_str()), (NOTES, "step 1", "again 52"));
+        assert_eq!(notes[NOTES - 1].en, "step 2");
     }
 }

@@ -2,13 +2,8 @@
 
 use std::path::Path;
 
-use checkpoint::{
-    BlockFormat, Source, convert,
-    gptq::Kept,
-    quantize::compare,
-    write::{WriteOptions, manifest_path},
-};
-use engine::{LoadAs, PerplexityOptions, perplexity};
+use checkpoint::{convert, write::WriteOptions};
+use engine::{LoadAs, Perplexity, PerplexityOptions, perplexity};
 use protocol::{
     Sentence,
     job::{Measured, Outcome, Phase},
@@ -17,16 +12,18 @@ use protocol::{
 use super::{
     report,
     request::{Measure, Rounding},
-    work::{Said, Setting, Tell, failed, format, open},
+    work::{Said, Setting, Tell, failed, open},
 };
 use crate::weights::{
-    EXCERPT,
-    calibrate::{Calibration, Outputs, Same, TEXT, TOKENS, To, round},
+    self, EXCERPT,
+    calibrate::{TEXT, TOKENS, To},
+    quantize::{Quantized, Witness},
     text_of,
 };
 
 /// What is asked for.
 pub(super) struct Asked<'a> {
+    pub(super) input: &'a Path,
     pub(super) dtype: &'a str,
     pub(super) rounding: &'a Rounding,
     pub(super) measure: &'a Measure,
@@ -34,130 +31,72 @@ pub(super) struct Asked<'a> {
 }
 
 /// Rounds a model, compares the result with it, and measures both.
-pub(super) fn quantize(
-    source: &Source,
-    asked: &Asked<'_>,
-    setting: &Setting,
-    tell: Tell<'_>,
-) -> Result<Outcome, Sentence> {
-    let (out, threads) = (asked.out, setting.threads());
-    let text = match asked.measure {
+pub(super) fn quantize(asked: &Asked<'_>, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Sentence> {
+    let Asked { input, dtype, rounding, measure, out } = *asked;
+    let read = |file: &Option<_>, built_in| text_of(file.as_deref(), built_in).map_err(failed);
+    let text = match measure {
         Measure::Nothing => None,
-        Measure::Text(file) => Some(text_of(file.as_deref(), EXCERPT).map_err(failed)?),
+        Measure::Text(file) => Some(read(file, EXCERPT)?),
     };
-    let whole = manifest_path(out).is_file();
-    // What was rounded and written before it was stopped needs no second time.
-    let rounded = if whole { None } else { rounded(source, asked, threads, tell)? };
-    let writing = |done, total| {
-        tell(Said::Progress { phase: Phase::Writing, done, total });
-        true
+    let calibration = match rounding {
+        Rounding::Plain => None,
+        Rounding::Gptq(file) | Rounding::Packed(file) => Some(read(file, TEXT)?),
     };
-    let options = WriteOptions { threads, ..WriteOptions::new("quantize") };
-    let packed = matches!(asked.rounding, Rounding::Packed(_));
-    let block = format(Some(asked.dtype)).ok_or_else(|| failed(format!("there is no format {}", asked.dtype)))?;
-    let manifest = match &rounded {
-        Some((kept, _)) => {
-            let written = match packed {
-                true => convert::to_packed(source, kept, out, &options, &writing),
-                false => convert::to_gguf_with(source, kept, out, block, &options, &writing),
-            };
-            said(written.map_err(failed)?, tell)
-        }
-        None if *asked.rounding == Rounding::Plain => {
-            said(convert::to_gguf(source, out, Some(block), &options, &writing).map_err(failed)?, tell)
-        }
-        None => {
-            let bytes = std::fs::read(manifest_path(out)).map_err(failed)?;
-            serde_json::from_slice(&bytes).map_err(failed)?
+    let (to, dtype) = match rounding {
+        Rounding::Packed(_) => (To::Groups, "GPTQ"),
+        Rounding::Plain | Rounding::Gptq(_) => {
+            let format = convert::file_format(dtype).ok_or_else(|| failed(format!("there is no format {dtype}")))?;
+            (To::Blocks(format), dtype)
         }
     };
-    let is_rounded = |name: &str| BlockFormat::ALL.iter().any(|f| f.name() == name && f.block() > 1);
-    if source.infos().iter().any(|info| is_rounded(info.element.name())) {
-        tell(Said::Note(Sentence::new(
-            "the original was rounded already: errors are on top of those it has",
-            "原模型已经过量化：误差是在其已有误差之上的",
-        )));
-    }
-    let after = open(out)?;
-    let comparing = |done, total| tell(Said::Progress { phase: Phase::Comparing, done, total });
-    let errors = compare(source, &after, threads, &comparing).map_err(failed)?;
-    drop(after);
-    // A packed folder is not computed with: its perplexity is that of the same numbers in a file.
-    let same = match packed && text.is_some() {
-        true => Some(Same::write(out, threads).map_err(failed)?),
-        false => None,
+    let asked = weights::quantize::Asked {
+        out,
+        to,
+        calibration: calibration.as_deref().map(|text| (text, TOKENS)),
+        text: text.as_deref(),
+        goes_on: true,
+        write: WriteOptions { threads: setting.threads(), ..WriteOptions::new("quantize") },
     };
-    let outputs = rounded.map(|(_, outputs)| outputs);
-    let (mut was, mut is) = (None, None);
-    if let Some(text) = &text {
-        let result = same.as_ref().map_or(out, Same::path);
-        for (model, phase, en, zh, value) in [
-            (source.path(), Phase::Before, "original", "原模型", &mut was),
-            (result, Phase::After, "result", "结果", &mut is),
-        ] {
-            match scored(model, text, phase, setting, tell) {
-                Ok(found) => *value = Some(found),
-                // A form that is only converted cannot be computed.
-                Err(error) => tell(Said::Note(Sentence::new(
-                    format!("no perplexity of the {en}: {}", error.en),
-                    format!("没有{zh}的困惑度：{}", error.zh),
-                ))),
-            }
-        }
-    }
+    let done = weights::quantize::quantize(&open(input)?, &asked, &Told { setting, tell }).map_err(failed)?;
+    let Quantized { manifest, errors, outputs, before, after } = done;
+    let perplexities = [before, after].map(|found| found.as_ref().map(measured));
     let written = report::written(&manifest, out);
-    let dtype = if packed { "GPTQ" } else { asked.dtype };
-    Ok(Outcome::Quantized(Box::new(report::quantized(written, dtype, &errors, outputs, [was, is]))))
+    Ok(Outcome::Quantized(Box::new(report::quantized(written, dtype, &errors, outputs, perplexities))))
 }
 
-/// The manifest of what was written; its notes are said.
-fn said(written: checkpoint::diff::Outcome, tell: Tell<'_>) -> checkpoint::write::Manifest {
-    written.notes.into_iter().for_each(|note| tell(Said::Note(note)));
-    written.manifest
+/// Says what happens as jobs do.
+struct Told<'a> {
+    setting: &'a Setting,
+    tell: Tell<'a>,
 }
 
-/// The matrices, where they are rounded with a calibration text.
-fn rounded(
-    source: &Source,
-    asked: &Asked<'_>,
-    threads: usize,
-    tell: Tell<'_>,
-) -> Result<Option<(Kept, Outputs)>, Sentence> {
-    let (to, file) = match (asked.rounding, format(Some(asked.dtype))) {
-        (Rounding::Gptq(file), Some(block)) => (To::Blocks(block), file),
-        (Rounding::Packed(file), _) => (To::Groups, file),
-        (Rounding::Plain, _) | (Rounding::Gptq(_), None) => return Ok(None),
-    };
-    let text = text_of(file.as_deref(), TEXT).map_err(failed)?;
-    let calibration = Calibration { text: &text, tokens: TOKENS, threads };
-    let rounding = |done: usize, total: usize| {
-        tell(Said::Progress { phase: Phase::Rounding, done: done as u64, total: total as u64 });
-    };
-    tell(Said::Progress { phase: Phase::Rounding, done: 0, total: 0 });
-    let (kept, outputs, note) = round(source, to, &calibration, asked.out, rounding).map_err(failed)?;
-    note.into_iter().for_each(|note| tell(Said::Note(note)));
-    Ok(Some((kept, outputs)))
+impl Witness for Told<'_> {
+    fn progress(&self, phase: Phase, done: u64, total: u64) {
+        (self.tell)(Said::Progress { phase, done, total });
+    }
+
+    fn note(&self, note: Sentence) {
+        (self.tell)(Said::Note(note));
+    }
+
+    fn score(&self, phase: Phase, model: &Path, text: &str) -> Result<Perplexity, Sentence> {
+        let load_as = LoadAs::Stored;
+        let options = PerplexityOptions { model: model.into(), load_as, threads: self.setting.threads, chunks: None };
+        self.progress(phase, 0, 0);
+        let found = perplexity(&options, text, |done, total, _| self.progress(phase, done as u64, total as u64));
+        match found {
+            Ok(found) if found.value.is_finite() && found.error.is_finite() => Ok(found),
+            Ok(_) => Err(Sentence::new("it is no number", "不是数值")),
+            Err(error) => Err(failed(error)),
+        }
+    }
 }
 
 /// How well a model foretells a text.
-pub(super) fn scored(
-    model: &Path,
-    text: &str,
-    phase: Phase,
-    setting: &Setting,
-    tell: Tell<'_>,
-) -> Result<Measured, Sentence> {
-    let load_as = LoadAs::Stored;
-    let options = PerplexityOptions { model: model.into(), load_as, threads: setting.threads, chunks: None };
-    tell(Said::Progress { phase, done: 0, total: 0 });
-    let measured = perplexity(&options, text, |done, total, _| {
-        tell(Said::Progress { phase, done: done as u64, total: total as u64 });
-    });
-    match measured {
-        Ok(found) if found.value.is_finite() && found.error.is_finite() => {
-            Ok(Measured { value: found.value, error: found.error, tokens: found.scored })
-        }
-        Ok(_) => Err(Sentence::new("it is no number", "不是数值")),
-        Err(error) => Err(failed(error)),
-    }
+pub(super) fn scored(model: &Path, text: &str, setting: &Setting, tell: Tell<'_>) -> Result<Measured, Sentence> {
+    Told { setting, tell }.score(Phase::Scoring, model, text).map(|found| measured(&found))
+}
+
+fn measured(found: &Perplexity) -> Measured {
+    Measured { value: found.value, error: found.error, tokens: found.scored }
 }

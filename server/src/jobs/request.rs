@@ -151,8 +151,25 @@ pub fn plan(request: &JobRequest, data_dir: &Path, place: &Place<'_>) -> Result<
         }
         Operation::Quantize => {
             let (input, dtype) = (input()?, field("dtype").to_lowercase());
+            let packed = field("to") == "gptq";
+            if !packed && field("gptq").is_empty() && !field("calibration").is_empty() {
+                return Err(refused(
+                    "calibration",
+                    "This text is one that only GPTQ reads, and GPTQ is not chosen: choose it, or empty this field."
+                        .into(),
+                    "只有 GPTQ 会阅读此文本，但未选择 GPTQ：请选择 GPTQ，或清空此项。".into(),
+                ));
+            }
+            if !field("quick").is_empty() && !field("text").is_empty() {
+                return Err(refused(
+                    "text",
+                    "With “Measure no perplexity” chosen there is no perplexity of this text: take that back, or empty this field."
+                        .into(),
+                    "已选择“不测量困惑度”，因此不会测量此文本：请取消该选项，或清空此项。".into(),
+                ));
+            }
             let measure = if field("quick").is_empty() { Measure::Text(text("text")?) } else { Measure::Nothing };
-            if field("to") == "gptq" {
+            if packed {
                 if !input.is_dir() {
                     return Err(refused(
                         "to",

@@ -10,6 +10,7 @@ use app::{
 use protocol::job::{JobState, JobView, Outcome};
 
 use super::*;
+use crate::weights::state::{Plan, State};
 
 /// A folder of data with a small model and an adapter in it.
 async fn studio() -> (tempfile::TempDir, Arc<Jobs>) {
@@ -150,6 +151,12 @@ async fn what_cannot_be_meant_is_refused_with_its_field() {
     };
     assert_eq!(refused(begin(quantize("q8_0", "gguf")).await).0, "dtype", "GPTQ has its own formats");
     assert_eq!(refused(begin(quantize("", "gptq")).await).0, "calibration");
+    let unread = JobRequest { gptq: String::new(), calibration: "text.txt".into(), ..quantize("q4_0", "gguf") };
+    let (field, said) = refused(begin(unread).await);
+    assert!(field == "calibration" && said.contains("only GPTQ reads"), "{said}");
+    let unscored = JobRequest { quick: "on".into(), text: "text.txt".into(), ..quantize("q4_0", "gguf") };
+    let (field, said) = refused(begin(unscored).await);
+    assert!(field == "text" && said.contains("no perplexity"), "{said}");
     let mut download = JobRequest { input: "no such name".into(), ..JobRequest::new(Operation::Download) };
     assert!(refused(begin(download.clone()).await).1.contains("OWNER/REPOSITORY"));
     download.input = "zhixi-13b-base-fp32".into();
@@ -217,8 +224,8 @@ async fn what_the_end_of_the_server_cut_off_goes_on_but_not_for_ever() {
     assert!(job.state == JobState::Stopped && job.error.is_some(), "{job:?}");
 
     jobs.closing.store(false, Ordering::SeqCst);
-    jobs.act(FIRST_OWNER, &id, Act::On).await.unwrap();
     jobs.resume().await.unwrap();
+    jobs.act(FIRST_OWNER, &id, Act::On).await.unwrap();
     assert_eq!(ended(&jobs, &id).await.state, JobState::Done);
 }
 
@@ -261,6 +268,33 @@ async fn the_page_lists_what_is_there() {
     assert!(view.published.iter().any(|(name, _)| name == "smollm2"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_road_that_is_forgotten_gives_its_name_back_but_nothing_of_a_person_s() {
+    let (data, jobs) = studio().await;
+    jobs.resume().await.unwrap();
+    let road = data.path().join("models/road");
+    let difference = data.path().join("models/difference");
+    model(&difference);
+    // It fails where the difference is checked: there is something in its folder then.
+    fs::write(difference.join("model.safetensors"), "damaged").unwrap();
+    let mut request = JobRequest::new(Operation::Setup);
+    for (name, value) in [("input", "small"), ("other", "difference"), ("out", "road")] {
+        request.set(name, value);
+    }
+    for (person_s, left) in [(None, false), (Some("notes.txt"), true)] {
+        let id = jobs.begin(FIRST_OWNER, request.clone()).await.unwrap();
+        assert_eq!(ended(&jobs, &id).await.state, JobState::Failed);
+        assert!(road.is_dir() && refused(jobs.begin(FIRST_OWNER, request.clone()).await).0 == "out");
+        if let Some(name) = person_s {
+            fs::write(road.join(name), "mine").unwrap();
+        }
+        jobs.act(FIRST_OWNER, &id, Act::Forget).await.unwrap();
+        assert_eq!(road.exists(), left);
+    }
+    let names: Vec<_> = fs::read_dir(&road).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["notes.txt"]);
+}
+
 #[test]
 fn only_what_is_unfinished_is_removed() {
     let data = tempfile::tempdir().unwrap();
@@ -272,10 +306,27 @@ fn only_what_is_unfinished_is_removed() {
     make("begun/.knowlm-unfinished");
     make("a-person-s");
     make(".x.gguf.unfinished");
-    for name in ["whole", "begun", "a-person-s", "x.gguf"] {
+    fs::write(models.join(".x.gguf.gptq"), "rounded").unwrap();
+    // A road with a base that is whole, and a merged model that is not.
+    for name in ["road/base", "road/merged/.knowlm-unfinished", "road/downloads/zhixi-13b-diff-fp16", "other/base"] {
+        make(name);
+    }
+    fs::write(models.join("road/base/knowlm-manifest.json"), "{}").unwrap();
+    let plan = Plan {
+        raw: "small".into(),
+        diff: "zhixi-13b-diff-fp16".into(),
+        adapter: "none".into(),
+        merge: true,
+        gguf: None,
+    };
+    State::new(plan).save(&models.join("road")).unwrap();
+    for name in ["whole", "begun", "a-person-s", "x.gguf", "road", "other"] {
         remove_unfinished(&models.join(name), &models);
     }
     remove_unfinished(data.path(), &models);
     let left = |name: &str| models.join(name).exists();
-    assert!(left("whole") && left("a-person-s") && !left("begun") && !left(".x.gguf.unfinished"));
+    assert!(left("whole") && left("a-person-s") && !left("begun"));
+    assert!(!left(".x.gguf.unfinished") && !left(".x.gguf.gptq"));
+    assert!(left("road/base") && left("other/base"));
+    assert!(!left("road/merged") && !left("road/downloads") && !left("road/knowlm-setup.json"));
 }

@@ -3,7 +3,8 @@
 use std::{path::Path, sync::atomic::AtomicBool};
 
 use checkpoint::{
-    BlockFormat, Element, Source, convert,
+    Element, Source,
+    convert::{self, file_format},
     diff::{Direction, ModelOptions, combine},
     download::{DownloadError, DownloadEvent, DownloadOptions, Only, download},
     inspect::inspect,
@@ -39,6 +40,8 @@ pub enum Said {
     },
     /// Something worth knowing.
     Note(Sentence),
+    /// Something that is soon of no interest.
+    Passing(Sentence),
     /// It is done.
     Done(Box<Outcome>),
     /// It could not be done.
@@ -81,8 +84,9 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
         true
     };
     let options = |operation: &str| WriteOptions { threads: setting.threads(), ..WriteOptions::new(operation) };
+    let block = |dtype: &Option<String>| dtype.as_deref().and_then(file_format);
     let model_options = |operation: &str, to: Form, dtype: Option<&str>, shard_bytes| ModelOptions {
-        element: format(dtype).map(Element::Block),
+        element: dtype.and_then(file_format).map(Element::Block),
         container: if to == Form::PyTorch { Container::PyTorch } else { Container::Safetensors },
         // What is only converted has a sum that tells nothing.
         write: WriteOptions { sums: operation != "convert", shard_bytes, ..options(operation) },
@@ -91,7 +95,7 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
         Work::Convert { input, to, dtype, shard, out } => {
             let source = open(input)?;
             match to {
-                Form::Gguf => convert::to_gguf(&source, out, format(dtype.as_deref()), &options("convert"), &writing),
+                Form::Gguf => convert::to_gguf(&source, out, block(dtype), &options("convert"), &writing),
                 to => {
                     let options = model_options("convert", *to, dtype.as_deref(), *shard);
                     convert::to_folder(&source, out, &options, &writing)
@@ -110,9 +114,7 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
             let adapters: Result<Vec<Lora>, _> = adapters.iter().map(|(path, w)| Lora::open(path, *w)).collect();
             let adapters = adapters.map_err(failed)?;
             match to {
-                Form::Gguf => {
-                    merge::to_gguf(&base, &adapters, out, format(dtype.as_deref()), &options("merge"), &writing)
-                }
+                Form::Gguf => merge::to_gguf(&base, &adapters, out, block(dtype), &options("merge"), &writing),
                 to => {
                     let options = model_options("merge", *to, dtype.as_deref(), *shard);
                     merge::to_folder(&base, &adapters, out, &options, &writing)
@@ -121,12 +123,11 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
             .map_err(failed)?
         }
         Work::Quantize { input, dtype, rounding, out, measure } => {
-            let asked = Asked { dtype, rounding, measure, out };
-            return quantize(&open(input)?, &asked, setting, tell);
+            return quantize(&Asked { input, dtype, rounding, measure, out }, setting, tell);
         }
         Work::Perplexity { model, text } => {
             let text = text_of(text.as_deref(), EXCERPT).map_err(failed)?;
-            return quantize::scored(model, &text, Phase::Scoring, setting, tell).map(Outcome::Scored);
+            return quantize::scored(model, &text, setting, tell).map(Outcome::Scored);
         }
         Work::Setup { plan, mirror, out } => {
             let model = setup::walked(plan, mirror.as_deref(), out, setting, tell)?;
@@ -179,21 +180,17 @@ pub(super) fn fetching(event: DownloadEvent<'_>, tell: Tell<'_>) {
         DownloadEvent::Checking(_) => tell(Said::Progress { phase: Phase::Checking, done: 0, total: 0 }),
         DownloadEvent::Retry { file, reason, wait } => {
             let wait = wait.as_secs_f64().ceil();
-            tell(Said::Note(Sentence::new(
+            tell(Said::Passing(Sentence::new(
                 format!("{file}: {reason}; trying again in {wait:.0} s"),
-                format!("{file}：{reason}；{wait:.0} 秒后重试"),
+                format!("{file}：{}；{wait:.0} 秒后重试", reason.zh),
             )));
         }
-        DownloadEvent::Note(text) => tell(Said::Note(Sentence::new(text, text))),
+        DownloadEvent::Note(note) => tell(Said::Note(note.clone())),
     }
 }
 
 pub(super) fn open(path: &Path) -> Result<Source, Sentence> {
     Source::open(path).map_err(failed)
-}
-
-pub(super) fn format(name: Option<&str>) -> Option<BlockFormat> {
-    BlockFormat::ALL.into_iter().find(|format| name.is_some_and(|name| format.name().eq_ignore_ascii_case(name)))
 }
 
 /// What a library says, as a sentence.
@@ -212,9 +209,26 @@ pub(super) fn failed(error: impl std::fmt::Display) -> Sentence {
 fn not_fetched(error: &DownloadError) -> Sentence {
     match error {
         DownloadError::Unreachable { url, reason } => Sentence::new(
-            format!("{url} cannot be reached: {reason}. Try again, or enter the address of another hub."),
-            format!("无法连接 {url}：{reason}。请重试，或填写其他模型站的地址。"),
+            format!("{url} cannot be reached: {}. Try again, or enter the address of another hub.", reason.en),
+            format!("无法连接 {url}：{}。请重试，或填写其他模型站的地址。", reason.zh),
         ),
+        DownloadError::GaveUp { file, tries, reason } => Sentence::new(
+            format!(
+                "{file}: gave up after {tries} attempts that brought nothing: {}. What came is kept: try again, and it goes on there.",
+                reason.en
+            ),
+            format!("{file}：尝试 {tries} 次均未收到数据，已放弃：{}。已下载的部分会保留，重试即可继续。", reason.zh),
+        ),
+        DownloadError::NotFound { url } => {
+            Sentence::new(format!("{url} does not exist on the hub."), format!("模型站上没有 {url}。"))
+        }
+        DownloadError::NoSpace { folder, needed, free } => {
+            let (folder, free, needed) = (folder.display(), free / 1_000_000, needed.div_ceil(1_000_000));
+            Sentence::new(
+                format!("{folder} has {free} MB free, {needed} MB are to be fetched: make room."),
+                format!("{folder} 剩余 {free} MB，需要下载 {needed} MB：请腾出空间。"),
+            )
+        }
         DownloadError::Refused { url, status } => Sentence::new(
             format!(
                 "{url} was refused ({status}): open the model's page on the hub, accept its conditions, and start this server with your token in KNOWLM_HUB_TOKEN."
@@ -228,8 +242,22 @@ fn not_fetched(error: &DownloadError) -> Sentence {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_download_says_is_said_in_both_languages() {
+        let told = std::sync::Mutex::new(Vec::new());
+        let reason = Sentence::new("the connection ended early", "连接提前结束");
+        let wait = std::time::Duration::from_millis(1500);
+        fetching(DownloadEvent::Retry { file: "a.bin", reason: &reason, wait }, &|said| {
+            told.lock().unwrap().push(said)
+        });
+        let sentence =
+            Sentence::new("a.bin: the connection ended early; trying again in 2 s", "a.bin：连接提前结束；2 秒后重试");
+        assert_eq!(told.into_inner().unwrap(), [Said::Passing(sentence)]);
+    }
 
     #[test]
     fn a_library_s_words_become_a_sentence() {
@@ -237,12 +265,5 @@ mod tests {
         assert_eq!(failed("model.gguf is damaged").en, "model.gguf is damaged.");
         assert_eq!(failed("/a/b is damaged").zh, "未能完成：/a/b is damaged。");
         assert_eq!(failed("").en, ".");
-    }
-
-    #[test]
-    fn types_are_told_by_their_names() {
-        assert_eq!(format(Some("q4_k")), Some(BlockFormat::Q4K));
-        assert_eq!(format(Some("x")), None);
-        assert_eq!(format(None), None);
     }
 }

@@ -165,7 +165,7 @@ impl Pool {
         let pool = self.clone();
         let runs = live.into_iter().zip(guides);
         if all_at_once {
-            let queue = move || runs.for_each(|(run, guide)| pool.submit(run, guide, language));
+            let queue = move || runs.for_each(|(run, guide)| pool.submit(run, guide, language, false));
             tokio::task::spawn_blocking(queue).await.map_err(|e| internal("the runs could not be queued", &e))?;
         } else {
             tokio::spawn(pool.feed(runs.collect(), places, language));
@@ -228,7 +228,7 @@ impl Pool {
                 continue;
             }
             let pool = self.clone();
-            if let Err(error) = tokio::task::spawn_blocking(move || pool.submit(run, guide, language)).await {
+            if let Err(error) = tokio::task::spawn_blocking(move || pool.submit(run, guide, language, true)).await {
                 tracing::error!(%error, "a run could not be queued");
             }
         }
@@ -347,10 +347,9 @@ impl Pool {
         Ok(prepared)
     }
 
-    /// Gives a stored run to the engine.
-    fn submit(&self, run: Arc<LiveRun>, guide: Option<Grammar>, language: Language) {
+    /// Gives a stored run to the engine; one that is `fed` has waited for others of its extraction.
+    fn submit(&self, run: Arc<LiveRun>, guide: Option<Grammar>, language: Language, fed: bool) {
         let view = run.view();
-        let of_schema = view.extraction.is_some();
         let request = GenerateRequest {
             guide,
             owner: u64::try_from(run.owner).ok(),
@@ -370,8 +369,8 @@ impl Pool {
             Ok(handle) => run.accepted(handle),
             Err(error) => {
                 match error {
-                    // The rest of a long text, when the server goes down.
-                    SubmitError::Stopping if of_schema => run.end(FinishReason::Interrupted, None),
+                    // The rest of what is asked, when the server goes down.
+                    SubmitError::Stopping if fed => run.end(FinishReason::Interrupted, None),
                     error => run.refuse(error.sentence(language)),
                 }
                 let _ = self.feed.send((run, None));

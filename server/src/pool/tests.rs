@@ -390,6 +390,20 @@ async fn an_extraction_asked_with_samples_ends_with_them_and_takes_their_places(
     assert_eq!(s.puppet.requests().len(), 4, "a completion has no records that samples could repeat");
 }
 
+#[tokio::test]
+async fn sampled_runs_that_wait_when_the_server_ends_are_interrupted() {
+    let s = server(16).await;
+    let texts = ["Ada", "Bob", "Eve", "Tim", "refuse"].map(str::to_owned).to_vec();
+    let mut asked = request(Ask::Extract { instruction: "Find".into(), texts, schema: None });
+    asked.parameters.samples = 3;
+    let started = s.pool.run(ME, asked).await.unwrap();
+    until(|| s.puppet.requests().len() == 16).await;
+    (0..16).for_each(|run| s.puppet.say(run, done(FinishReason::Stop, "None")));
+    s.pool.settle(Duration::from_secs(5)).await;
+    let waited = s.store.run(1, &started.runs[4].id).await.unwrap();
+    assert_eq!((waited.status, waited.error), (RunStatus::Interrupted, None));
+}
+
 fn schema(texts: &[&str]) -> StartRuns {
     let json = r#"{"entities": ["person"], "relations": ["met"]}"#.to_owned();
     let schema = protocol::view::NamedSchema { json, ..Default::default() };

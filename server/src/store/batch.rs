@@ -65,7 +65,7 @@ pub struct FinishedRow {
     pub error: Option<Sentence>,
     /// Records found.
     pub found: usize,
-    /// How doubtful they are; `None` of a row that failed.
+    /// How doubtful they are; `None` where nobody has looked.
     pub doubt: Option<usize>,
     /// The extractions; none of a row that failed.
     pub extractions: Vec<ExtractionView>,

@@ -1,5 +1,7 @@
 //! Rows of batches, as they are worked on, listed and opened.
 
+use std::collections::HashMap;
+
 use protocol::{
     Judgement, RunView, Sentence,
     batch::RowState,
@@ -8,7 +10,7 @@ use protocol::{
 use serde_json::{Map, Value};
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
-use super::{Batch, Store, StoreError, extraction, run};
+use super::{Batch, Store, StoreError};
 
 /// A row of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,50 +151,37 @@ impl Store {
     /// The database refuses.
     pub async fn full_rows(&self, owner: i64, session: &str, from: i64, most: i64) -> Result<Vec<FullRow>, StoreError> {
         let sql = format!(
-            "SELECT {ROW}, d.text FROM batch_row b LEFT JOIN document d ON d.id = b.document_id
+            "SELECT {ROW}, NULL AS text FROM batch_row b
              WHERE b.session_id = ? AND b.owner_id = ? AND b.position >= ? ORDER BY b.position LIMIT ?"
         );
         let rows = sqlx::query(&sql).bind(session).bind(owner).bind(from).bind(most).fetch_all(&self.pool).await?;
-        let mut full = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let row = row_of(row)?;
-            let mut one = FullRow { row, judgements: Vec::new(), extractions: Vec::new(), runs: Vec::new() };
-            if let Some(document) = &one.row.document {
-                one.judgements = self.judgements_of(owner, document).await?;
-                one.extractions = self.extractions_of(owner, document).await?;
-                one.runs = self.runs_of(owner, document).await?;
-            }
-            full.push(one);
+        let rows: Vec<BatchRow> = rows.iter().map(row_of).collect::<Result<_, _>>()?;
+        let ids: Vec<String> = rows.iter().filter_map(|row| row.document.clone()).collect();
+        let texts = self.texts(owner, session, &ids).await?;
+        let mut documents: HashMap<String, DocumentView> =
+            texts.documents.into_iter().map(|document| (document.id.clone(), document)).collect();
+        let mut extractions = by_text(texts.extractions, |extraction| Some(&extraction.document));
+        let mut runs = by_text(texts.runs, |run| run.document.as_ref());
+        let whole = |mut row: BatchRow| {
+            let id = row.document.as_deref().unwrap_or_default();
+            let (extractions, runs) = (extractions.remove(id).unwrap_or_default(), runs.remove(id).unwrap_or_default());
+            let (text, judgements) = documents.remove(id).map(|d| (d.text, d.judgements)).unwrap_or_default();
+            row.text = text;
+            FullRow { row, judgements, extractions, runs }
+        };
+        Ok(rows.into_iter().map(whole).collect())
+    }
+}
+
+/// Runs or extractions by the text that they are about, in their order.
+fn by_text<T>(all: Vec<T>, text: impl Fn(&T) -> Option<&String>) -> HashMap<String, Vec<T>> {
+    let mut map: HashMap<String, Vec<T>> = HashMap::new();
+    for one in all {
+        if let Some(text) = text(&one).cloned() {
+            map.entry(text).or_default().push(one);
         }
-        Ok(full)
     }
-
-    async fn extractions_of(&self, owner: i64, document: &str) -> Result<Vec<ExtractionView>, StoreError> {
-        let sql = format!(
-            "SELECT {} FROM extraction WHERE document_id = ? AND owner_id = ? ORDER BY id",
-            extraction::COLUMNS
-        );
-        let rows = sqlx::query(&sql).bind(document).bind(owner).fetch_all(&self.pool).await?;
-        rows.iter().map(extraction::view).collect()
-    }
-
-    async fn runs_of(&self, owner: i64, document: &str) -> Result<Vec<RunView>, StoreError> {
-        let sql =
-            format!("SELECT {} FROM run r WHERE r.document_id = ? AND r.owner_id = ? ORDER BY r.id", run::COLUMNS);
-        let rows = sqlx::query(&sql).bind(document).bind(owner).fetch_all(&self.pool).await?;
-        rows.iter().map(run::view).collect()
-    }
-
-    pub(super) async fn judgements_of(&self, owner: i64, document: &str) -> Result<Vec<Judgement>, StoreError> {
-        let filed: Vec<(String,)> = sqlx::query_as(
-            "SELECT judgement FROM judgement WHERE document_id = ? AND owner_id = ? ORDER BY created_at, record_key",
-        )
-        .bind(document)
-        .bind(owner)
-        .fetch_all(&self.pool)
-        .await?;
-        filed.iter().map(|(json,)| Ok(serde_json::from_str(json)?)).collect()
-    }
+    map
 }
 
 /// Adds the condition of a list. Rows that run are waiting ones of the database.

@@ -1,9 +1,11 @@
 //! Texts, and what people said of the records found in them.
 
+use std::collections::HashMap;
+
 use protocol::{Judgement, view::DocumentView};
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{Store, StoreError, now_ms};
+use super::{Store, StoreError, now_ms, part::listed};
 
 impl Store {
     /// The texts of a session, oldest first, with their judgements.
@@ -15,10 +17,7 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await?;
         let mut judgements = self.judgements_in(owner, session).await?;
-        Ok(texts
-            .into_iter()
-            .map(|(id, text)| DocumentView { judgements: judgements.remove(&id).unwrap_or_default(), id, text })
-            .collect())
+        Ok(texts.into_iter().map(|text| with_judgements(text, &mut judgements)).collect())
     }
 
     /// Of some texts those that a session has, with their judgements; the others are not even read.
@@ -33,18 +32,12 @@ impl Store {
     ) -> Result<Vec<DocumentView>, StoreError> {
         self.known_session(owner, session).await?;
         let mut query = QueryBuilder::<Sqlite>::new("SELECT id, text FROM document WHERE session_id = ");
-        query.push_bind(session).push(" AND owner_id = ").push_bind(owner).push(" AND text IN (");
-        let mut list = query.separated(", ");
-        texts.iter().for_each(|text| {
-            list.push_bind(*text);
-        });
-        query.push(") ORDER BY id");
+        query.push_bind(session).push(" AND owner_id = ").push_bind(owner);
+        listed(&mut query, "text", texts).push(" ORDER BY id");
         let found: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
-        let mut documents = Vec::with_capacity(found.len());
-        for (id, text) in found {
-            documents.push(DocumentView { judgements: self.judgements_of(owner, &id).await?, id, text });
-        }
-        Ok(documents)
+        let ids: Vec<String> = found.iter().map(|(id, _)| id.clone()).collect();
+        let mut judgements = self.judgements_of(owner, &ids).await?;
+        Ok(found.into_iter().map(|found| with_judgements(found, &mut judgements)).collect())
     }
 
     /// Files a judgement, in place of an earlier one of the same record. It keeps the earlier one's place in the list.
@@ -96,6 +89,14 @@ impl Store {
         touch(&mut tx, document).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// A text by its id with what was said of it.
+pub(super) fn with_judgements(
+    (id, text): (String, String),
+    said: &mut HashMap<String, Vec<Judgement>>,
+) -> DocumentView {
+    DocumentView { judgements: said.remove(&id).unwrap_or_default(), id, text }
 }
 
 pub(super) async fn touch(tx: &mut sqlx::SqliteConnection, document: &str) -> Result<(), StoreError> {

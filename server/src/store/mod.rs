@@ -42,7 +42,7 @@ pub use run::Progress;
 pub use session::NewRuns;
 pub use share::OpenShare;
 #[cfg(test)]
-pub(crate) use tests::bounds::{answered as answered_batch, batch as batch_of};
+pub(crate) use tests::bounds::{answered as answered_batch, batch as batch_of, fail as fail_rows};
 
 /// How long a deleted session can be brought back.
 const KEEP_DELETED: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -8,7 +8,7 @@ use protocol::{
 };
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{Store, StoreError, extraction, run};
+use super::{Store, StoreError, document::with_judgements, extraction, run};
 
 /// Some texts of a session, with what was found in them and said of it.
 #[derive(Clone, Debug, Default)]
@@ -38,11 +38,7 @@ impl Store {
         listed(&mut query, "id", ids).push(" ORDER BY id");
         let texts: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
         // A text's judgements are its owner's; the session is that of the texts just read.
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT document_id, judgement FROM judgement WHERE owner_id = ");
-        query.push_bind(owner);
-        listed(&mut query, "document_id", ids).push(" ORDER BY created_at, record_key");
-        let filed: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
-        let mut judgements = by_text(filed)?;
+        let mut judgements = self.judgements_of(owner, ids).await?;
         // The plus has them sought by their texts: those of the session are many more.
         let mut query = about(&format!("SELECT {} FROM run r WHERE +r.session_id = ", run::COLUMNS), owner, session);
         listed(&mut query, "document_id", ids).push(" ORDER BY r.id");
@@ -51,23 +47,33 @@ impl Store {
             about(&format!("SELECT {} FROM extraction WHERE +session_id = ", extraction::COLUMNS), owner, session);
         listed(&mut query, "document_id", ids).push(" ORDER BY id");
         let extractions = query.build().fetch_all(&self.pool).await?;
-        let document = |(id, text): (String, String)| DocumentView {
-            judgements: judgements.remove(&id).unwrap_or_default(),
-            id,
-            text,
-        };
         Ok(Texts {
-            documents: texts.into_iter().map(document).collect(),
+            documents: texts.into_iter().map(|text| with_judgements(text, &mut judgements)).collect(),
             runs: runs.iter().map(run::view).collect::<Result<_, _>>()?,
             extractions: extractions.iter().map(extraction::view).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What an owner has said of some texts. A few hundred at a time.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn judgements_of(
+        &self,
+        owner: i64,
+        ids: &[String],
+    ) -> Result<HashMap<String, Vec<Judgement>>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT document_id, judgement FROM judgement WHERE owner_id = ");
+        query.push_bind(owner);
+        listed(&mut query, "document_id", ids).push(" ORDER BY created_at, record_key");
+        by_text(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
     /// What an owner has said of the texts of a session.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn judgements_in(
+    pub(super) async fn judgements_in(
         &self,
         owner: i64,
         session: &str,
@@ -107,6 +113,24 @@ impl Store {
         Ok(row.map(|(text,)| text))
     }
 
+    /// How many runs some texts have, and the bytes of texts, prompts and answers, which are not read for that.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn size_of(&self, owner: i64, ids: &[String]) -> Result<(i64, i64), StoreError> {
+        let mut query =
+            QueryBuilder::<Sqlite>::new("SELECT coalesce(sum(octet_length(text)), 0) FROM document WHERE owner_id = ");
+        query.push_bind(owner);
+        let (texts,): (i64,) = listed(&mut query, "id", ids).build_query_as().fetch_one(&self.pool).await?;
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT count(*), coalesce(sum(octet_length(prompt) + octet_length(text)), 0) FROM run WHERE owner_id = ",
+        );
+        query.push_bind(owner);
+        let (runs, answers): (i64, i64) =
+            listed(&mut query, "document_id", ids).build_query_as().fetch_one(&self.pool).await?;
+        Ok((runs, texts + answers))
+    }
+
     /// The texts of a session that its owner has gone through or said something of.
     ///
     /// # Errors
@@ -143,15 +167,15 @@ fn about<'q>(select: &str, owner: i64, session: &'q str) -> QueryBuilder<'q, Sql
 }
 
 /// Adds the condition that a column is one of these.
-fn listed<'a, 'q>(
+pub(super) fn listed<'a, 'q>(
     query: &'a mut QueryBuilder<'q, Sqlite>,
     column: &str,
-    ids: &'q [String],
+    these: &'q [impl AsRef<str>],
 ) -> &'a mut QueryBuilder<'q, Sqlite> {
     query.push(format!(" AND {column} IN ("));
     let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_str());
+    for one in these {
+        list.push_bind(one.as_ref());
     }
     query.push(")")
 }

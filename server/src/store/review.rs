@@ -3,7 +3,7 @@
 use protocol::Judgement;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{Store, StoreError, now_ms};
+use super::{Store, StoreError, now_ms, part::listed};
 
 impl Store {
     /// The texts of a session that its owner has gone through.
@@ -30,13 +30,9 @@ impl Store {
     /// The database refuses.
     pub async fn reviewed_of(&self, owner: i64, texts: &[String]) -> Result<Vec<String>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT document_id FROM review WHERE owner_id = ");
-        query.push_bind(owner).push(" AND document_id IN (");
-        let mut list = query.separated(", ");
-        for text in texts {
-            list.push_bind(text.as_str());
-        }
-        query.push(")");
-        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.pool).await?;
+        query.push_bind(owner);
+        let rows: Vec<(String,)> =
+            listed(&mut query, "document_id", texts).build_query_as().fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 

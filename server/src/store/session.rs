@@ -99,6 +99,16 @@ impl Store {
         })
     }
 
+    /// Whether a session is an owner's batch.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn is_batch(&self, owner: i64, session: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM batch WHERE session_id = ? AND owner_id = ?)";
+        let (known,): (bool,) = sqlx::query_as(sql).bind(session).bind(owner).fetch_one(&self.pool).await?;
+        Ok(known)
+    }
+
     /// How many texts and runs the session of a batch has; `None` for one that is no batch.
     ///
     /// # Errors

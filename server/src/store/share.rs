@@ -6,7 +6,7 @@
 use protocol::view::{ShareView, Snapshot};
 use sqlx::SqliteExecutor;
 
-use super::{Store, StoreError, Texts, now_ms, queue::QUEUED};
+use super::{Store, StoreError, Texts, now_ms, queue::ANSWERED};
 
 /// A link that is open.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl Store {
              SELECT ?, b.position, b.owner_id, b.document_id,
                  (SELECT json_group_array(json(judgement)) FROM (SELECT j.judgement FROM judgement j
                   WHERE j.document_id = b.document_id AND j.owner_id = b.owner_id ORDER BY j.created_at, j.record_key))
-             FROM batch_row b WHERE b.session_id = ? AND b.owner_id = ? AND {QUEUED}"
+             FROM batch_row b WHERE b.session_id = ? AND b.owner_id = ? AND {ANSWERED}"
         );
         sqlx::query(&sql).bind(id).bind(&snapshot.session.id).bind(owner).execute(&mut *tx).await?;
         Ok(tx.commit().await?)

@@ -3,12 +3,14 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
 };
 
+pub use checkpoint::gptq::To;
 use checkpoint::{
-    BlockFormat, Source, convert,
-    gptq::{GROUPED, Kept, OutputErrors, rounds_to},
+    Source, convert,
+    gptq::{Kept, OutputErrors, rounds_to},
     source::Kind,
     write::{WriteOptions, manifest_path},
 };
@@ -17,6 +19,8 @@ use protocol::Sentence;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::unfinished;
+
 /// What is read where no text is named: prose, letters, code and documentation, in English and Chinese. The text that
 /// perplexities are measured on is another.
 pub const TEXT: &str = include_str!("../../../assets/texts/calibration.txt");
@@ -24,15 +28,6 @@ pub const TEXT: &str = include_str!("../../../assets/texts/calibration.txt");
 pub const TOKENS: usize = 65536;
 /// What is rounded to where nothing is asked for: rows of any model are whole blocks of it.
 pub const DTYPE: &str = "q4_1";
-
-/// What is rounded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
-    /// Blocks of a GGUF file.
-    Blocks(BlockFormat),
-    /// Groups with whole zeros, for a folder of the form that GPTQ models have.
-    Groups,
-}
 
 /// How far the outputs of matrices are off on the calibration text.
 #[derive(Debug, Serialize)]
@@ -81,7 +76,8 @@ pub struct Calibration<'a> {
 /// Matrices that were rounded, how far they are off, and what is to be known of them.
 pub type Rounded = (Kept, Outputs, Option<Sentence>);
 
-/// Rounds the matrices of a model's layers into a file beside the result. `progress` is told the layers done, and all.
+/// Rounds the matrices of a model's layers into a file beside the result, where the next call for the same finds what is
+/// done, however this one ends; [`sweep`] removes it. `progress` is told the layers done, and all.
 ///
 /// # Errors
 /// The model cannot be computed, the text is too short, or the file cannot be written; the message says which.
@@ -92,16 +88,13 @@ pub fn round(
     out: &Path,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Rounded, String> {
-    let (format, grouped) = match to {
-        To::Blocks(format) => (format, false),
-        To::Groups => (GROUPED, true),
-    };
+    let format = to.format();
     let path = source.path().display();
     if !rounds_to(format) {
         return Err(format!("GPTQ rounds to q4_0, q4_1 or q4_k, not to {}", format.name().to_lowercase()));
     }
     let model = match source.kind() {
-        Kind::Gguf if !grouped => source.files().next().map_or(source.path(), |(path, _)| path),
+        Kind::Gguf if to != To::Groups => source.files().next().map_or(source.path(), |(path, _)| path),
         Kind::Safetensors | Kind::PyTorch => source.path(),
         kind => {
             let name = kind.name();
@@ -118,8 +111,9 @@ pub fn round(
     }
     let Calibration { text, tokens, threads } = *calibration;
     let kept = Kept::new(&kept_at, &work(source, to, text, tokens)).map_err(unwritten)?;
+    kept.ask_room(source.infos(), to).map_err(|e| e.to_string())?;
     let (kept, mut odd) = (RefCell::new(kept), 0);
-    let options = GptqOptions { model: model.into(), format, grouped, threads, tokens };
+    let options = GptqOptions { model: model.into(), to, threads, tokens };
     let keep = |matrix: engine::GptqMatrix<'_>| {
         let Some(bytes) = matrix.bytes else {
             odd += 1;
@@ -170,7 +164,7 @@ impl Same {
     /// It cannot be written; the message says why.
     pub fn write(out: &Path, threads: usize) -> Result<Self, String> {
         let packed = Source::open(out).map_err(|e| e.to_string())?;
-        let same = Self(beside(out).with_extension("gptq.gguf"));
+        let same = Self(same(out));
         let options = WriteOptions { threads, overwrite: true, ..WriteOptions::new("quantize") };
         convert::to_gguf(&packed, &same.0, None, &options, &|_, _| true).map_err(|e| e.to_string())?;
         Ok(same)
@@ -184,9 +178,15 @@ impl Same {
 
 impl Drop for Same {
     fn drop(&mut self) {
-        for file in [manifest_path(&self.0), self.0.clone()] {
-            let _ = std::fs::remove_file(file);
-        }
+        remove_same(&self.0);
+    }
+}
+
+/// Removes it with what is unfinished of it.
+fn remove_same(same: &Path) {
+    let _ = fs::remove_dir_all(unfinished::beside(same));
+    for file in [manifest_path(same), same.into()] {
+        let _ = fs::remove_file(file);
     }
 }
 
@@ -202,4 +202,44 @@ fn work(source: &Source, to: To, text: &str, tokens: usize) -> String {
 fn beside(out: &Path) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!(".{name}.gptq"))
+}
+
+/// Where the numbers of a packed folder are while they are measured.
+fn same(out: &Path) -> PathBuf {
+    beside(out).with_extension("gptq.gguf")
+}
+
+/// Removes what rounding with a text left beside a result that is whole, or that nobody wants any more: rounded matrices,
+/// and what they were measured in. Those that another run adds to at this moment stay.
+pub fn sweep(out: &Path) {
+    if let Ok(true) = Kept::discard(&beside(out)) {
+        remove_same(&same(out));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rounding_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let left = [".x.gguf.gptq", ".x.gguf.gptq.list", ".x.gguf.gptq.gguf", ".x.gguf.gptq.gguf.knowlm-manifest.json"];
+        for name in left.into_iter().chain(["x.gguf", ".y.gguf.gptq"]) {
+            fs::write(at(name), "").unwrap();
+        }
+        fs::create_dir(at("..x.gguf.gptq.gguf.unfinished")).unwrap();
+        fs::write(at("..x.gguf.gptq.gguf.unfinished/job"), "").unwrap();
+
+        let kept = Kept::new(&at(".x.gguf.gptq"), "work").unwrap();
+        sweep(&at("x.gguf"));
+        assert!(left.iter().all(|name| at(name).exists()), "another run is at it");
+        drop(kept);
+        sweep(&at("x.gguf"));
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".y.gguf.gptq", "x.gguf"]);
+    }
 }

@@ -1,8 +1,10 @@
 //! Work on model files that the command line and the jobs of the pages have in common.
 
 pub mod calibrate;
+pub mod quantize;
 pub mod road;
 pub mod state;
+pub mod unfinished;
 
 use std::path::Path;
 

@@ -4,22 +4,29 @@
 //! taken up anywhere; inside a step, downloads and writing resume by themselves.
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
 
 use checkpoint::{
-    BlockFormat, Source, convert,
+    Source, convert,
     diff::{Direction, ModelOptions, Outcome, combine},
     download::{DownloadEvent, DownloadOptions, download},
     known,
     merge::{self, Lora},
     verify::{VerifyOptions, VerifyReport, verify},
-    write::{Container, WriteOptions},
+    write::{Container, WriteOptions, manifest_path},
 };
 use protocol::{Sentence, job::Phase};
 
-use super::state::{Plan, State};
+use super::{
+    state::{self, Plan, State},
+    unfinished,
+};
+
+/// Where a road puts what it fetches.
+const DOWNLOADS: &str = "downloads";
 
 /// Told what happens on the road, some of it by several threads.
 pub trait Witness: Sync {
@@ -55,7 +62,7 @@ pub struct Ready {
     pub adapter: Option<PathBuf>,
 }
 
-/// What is wrong with a plan, before anything is begun: the field, what it names, and whether a published name would do.
+/// What of a plan is not there, before anything is begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotThere {
     /// `raw`, `diff` or `adapter`.
@@ -103,6 +110,34 @@ pub fn walk(folder: &Path, mut state: State, means: &Means, witness: &dyn Witnes
         state.save(folder)?;
     }
     Ok(road.ready(&state.plan))
+}
+
+/// Removes what a road that nobody goes any more left unfinished, and its folder where nothing else is in it. Models that
+/// are whole stay, and what somebody else put there.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn abandon(folder: &Path) -> io::Result<()> {
+    let Ok(Some(state)) = State::load(folder) else { return Ok(()) };
+    let plan = &state.plan;
+    for model in [folder.join("base"), folder.join("merged"), gguf(folder, plan)] {
+        unfinished::remove(&model)?;
+    }
+    let whole = manifest_path(&folder.join("base")).is_file();
+    // A base that is whole is served with its adapter.
+    for (part, name) in [("diff", &plan.diff), ("adapter", &plan.adapter)] {
+        let place = place(folder, name);
+        let kept = whole && part == "adapter";
+        if place.starts_with(folder.join(DOWNLOADS)) && place.is_dir() && !kept {
+            fs::remove_dir_all(place)?;
+        }
+    }
+    state::forget(folder)?;
+    // Where something is left, they stay.
+    for empty in [&folder.join(DOWNLOADS), folder] {
+        let _ = fs::remove_dir(empty);
+    }
+    Ok(())
 }
 
 type Work = fn(&Road<'_>, &Plan) -> Result<(), String>;
@@ -170,17 +205,12 @@ impl Road<'_> {
         steps
     }
 
-    /// Where a difference or adapter lies: the folder that was named, or the one it is fetched to.
     fn place(&self, name: &str) -> PathBuf {
-        match known::by_name(name) {
-            Some(model) if !Path::new(name).exists() => self.folder.join("downloads").join(&model.name),
-            _ => PathBuf::from(name),
-        }
+        place(self.folder, name)
     }
 
     fn gguf(&self, plan: &Plan) -> PathBuf {
-        let name = if plan.merge { "merged" } else { "base" };
-        self.folder.join(format!("{name}.{}.gguf", plan.gguf.as_deref().unwrap_or_default().to_lowercase()))
+        gguf(self.folder, plan)
     }
 
     fn fetch_and_check(&self, name: &str) -> Result<(), String> {
@@ -225,8 +255,7 @@ impl Road<'_> {
 
     fn convert(&self, plan: &Plan) -> Result<(), String> {
         let from = open(&self.folder.join(if plan.merge { "merged" } else { "base" }))?;
-        let name = plan.gguf.as_deref().unwrap_or_default();
-        let format = BlockFormat::ALL.into_iter().find(|format| format.name().eq_ignore_ascii_case(name));
+        let format = plan.gguf.as_deref().and_then(convert::file_format);
         let options = self.options("convert", false).write;
         self.write(|progress| convert::to_gguf(&from, &self.gguf(plan), format, &options, progress))
     }
@@ -257,6 +286,20 @@ impl Road<'_> {
         let adapter = (plan.adapter != "none" && !plan.merge).then(|| self.place(&plan.adapter));
         Ready { model, adapter }
     }
+}
+
+/// Where a difference or adapter lies: the folder that was named, or the one it is fetched to.
+fn place(folder: &Path, name: &str) -> PathBuf {
+    match known::by_name(name) {
+        Some(model) if !Path::new(name).exists() => folder.join(DOWNLOADS).join(&model.name),
+        _ => PathBuf::from(name),
+    }
+}
+
+/// The GGUF file that is written where one is wanted.
+fn gguf(folder: &Path, plan: &Plan) -> PathBuf {
+    let name = if plan.merge { "merged" } else { "base" };
+    folder.join(format!("{name}.{}.gguf", plan.gguf.as_deref().unwrap_or_default().to_lowercase()))
 }
 
 fn open(path: &Path) -> Result<Source, String> {

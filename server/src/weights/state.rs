@@ -68,7 +68,7 @@ impl State {
     /// Keeps it.
     pub fn save(&self, folder: &Path) -> Result<(), String> {
         let path = path(folder);
-        let temporary = path.with_extension("json.new");
+        let temporary = temporary(folder);
         let json = serde_json::to_vec_pretty(self).map_err(|e| e.to_string())?;
         fs::write(&temporary, json)
             .and_then(|()| fs::rename(&temporary, &path))
@@ -88,8 +88,27 @@ impl State {
     }
 }
 
+/// Whether a set-up was begun in a folder.
+pub fn is_road(folder: &Path) -> bool {
+    path(folder).is_file()
+}
+
+/// Takes the state away: the folder is none of a set-up any more.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn forget(folder: &Path) -> io::Result<()> {
+    let _ = fs::remove_file(temporary(folder));
+    fs::remove_file(path(folder))
+}
+
 fn path(folder: &Path) -> PathBuf {
     folder.join(FILE)
+}
+
+/// Where it is until it is whole.
+fn temporary(folder: &Path) -> PathBuf {
+    path(folder).with_extension("json.new")
 }
 
 #[cfg(test)]

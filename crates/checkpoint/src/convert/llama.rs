@@ -1,12 +1,12 @@
 //! The original LLaMA's files: names, order of rows, `params.json`, `tokenizer.model`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::Sentence;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ConvertError, Turn, Vocabulary, to_gguf::Description, turned};
+use super::{ConvertError, Turn, Vocabulary, VocabularyError, to_gguf::Description, turned};
 use crate::{
     Element, Source, Tensor, folder,
     huggingface::read_json,
@@ -102,33 +102,71 @@ pub(super) fn companions(
     element: Option<Element>,
     notes: &mut Vec<Sentence>,
 ) -> Result<Vec<Companion>, ConvertError> {
-    let config = assumed(source, notes)?;
-    let ids = [("bos_token_id", &config["bos_token_id"]), ("eos_token_id", &config["eos_token_id"])];
-    let generation = ids.into_iter().map(|(key, id)| (key.to_owned(), id.clone())).collect::<serde_json::Map<_, _>>();
+    let path = tokenizer(source);
+    let vocabulary = match path.as_deref().map(|path| vocabulary(source, path, notes)) {
+        Some(Ok(vocabulary)) => Some(vocabulary),
+        Some(Err(error)) => {
+            notes.push(Sentence::new(
+                format!("the tokenizer is only copied: {error}"),
+                format!("分词器仅按原样复制：{error}"),
+            ));
+            None
+        }
+        None => None,
+    };
+    let config = assumed(source, vocabulary.as_ref(), notes)?;
+    let generation = json!({"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]});
     let mut companions = vec![
         folder::config(config, element),
         Companion {
             name: "generation_config.json".into(),
-            content: Content::Bytes(format!("{:#}\n", Value::Object(generation)).into_bytes()),
+            content: Content::Bytes(format!("{generation:#}\n").into_bytes()),
         },
     ];
-    if let Some(path) = tokenizer(source) {
-        match Vocabulary::from_tokenizer_model(&path) {
-            Ok(vocabulary) => companions.extend(vocabulary.companions()),
-            Err(error) => notes.push(Sentence::new(
-                format!("the tokenizer is only copied: {error}"),
-                format!("分词器仅按原样复制：{error}"),
-            )),
-        }
-        companions.push(Companion { name: "tokenizer.model".into(), content: Content::CopyOf(path) });
-    }
+    companions.extend(vocabulary.iter().flat_map(Vocabulary::companions));
+    companions.extend(path.map(|path| Companion { name: "tokenizer.model".into(), content: Content::CopyOf(path) }));
     Ok(companions)
 }
 
 /// What a GGUF file needs to know.
 pub(super) fn description(source: &Source, notes: &mut Vec<Sentence>) -> Result<Description, ConvertError> {
-    let vocabulary = tokenizer(source).map(|path| Vocabulary::from_tokenizer_model(&path)).transpose()?;
-    Ok(Description { config: assumed(source, notes)?, vocabulary })
+    let vocabulary = tokenizer(source).map(|path| vocabulary(source, &path, notes)).transpose()?;
+    Ok(Description { config: assumed(source, vocabulary.as_ref(), notes)?, vocabulary })
+}
+
+/// The tokenizer, with the way conversations are written where the model was tuned to them.
+fn vocabulary(source: &Source, path: &Path, notes: &mut Vec<Sentence>) -> Result<Vocabulary, VocabularyError> {
+    let mut vocabulary = Vocabulary::from_tokenizer_model(path)?;
+    // Special tokens are numbered behind the others: those of a list that was cut short would be others.
+    let (count, rows) = (vocabulary.entries.len(), rows(source, "tok_embeddings.weight"));
+    if vocabulary.is_of_bytes() && count != rows {
+        let reason = format!(
+            "it has {count} entries with the special tokens, the model {rows}: it is of another model, or was cut short; \
+             fetch it again"
+        );
+        return Err(VocabularyError::Unsupported { path: path.into(), reason });
+    }
+    if vocabulary.is_of_bytes() && is_instruct(source.folder()) {
+        vocabulary.chat_template = Some(CHAT.into());
+        vocabulary.eos = vocabulary.find("<|eot_id|>").or(vocabulary.eos);
+        notes.push(Sentence::new(
+            "the folder's name says that the model was tuned to conversations: the published form of them was written",
+            "文件夹名称表明该模型已针对对话微调：已写入公开的对话格式",
+        ));
+    }
+    Ok(vocabulary)
+}
+
+/// How LLaMA 3 was tuned to conversations.
+const CHAT: &str = "{{- bos_token }}{% for message in messages %}{{- '<|start_header_id|>' + message['role'] + \
+    '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}\
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
+
+/// Whether the name of a folder, or of that which it is in, says so; no file does.
+fn is_instruct(folder: &Path) -> bool {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
+    let names = folder.iter().rev().take(2).map(|name| name.to_string_lossy().to_lowercase());
+    names.into_iter().any(|name| name.contains("instruct"))
 }
 
 /// The tokenizer lies beside the folders of the sizes, or in each.
@@ -137,14 +175,23 @@ fn tokenizer(source: &Source) -> Option<PathBuf> {
     places.into_iter().flatten().map(|f| f.join("tokenizer.model")).find(|p| p.is_file())
 }
 
+/// Rows of a tensor.
+fn rows(source: &Source, name: &str) -> usize {
+    let info = source.infos().iter().find(|t| t.name == name);
+    info.and_then(|t| t.shape.first().copied()).unwrap_or(0)
+}
+
 /// The configuration, and a note of what is assumed in it.
-fn assumed(source: &Source, notes: &mut Vec<Sentence>) -> Result<Value, ConvertError> {
-    let rows = |name: &str| {
-        let info = source.infos().iter().find(|t| t.name == name);
-        info.and_then(|t| t.shape.first().copied()).unwrap_or(0)
-    };
+fn assumed(source: &Source, tokenizer: Option<&Vocabulary>, notes: &mut Vec<Sentence>) -> Result<Value, ConvertError> {
+    let rows = |name| rows(source, name);
     let (vocabulary, feed_forward) = (rows("tok_embeddings.weight"), rows("layers.0.feed_forward.w1.weight"));
-    let config = configuration(&parameters(source)?, vocabulary, feed_forward);
+    let mut config = configuration(&parameters(source)?, vocabulary, feed_forward);
+    for (key, id) in [("bos_token_id", tokenizer.and_then(|t| t.bos)), ("eos_token_id", tokenizer.and_then(|t| t.eos))]
+    {
+        if let Some(id) = id {
+            config[key] = id.into();
+        }
+    }
     let most = &config["max_position_embeddings"];
     notes.push(Sentence::new(
         format!(

@@ -10,7 +10,7 @@ use super::{ConvertError, as_huggingface, companions};
 use crate::{
     BlockFormat, Element, Source, Tensor,
     diff::Outcome,
-    gptq::{GROUP, GROUPED, Kept},
+    gptq::{DAMPING, GROUP, GROUPED, Kept},
     source::{Info, Kind, Numbers, rows},
     write::{self, Companion, Container, Content, Planned, Progress, WriteOptions},
 };
@@ -57,9 +57,10 @@ pub fn to_packed(
     }
     let mut notes = Vec::new();
     let mut companions = companions(source, Some(half), &mut notes)?;
+    // All matrices of a layer were rounded with what they got in one pass of the text.
     let layout = json!({
-        "quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": false, "sym": false, "true_sequential": true,
-        "damp_percent": 0.01, "checkpoint_format": "gptq", "lm_head": false,
+        "quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": false, "sym": false,
+        "true_sequential": false, "damp_percent": DAMPING, "checkpoint_format": "gptq", "lm_head": false,
     });
     companions.iter_mut().filter(|c| c.name == "config.json").for_each(|c| describe(c, &layout));
     let content = Content::Bytes(format!("{layout:#}\n").into_bytes());
@@ -132,7 +133,8 @@ impl Part<'_> {
     fn zero(&self, output: usize, group: usize) -> u32 {
         let block = self.block(output, group * GROUP);
         let least = f16::from_le_bytes([block[2], block[3]]).to_f32();
-        (-least / self.scale(output, group).to_f32()).round().clamp(1.0, 15.0) as u32
+        // As a whole number, since what is none cannot be brought between two others.
+        ((-least / self.scale(output, group).to_f32()).round() as u32).clamp(1, 15)
     }
 
     /// Eight inputs from `input` on, the first in the lowest bits.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use protocol::Sentence;
+
 use super::{DownloadError, DownloadEvent, DownloadOptions, Only, hub::RemoteFile, names};
 use crate::known::{self, PublishedModel};
 
@@ -124,10 +126,12 @@ pub(super) fn select(
         return Err(DownloadError::Nothing { name: repository.into(), reason });
     }
     if skipped > 0 {
-        let note = format!(
-            "{skipped} files of other frameworks, or with the same weights again, are left out; --include '*' takes all"
-        );
-        events(DownloadEvent::Note(&note));
+        events(DownloadEvent::Note(&Sentence::new(
+            format!(
+                "{skipped} files of other frameworks, or with the same weights again, are left out; the pattern * takes all (--include '*')"
+            ),
+            format!("已略过 {skipped} 个属于其他框架或权重重复的文件；文件名填 *（--include '*'）可全部下载"),
+        )));
     }
     Ok(selected)
 }

@@ -1,7 +1,8 @@
 //! One request: over HTTP or HTTPS, following redirects with open eyes.
 
-use std::{fs, io::Read, path::Path, time::Duration};
+use std::{fmt::Display, fs, io::Read, path::Path, time::Duration};
 
+use protocol::Sentence;
 use ureq::{
     Agent, Body,
     http::{Response, StatusCode, Uri, header},
@@ -31,9 +32,16 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// It may go better the next time, after so long if the server says so.
-    Passing(String, Option<Duration>),
+    Passing(Sentence, Option<Duration>),
     /// It will not.
     Final(DownloadError),
+}
+
+/// What the system says of a connection.
+pub(super) fn broken(error: impl Display) -> Sentence {
+    let said = error.to_string();
+    let zh = format!("连接出错（{said}）");
+    Sentence::new(said, zh)
 }
 
 impl Client {
@@ -98,7 +106,7 @@ impl Client {
             if let Some(token) = self.token.as_ref().filter(|_| is_same_origin(&at, &self.origin)) {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             }
-            let response = request.call().map_err(|e| Failure::Passing(e.to_string(), None))?;
+            let response = request.call().map_err(|e| Failure::Passing(broken(e), None))?;
             let status = response.status();
             if !status.is_redirection() {
                 return self.judged(response, url, redirects > 0);
@@ -116,24 +124,23 @@ impl Client {
 
     fn judged(&self, response: Response<Body>, url: &str, elsewhere: bool) -> Result<Response<Body>, Failure> {
         let status = response.status();
-        let passing = |reason: String| {
+        let passing = || {
+            let reason = Sentence::new(format!("the answer was {status}"), format!("对方的应答是 {status}"));
             let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
             Err(Failure::Passing(reason, seconds.map(|s: u64| Duration::from_secs(s.min(300)))))
         };
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
             // An address that was given out for a while only is refused after it.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if elsewhere => {
-                passing(format!("the answer was {status}"))
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if elsewhere => passing(),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(Failure::Final(DownloadError::Refused { url: url.into(), status: status.as_u16() }))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 Err(Failure::Final(DownloadError::NotFound { url: url.into() }))
             }
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => passing(format!("the answer was {status}")),
-            _ if status.is_server_error() => passing(format!("the answer was {status}")),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => passing(),
+            _ if status.is_server_error() => passing(),
             _ => Err(Failure::Final(DownloadError::Answer {
                 url: url.into(),
                 reason: format!("the answer was {status}"),
@@ -146,7 +153,7 @@ impl Client {
         let response = self.get(url, None)?;
         let mut body = Vec::new();
         let mut reader = response.into_body().into_reader().take(most + 1);
-        reader.read_to_end(&mut body).map_err(|e| Failure::Passing(e.to_string(), None))?;
+        reader.read_to_end(&mut body).map_err(|e| Failure::Passing(broken(e), None))?;
         if body.len() as u64 > most {
             let reason = format!("it is longer than {most} bytes");
             return Err(Failure::Final(DownloadError::Answer { url: url.into(), reason }));

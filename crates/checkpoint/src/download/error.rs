@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use protocol::Sentence;
+
 /// Why a download did not come to its end. What was fetched stays, where the same command goes on with it.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
@@ -45,7 +47,7 @@ pub enum DownloadError {
         /// What was asked for.
         url: String,
         /// What the system said.
-        reason: String,
+        reason: Sentence,
     },
     /// The hub wants to know who asks.
     #[error(
@@ -134,7 +136,7 @@ pub enum DownloadError {
         /// How often it was tried.
         tries: u32,
         /// The last reason.
-        reason: String,
+        reason: Sentence,
     },
     /// It was told to stop.
     #[error("stopped; the same command goes on with what came")]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use protocol::Sentence;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use ureq::{
@@ -20,7 +21,7 @@ use ureq::{
 
 use super::{
     DownloadError, DownloadEvent, Patience, Shared,
-    client::Failure,
+    client::{Failure, broken},
     hub::{RemoteFile, RemoteSum},
     state::State,
 };
@@ -90,9 +91,9 @@ pub(super) fn fetch(shared: &Shared<'_>, file: &RemoteFile, size: u64, path: &Pa
     let found = match (&file.sum, found) {
         // What an earlier attempt left may be wrong; what comes now is all of one pour.
         (Some(sum), found) if found != sum.hex() && resumed => {
-            (shared.events)(DownloadEvent::Note(&format!(
-                "{}: what was kept of an earlier attempt is damaged; starting over",
-                file.name
+            (shared.events)(DownloadEvent::Note(&Sentence::new(
+                format!("{}: what was kept of an earlier attempt is damaged; starting over", file.name),
+                format!("{}：先前留下的部分已损坏，重新下载", file.name),
             )));
             shared.add(-(size as i64));
             once(shared, file, &handle, &part, &State::new(&identity(file), size, shared.options.parts, false))?
@@ -125,9 +126,9 @@ fn once(
     match pieces(shared, file, handle, part, state)? {
         Sent::Parts => {}
         Sent::WholeOnly => {
-            (shared.events)(DownloadEvent::Note(&format!(
-                "{}: the server cannot send parts of a file; an interruption starts it over",
-                file.name
+            (shared.events)(DownloadEvent::Note(&Sentence::new(
+                format!("{}: the server cannot send parts of a file; an interruption starts it over", file.name),
+                format!("{}：对方服务器不支持分段下载，中断后须从头开始", file.name),
             )));
             shared.add(-(state.total() as i64));
             let size = (0..state.pieces()).map(|n| state.length(n)).sum();
@@ -320,9 +321,12 @@ impl Piece<'_> {
             }
             let room = (self.state.length(piece) - done).min(buffer.len() as u64) as usize;
             let came = match body.read(buffer.get_mut(..room).unwrap_or_default()) {
-                Ok(0) => return Err(Trouble::Passing("the connection ended early".into(), None)),
+                Ok(0) => {
+                    let early = Sentence::new("the connection ended early", "连接提前结束");
+                    return Err(Trouble::Passing(early, None));
+                }
                 Ok(came) => came,
-                Err(e) => return Err(Trouble::Passing(e.to_string(), None)),
+                Err(e) => return Err(Trouble::Passing(broken(e), None)),
             };
             self.write(self.state.start(piece) + done, buffer.get(..came).unwrap_or_default()).map_err(io)?;
             done += came as u64;
@@ -357,7 +361,7 @@ impl Piece<'_> {
 
 /// What stands between us and a piece.
 enum Trouble {
-    Passing(String, Option<Duration>),
+    Passing(Sentence, Option<Duration>),
     End(End),
 }
 

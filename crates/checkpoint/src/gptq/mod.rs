@@ -27,10 +27,31 @@ const COLUMNS: usize = 128;
 const ROWS: usize = 16;
 /// Numbers of a row that share a scale in files of GPTQ models, where nothing else is asked for.
 pub const GROUP: usize = 128;
-/// The blocks that [`Inputs::round_in_groups`] makes.
-pub const GROUPED: BlockFormat = BlockFormat::Q4_1;
+/// The blocks that [`To::Groups`] makes.
+pub(crate) const GROUPED: BlockFormat = BlockFormat::Q4_1;
 /// Part of the mean of the diagonal that is added to it, so that what the text did not show stays as it is.
-const DAMPING: f64 = 0.01;
+pub(crate) const DAMPING: f64 = 0.01;
+/// The largest number that the scale of a block can tell of.
+const LARGEST: f32 = 65504.0;
+
+/// What is rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The blocks of a format: `Q4_0`, `Q4_1` or `Q4K`.
+    Blocks(BlockFormat),
+    /// As files of GPTQ models have it: [`GROUP`] numbers of a row share a scale and a whole zero.
+    Groups,
+}
+
+impl To {
+    /// The format of the blocks that come of it; those of a group have the same scale and minimum.
+    pub fn format(self) -> BlockFormat {
+        match self {
+            Self::Blocks(format) => format,
+            Self::Groups => GROUPED,
+        }
+    }
+}
 
 /// Why a matrix was not rounded.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +74,14 @@ pub enum GptqError {
         "the calibration text leads to inputs that are no finite numbers; take another text, or check the weights with `knowlm weights verify`"
     )]
     Inputs,
+    /// The weights are no numbers.
+    #[error(
+        "it has weights that are no finite numbers, or larger than 16 bits can hold; check the model with `knowlm weights verify`, or fetch it again"
+    )]
+    Weights,
 }
 
-/// Whether [`Inputs::round`] rounds to a format.
+/// Whether [`Inputs::round`] rounds to the blocks of a format.
 pub fn rounds_to(format: BlockFormat) -> bool {
     Grid::of(format).is_some()
 }
@@ -132,33 +158,19 @@ impl Inputs {
     /// Rounds a matrix of rows of inputs' length.
     ///
     /// # Errors
-    /// The format or the shape does not fit.
-    pub fn round(&self, weights: &[f32], format: BlockFormat, threads: usize) -> Result<Rounded, GptqError> {
-        self.round_with(weights, format, None, threads)
-    }
-
-    /// Rounds as files of GPTQ models have it: [`GROUP`] numbers of a row share a scale and a whole zero. The blocks are
-    /// of [`GROUPED`], and those of a group have the same scale and minimum.
-    ///
-    /// # Errors
-    /// The shape does not fit.
-    pub fn round_in_groups(&self, weights: &[f32], threads: usize) -> Result<Rounded, GptqError> {
-        self.round_with(weights, GROUPED, Some(GROUP), threads)
-    }
-
-    fn round_with(
-        &self,
-        weights: &[f32],
-        format: BlockFormat,
-        group: Option<usize>,
-        threads: usize,
-    ) -> Result<Rounded, GptqError> {
-        let columns = self.columns;
+    /// The format or the shape does not fit, or the weights are no finite numbers.
+    pub fn round(&self, weights: &[f32], to: To, threads: usize) -> Result<Rounded, GptqError> {
+        let (columns, format) = (self.columns, to.format());
+        let group = (to == To::Groups).then_some(GROUP);
         let grid = Grid::of(format).ok_or(GptqError::Format(format.name()))?;
         let misfit = GptqError::Shape { numbers: weights.len(), columns, format: format.name() };
         let row_bytes = format.row_bytes(columns).filter(|n| *n > 0).ok_or(misfit)?;
         if !weights.len().is_multiple_of(columns) {
             return Err(GptqError::Shape { numbers: weights.len(), columns, format: format.name() });
+        }
+        // Nothing compares with what is no number.
+        if !weights.iter().all(|x| x.abs() <= LARGEST) {
+            return Err(GptqError::Weights);
         }
         let mut bytes = vec![0; weights.len() / columns * row_bytes];
         let errors = Mutex::new(vec![OutputErrors::default(); bytes.len().div_ceil(ROWS * row_bytes)]);
@@ -324,7 +336,7 @@ mod tests {
         let (inputs, weights) = (correlated(2000, columns), numbers(rows * columns, 4));
         let seen = Inputs::new(products(&inputs, columns), 2).unwrap();
         for (format, part) in [(Q4_0, 0.25), (Q4_1, 0.25), (Q4K, 0.3)] {
-            let rounded = seen.round(&weights, format, 2).unwrap();
+            let rounded = seen.round(&weights, To::Blocks(format), 2).unwrap();
             let mut plain = vec![0; rounded.bytes.len()];
             format.quantize(&weights, &mut plain);
             let gptq = off(&inputs, &weights, &rounded.bytes, format, columns);
@@ -335,7 +347,7 @@ mod tests {
             assert!(near(rounded.errors.gptq, gptq) && near(rounded.errors.plain, rounding), "{:?}", rounded.errors);
             assert!(rounded.errors.relative() < rounded.errors.relative_plain());
             // However many threads there are.
-            assert_eq!(rounded, seen.round(&weights, format, 1).unwrap());
+            assert_eq!(rounded, seen.round(&weights, To::Blocks(format), 1).unwrap());
         }
     }
 
@@ -350,7 +362,7 @@ mod tests {
         for format in [Q4_0, Q4_1] {
             let mut plain = vec![0; format.row_bytes(weights.len()).unwrap()];
             format.quantize(&weights, &mut plain);
-            let rounded = seen.round(&weights, format, 1).unwrap();
+            let rounded = seen.round(&weights, To::Blocks(format), 1).unwrap();
             assert_eq!(rounded.bytes, plain, "{}", format.name());
             assert_eq!(rounded.errors.gptq, rounded.errors.plain);
         }
@@ -362,7 +374,7 @@ mod tests {
         let (columns, rows) = (320, 16);
         let (inputs, weights) = (correlated(1000, columns), numbers(rows * columns, 4));
         let seen = Inputs::new(products(&inputs, columns), 2).unwrap();
-        let rounded = seen.round_in_groups(&weights, 2).unwrap();
+        let rounded = seen.round(&weights, To::Groups, 2).unwrap();
         for row in rounded.bytes.chunks(columns / 32 * 20) {
             let blocks: Vec<&[u8]> = row.chunks(20).collect();
             assert!(blocks.chunks(GROUP / 32).all(|group| group.iter().all(|block| block[..4] == group[0][..4])));
@@ -373,12 +385,21 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_said() {
         let seen = Inputs::new(vec![1.0], 1).unwrap();
-        assert!(seen.round(&[1.0], Q8_0, 1).unwrap_err().to_string().contains("not to Q8_0"));
-        assert!(seen.round(&[1.0], Q4_0, 1).unwrap_err().to_string().contains("whole Q4_0 blocks"));
+        assert!(seen.round(&[1.0], To::Blocks(Q8_0), 1).unwrap_err().to_string().contains("not to Q8_0"));
+        assert!(seen.round(&[1.0], To::Blocks(Q4_0), 1).unwrap_err().to_string().contains("whole Q4_0 blocks"));
         assert!(Inputs::new(vec![f32::NAN], 1).unwrap_err().to_string().contains("no finite numbers"));
         assert!(rounds_to(Q4K) && !rounds_to(Q8_0));
         // A text that says nothing at all leaves plain rounding.
         let nothing = Inputs::new(vec![0.0; 32 * 32], 1).unwrap();
-        assert!(nothing.round(&numbers(64, 1), Q4_1, 1).is_ok());
+        assert!(nothing.round(&numbers(64, 1), To::Blocks(Q4_1), 1).is_ok());
+        // Weights that someone broke.
+        for odd in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30] {
+            let mut weights = numbers(64, 1);
+            weights[40] = odd;
+            for to in [To::Blocks(Q4_0), To::Blocks(Q4_1), To::Groups] {
+                let error = nothing.round(&weights, to, 1).unwrap_err().to_string();
+                assert!(error.contains("weights that are no finite numbers"), "{odd}: {error}");
+            }
+        }
     }
 }

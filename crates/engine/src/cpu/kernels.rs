@@ -272,8 +272,9 @@ mod generic {
                 let (x, z) = (x.as_ptr().add(row * a.columns), z.as_mut_ptr().add(row * stride));
                 for tile in 0..a.tiles() {
                     if alike == ALIKE {
-                        for (r, v) in dense_tile::<S, ALIKE, 4>(a, tile, x, a.columns).into_iter().enumerate() {
-                            S::store(z.add(r * stride + tile * TILE), S::mul(v, S::splat(scale)));
+                        let v = dense_tile::<S, ALIKE, 4>(a, tile, x, a.columns);
+                        for r in 0..ALIKE {
+                            S::store(z.add(r * stride + tile * TILE), S::mul(v[r], S::splat(scale)));
                         }
                     } else {
                         let [v] = dense_tile::<S, 1, 4>(a, tile, x, a.columns);
@@ -298,9 +299,10 @@ mod generic {
             passes!(S, rows, |row, R| {
                 // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
                 unsafe {
-                    let results = tile_rows::<S, R>(m.weight, tile, x, row, row > 0 && row + R == rows);
-                    for (j, v) in finish::<S, R>(results, &m, tile, row).into_iter().enumerate() {
-                        put::<S>(v, tile, row + j, m.weight.rows, &target);
+                    let mut results = tile_rows::<S, R>(m.weight, tile, x, row, row > 0 && row + R == rows);
+                    finish::<S, R>(&mut results, &m, tile, row);
+                    for r in 0..R {
+                        put::<S>(results[r], tile, row + r, m.weight.rows, &target);
                     }
                 }
             });
@@ -324,14 +326,15 @@ mod generic {
                 // SAFETY: as in `linear`.
                 unsafe {
                     let ahead = row > 0 && row + R == rows;
-                    let g = tile_rows::<S, R>(gate.weight, tile, x, row, ahead);
-                    let u = tile_rows::<S, R>(up.weight, tile, x, row, ahead);
-                    let (g, u) = (finish::<S, R>(g, &gate, tile, row), finish::<S, R>(u, &up, tile, row));
-                    for (j, (g, u)) in g.into_iter().zip(u).enumerate() {
+                    let mut g = tile_rows::<S, R>(gate.weight, tile, x, row, ahead);
+                    let mut u = tile_rows::<S, R>(up.weight, tile, x, row, ahead);
+                    finish::<S, R>(&mut g, &gate, tile, row);
+                    finish::<S, R>(&mut u, &up, tile, row);
+                    for r in 0..R {
                         // silu(g) = g / (1 + exp(-g)); beyond 80 the exponential would overflow.
-                        let minus = S::mul(S::max(g, S::splat(-80.0)), S::splat(-1.0));
-                        let silu = S::div(g, S::add(S::exp(minus), S::splat(1.0)));
-                        put::<S>(S::mul(silu, u), tile, row + j, gate.weight.rows, &target);
+                        let minus = S::mul(S::max(g[r], S::splat(-80.0)), S::splat(-1.0));
+                        let silu = S::div(g[r], S::add(S::exp(minus), S::splat(1.0)));
+                        put::<S>(S::mul(silu, u[r]), tile, row + r, gate.weight.rows, &target);
                     }
                 }
             });
@@ -355,7 +358,7 @@ mod generic {
 
     /// Adds biases and adapters to the results of `R` rows from row `row` on.
     #[inline(always)]
-    unsafe fn finish<S: Simd, const R: usize>(mut v: [S::F; R], m: &Linear<'_>, tile: usize, row: usize) -> [S::F; R] {
+    unsafe fn finish<S: Simd, const R: usize>(v: &mut [S::F; R], m: &Linear<'_>, tile: usize, row: usize) {
         if let Some(bias) = m.bias {
             let mut padded = [0.0; TILE];
             let part = &bias[tile * TILE..bias.len().min((tile + 1) * TILE)];
@@ -365,7 +368,7 @@ mod generic {
                 v[r] = unsafe { S::add(v[r], S::load(padded.as_ptr())) };
             }
         }
-        let Some(d) = &m.deltas else { return v };
+        let Some(d) = &m.deltas else { return };
         let adapters = &d.rows[row..row + R];
         let mut r = 0;
         while r < R {
@@ -377,8 +380,9 @@ mod generic {
                 // SAFETY: the tile has a step for each column (rank), and `check` saw as many numbers of `z`.
                 unsafe {
                     if same {
-                        for (j, delta) in dense_tile::<S, ALIKE, 4>(b, tile, z, d.stride).into_iter().enumerate() {
-                            v[r + j] = S::add(v[r + j], delta);
+                        let deltas = dense_tile::<S, ALIKE, 4>(b, tile, z, d.stride);
+                        for j in 0..ALIKE {
+                            v[r + j] = S::add(v[r + j], deltas[j]);
                         }
                     } else {
                         let [delta] = dense_tile::<S, 1, 4>(b, tile, z, d.stride);
@@ -388,7 +392,6 @@ mod generic {
             }
             r += alike;
         }
-        v
     }
 
     /// Writes a tile's results of one row.

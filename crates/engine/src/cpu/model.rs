@@ -6,6 +6,7 @@
 
 mod input;
 mod layer;
+mod placing;
 
 use std::sync::Arc;
 
@@ -41,8 +42,8 @@ pub(crate) struct CpuModel {
     adapters: Vec<Option<Arc<PackedAdapter>>>,
     /// Numbers of `z` for one projection: the greatest rank, rounded up to whole tiles.
     rank: usize,
-    /// Cosine and sine of each position's angles, made as positions are reached.
-    turns: Vec<(f32, f32)>,
+    /// Of each position the cosines of its angles, then their sines; made as positions are reached.
+    turns: Vec<f32>,
     buffers: Buffers,
     /// Whether keys and values are kept in half precision: in all models but those whose weights are `f32`.
     half_cache: bool,
@@ -138,10 +139,10 @@ impl CpuModel {
         }
         b.attended.reserve(rows);
         b.hidden.reserve(rows);
-        for position in self.turns.len() / c.frequencies.len()..positions {
-            for frequency in &c.frequencies {
-                let angle = position as f64 * frequency;
-                self.turns.push(((angle.cos() * c.turned_length) as f32, (angle.sin() * c.turned_length) as f32));
+        for position in self.turns.len() / (2 * c.frequencies.len())..positions {
+            for part in [f64::cos, f64::sin] {
+                let of = |frequency| (part(position as f64 * frequency) * c.turned_length) as f32;
+                self.turns.extend(c.frequencies.iter().map(of));
             }
         }
     }

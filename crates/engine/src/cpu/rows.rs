@@ -24,7 +24,8 @@ pub(super) struct Rows {
 pub(super) struct Pointers(pub(super) Vec<(*mut u8, *mut u8)>);
 
 // SAFETY: the pieces that the pointers lead to belong to caches borrowed for the whole step. Within a parallel
-// step each row writes only its own position, and what is read was written in an earlier parallel step.
+// step each row writes only its own position, and what is read was written in an earlier one, or by the same thread
+// just before where each row is of another segment (`Rows::apart`).
 unsafe impl Sync for Pointers {}
 
 impl Rows {

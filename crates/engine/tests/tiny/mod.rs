@@ -18,6 +18,8 @@ const VOCABULARY: usize = 259;
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
     Llama,
+    /// Each head has keys and values of its own: half as many numbers as matrices have in a block.
+    LlamaOwnKeys,
     /// With biases on queries, keys and values.
     Qwen2,
 }
@@ -25,8 +27,9 @@ pub enum Kind {
 /// Writes the model.
 pub fn write_model(folder: &Path, kind: Kind) {
     let (hidden, feed_forward, layers, heads, kv_heads, context) = SIZES;
+    let kv_heads = if kind == Kind::LlamaOwnKeys { heads } else { kv_heads };
     let config = json!({
-        "model_type": if kind == Kind::Llama { "llama" } else { "qwen2" },
+        "model_type": if kind == Kind::Qwen2 { "qwen2" } else { "llama" },
         "hidden_size": hidden, "intermediate_size": feed_forward, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": kv_heads, "vocab_size": VOCABULARY,
         "max_position_embeddings": context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,

@@ -82,7 +82,7 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                 // Of an argument its own, whatever the trigger's is.
                 let with = other.filter(|_| role.is_empty());
                 let certainty = with.map_or(first.certainty, |o| o.certainty.max(first.certainty));
-                let agreement = with.map_or(first.agreement, |o| o.agreement.min(first.agreement));
+                let agreement = Agreement::fewest([first.agreement, with.and_then(|o| o.agreement)]);
                 table.row(&[
                     document.id.clone(),
                     kind.to_owned(),

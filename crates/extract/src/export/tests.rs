@@ -148,6 +148,20 @@ fn no_cell_of_a_table_is_a_formula_and_every_row_has_all_columns() {
 }
 
 #[test]
+fn a_triple_with_one_end_in_the_text_tells_its_samples_in_every_form() {
+    let said = Some(protocol::Agreement { found: 2, of: 3 });
+    let head = Mention { span: Some(protocol::Span { start: 0, end: 3 }), agreement: said, ..Mention::new("Ann") };
+    let record = Record::Relation { relation: "met".into(), head, tail: Mention::new("Zoe") };
+    assert_eq!(record.agreement(), said);
+    let crate::output::LeftOut::Relation(left_out) = record.clone().into() else { panic!("a triple") };
+    assert_eq!(left_out.agreement, said);
+    let layers = vec![Layer { origin: Origin::Tuned, records: vec![record] }];
+    let document = Document { text: "Ann ran".into(), layers, ..Document::default() };
+    let table = export(Format::Csv, &[document], &Options::default()).remove(0).content;
+    assert!(table.trim_end().ends_with(",2 of 3"), "{table}");
+}
+
+#[test]
 fn markdown_shows_words_as_they_are() {
     let page = made(Format::Markdown);
     assert!(

@@ -1,6 +1,6 @@
 //! Bodies in the plane: nodes, and the labels of edges between them.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// A rectangle that wants a place.
 #[derive(Clone, Debug)]
@@ -151,37 +151,23 @@ fn distances(part: &[usize], neighbours: &[Vec<usize>], bodies: &[Body]) -> Dist
                 .collect()
         })
         .collect();
-    // Dijkstra from every body; parts are small, so the next body is looked for in a list.
-    for start in 0..count {
-        let mut known: Vec<f64> = vec![f64::MAX; count];
-        let mut done = vec![false; count];
-        let mut border = vec![start];
-        if let Some(own) = known.get_mut(start) {
-            *own = 0.0;
-        }
-        while !border.is_empty() {
-            let far = |i: &usize| known.get(*i).copied().unwrap_or(f64::MAX);
-            let Some(nearest) = (0..border.len()).min_by(|a, b| {
-                let of = |at: &usize| border.get(*at).map_or(f64::MAX, far);
-                of(a).total_cmp(&of(b))
-            }) else {
-                break;
-            };
-            let at = border.swap_remove(nearest);
-            match done.get_mut(at) {
-                Some(done) if !*done => *done = true,
-                _ => continue,
+    // Dijkstra from every body. Ways are never negative, so their bits are in the same order as they are.
+    let mut border: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+    for (start, known) in wanted.chunks_exact_mut(count.max(1)).enumerate() {
+        known.fill(f64::MAX);
+        known[start] = 0.0;
+        border.push(Reverse((0, start)));
+        while let Some(Reverse((bits, at))) = border.pop() {
+            let so_far = f64::from_bits(bits);
+            if known.get(at).is_none_or(|known| *known < so_far) {
+                continue;
             }
-            let so_far = far(&at);
             for (next, step) in local.get(at).into_iter().flatten() {
                 if let Some(known) = known.get_mut(*next).filter(|known| so_far + step < **known) {
                     *known = so_far + step;
-                    border.push(*next);
+                    border.push(Reverse((known.to_bits(), *next)));
                 }
             }
-        }
-        if let Some(row) = wanted.get_mut(start * count..(start + 1) * count) {
-            row.copy_from_slice(&known);
         }
     }
     Distances { count, wanted }
@@ -205,21 +191,22 @@ fn begin(bodies: &mut [Body], distances: &Distances) {
 fn majorize(bodies: &mut [Body], distances: &Distances) {
     let count = bodies.len();
     let mut places: Vec<(f64, f64)> = bodies.iter().map(|b| (b.x, b.y)).collect();
+    // How strongly each pulls at another: the nearer it wants to be, the more.
+    let pulls: Vec<f64> = distances.wanted.iter().map(|wanted| 1.0 / wanted.max(1.0)).collect();
     for _ in 0..ROUNDS {
-        for i in 0..count {
+        for (i, pulls) in pulls.chunks_exact(count.max(1)).enumerate() {
             let Some((x, y)) = places.get(i).copied() else { continue };
             let (mut sum_x, mut sum_y, mut weights) = (0.0, 0.0, 0.0);
-            for (j, (ox, oy)) in places.iter().enumerate() {
+            for (j, ((ox, oy), pull)) in places.iter().zip(pulls).enumerate() {
                 if i == j {
                     continue;
                 }
-                let wanted = distances.of(i, j).max(1.0);
-                let weight = 1.0 / (wanted * wanted);
+                let weight = pull * pull;
                 let (dx, dy) = (x - ox, y - oy);
                 let far = (dx * dx + dy * dy).sqrt();
-                let scale = if far > 1e-6 { wanted / far } else { 0.0 };
-                sum_x += weight * (ox + dx * scale);
-                sum_y += weight * (oy + dy * scale);
+                let push = if far > 1e-6 { pull / far } else { 0.0 };
+                sum_x += weight * ox + push * dx;
+                sum_y += weight * oy + push * dy;
                 weights += weight;
             }
             if let (Some(place), true) = (places.get_mut(i), weights > 0.0) {

@@ -20,8 +20,6 @@ pub const RUNS: usize = 16;
 const TOKENS_EACH: u32 = 64;
 /// Tokens of an extraction.
 const ANSWER_TOKENS: u32 = 64;
-/// Samples taken at most until a measurement has its tokens; the model may end a text early.
-const MAX_SAMPLES: u64 = 16;
 /// Comparisons are measured so often in turn.
 const ROUNDS: u64 = 5;
 
@@ -102,7 +100,7 @@ impl Bench {
 
     /// Touches every weight, and memory for all the runs; this is no measurement.
     pub fn warm_up(&self) -> Result<(), CliError> {
-        together(self, (0..RUNS).map(|i| plain(format!("Warm up {i}."), None, varied(TOKENS_EACH, i as u64))))?;
+        together(self, (0..RUNS).map(|i| self.varied(format!("Warm up {i}."), None, TOKENS_EACH, i as u64)))?;
         Ok(())
     }
 
@@ -113,16 +111,24 @@ impl Bench {
     fn adapter(&self) -> Option<String> {
         self.engine.adapters().first().map(|a| a.name.clone())
     }
+
+    /// So many tokens of varied text: neither a loop nor an end token, which is forbidden, ends it early.
+    fn varied(&self, prompt: String, adapter: Option<String>, tokens: u32, seed: u64) -> GenerateRequest {
+        let parameters = Parameters {
+            temperature: 1.0,
+            top_k: 40,
+            max_new_tokens: tokens,
+            seed: Some(seed),
+            ..Parameters::neutral()
+        };
+        let logit_bias = self.engine.end_tokens().iter().map(|token| (*token, -100.0)).collect();
+        GenerateRequest { logit_bias, ..plain(prompt, adapter, parameters) }
+    }
 }
 
 /// A run that computes every token: what is measured is the model, not how well it can be guessed.
 fn plain(prompt: String, adapter: Option<String>, parameters: Parameters) -> GenerateRequest {
     GenerateRequest { lookup: Some(false), ..GenerateRequest::new(prompt, adapter, parameters) }
-}
-
-/// Varied text, so that no loop ends it early.
-fn varied(max_new_tokens: u32, seed: u64) -> Parameters {
-    Parameters { temperature: 1.0, top_k: 40, max_new_tokens, seed: Some(seed), ..Parameters::neutral() }
 }
 
 fn greedy(max_new_tokens: u32) -> Parameters {
@@ -173,24 +179,15 @@ fn tokens(outcomes: &[Outcome]) -> u32 {
 
 /// One run: tokens after the first over the time they took.
 fn decode(bench: &Bench) -> Result<Option<Measurement>, CliError> {
-    let (mut tokens, mut ms) = (0, 0.0);
-    for seed in 0..MAX_SAMPLES {
-        let request = plain("Once upon a time".into(), None, varied(DECODE_TOKENS - tokens + 1, seed));
-        let outcome = bench.generate(request)?;
-        tokens += outcome.completion_tokens.saturating_sub(1);
-        ms += outcome.timings.decode_ms;
-        if tokens >= DECODE_TOKENS {
-            break;
-        }
-    }
-    Ok(Measurement::of(tokens, ms / 1000.0))
+    let outcome = bench.generate(bench.varied("Once upon a time".into(), None, DECODE_TOKENS + 1, 0))?;
+    Ok(Measurement::of(outcome.completion_tokens.saturating_sub(1), outcome.timings.decode_ms / 1000.0))
 }
 
 /// One prompt of 512 tokens, until its first token.
 fn prefill(bench: &Bench) -> Result<Option<Measurement>, CliError> {
     let request = |words: usize| {
         let prompt = (0..words).map(|n| format!(" {}", n % 10)).collect::<String>();
-        plain(format!("Count:{prompt}"), None, varied(1, 0))
+        plain(format!("Count:{prompt}"), None, greedy(1))
     };
     let tokens = |words: usize| bench.engine.check(&request(words)).map_err(CliError::failed);
     // The longest prompt of this form with at most 512 tokens.
@@ -205,7 +202,7 @@ fn prefill(bench: &Bench) -> Result<Option<Measurement>, CliError> {
 
 /// Sixteen runs at once: all their tokens over the time from the first token of any to the last of all.
 fn decode_together(bench: &Bench) -> Result<Option<Measurement>, CliError> {
-    let request = |i| plain(format!("Story {i}. Once upon a time"), None, varied(TOKENS_EACH, i as u64));
+    let request = |i| bench.varied(format!("Story {i}. Once upon a time"), None, TOKENS_EACH, i as u64);
     let run = together(bench, (0..RUNS).map(request))?;
     Ok(Measurement::of(tokens(&run.outcomes), run.answering.as_secs_f64()))
 }
@@ -215,10 +212,10 @@ fn pair(bench: &Bench) -> Result<Option<Measurement>, CliError> {
     let Some(adapter) = bench.adapter() else { return Ok(None) };
     let (mut count, mut seconds, mut ratios) = (0, 0.0, Vec::new());
     for seed in 0..ROUNDS {
-        let request = |adapter| plain("Once upon a time".into(), adapter, varied(DECODE_TOKENS, seed));
+        let request = |adapter| bench.varied("Once upon a time".into(), adapter, DECODE_TOKENS, seed);
         let alone = together(bench, [request(None)])?;
         let both = together(bench, [request(None), request(Some(adapter.clone()))])?;
-        // Steps in which both were answering; an adapter may end its text early.
+        // Steps in which both were answering; an adapter may have an end token of its own.
         let ms = |outcomes: &[Outcome]| {
             let shortest = outcomes.iter().min_by_key(|o| o.completion_tokens);
             shortest.map_or(0.0, |o| o.timings.decode_ms / f64::from(o.completion_tokens.max(2) - 1))

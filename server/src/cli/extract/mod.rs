@@ -90,8 +90,9 @@ pub struct ExtractArgs {
     #[arg(long)]
     no_guide: bool,
     /// Ask every question so many more times, with sampling: records that the samples do not repeat are to be checked
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_SAMPLES)))]
-    samples: u32,
+    /// [default: the model's own, usually 0]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_SAMPLES)))]
+    samples: Option<u32>,
     /// Answers computed side by side
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
@@ -144,7 +145,7 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
             "Answers are not guided: there is no adapter whose manifest names a form of answers; --format names one."
         );
     }
-    (parameters.guided, parameters.samples) = (guide, args.samples);
+    (parameters.guided, parameters.samples) = (guide, args.samples.unwrap_or(parameters.samples));
 
     let mut made = made(args, &engine, &schema, &parameters)?;
     made.insert("way of asking".to_owned(), asked_how(&asking, &schema)?);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use engine::{CancelHandle, EngineEvent, GenerateRequest, Generator, Grammar, LocalEngine, Outcome, SubmitError};
+use engine::{CancelHandle, GenerateRequest, Generator, Grammar, LocalEngine, SubmitError};
 use extract::{
     Schema, doubt, guide,
     merge::{self, Part},
@@ -28,7 +28,7 @@ use serde_json::{Map, Value};
 use super::{CliError, input::Row, output::Output};
 use crate::{
     questions::{Questions, Reading},
-    samples,
+    samples::{self, Answer},
 };
 
 /// What every text is asked with.
@@ -57,9 +57,6 @@ pub struct Summary {
 
 /// Texts in a group.
 const GROUP: usize = 32;
-
-/// How a question was answered, and what its samples say.
-type Answer = (Outcome, Vec<String>);
 
 /// One question: a task about a part of a text.
 struct Question {
@@ -115,14 +112,8 @@ pub fn run(
         while running.len() < at_once {
             let Some(mut question) = questions.pop_front() else { break };
             number += 1;
-            let (said, this) = (said.clone(), number);
-            let sink = move |event, samples| {
-                if let EngineEvent::Done(outcome) = event {
-                    // Fails only when we have stopped listening.
-                    let _ = said.send((this, (outcome, samples)));
-                }
-            };
-            match samples::submit(work.engine, request(work, rows, &question), Box::new(sink)) {
+            let sink = samples::answer_to(&said, number);
+            match samples::submit(work.engine, request(work, rows, &question), sink) {
                 Ok(handle) => {
                     running.insert(number, (question, handle));
                 }

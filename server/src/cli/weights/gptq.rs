@@ -1,14 +1,14 @@
 //! The part of `knowlm weights quantize` that rounds with a calibration text.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use checkpoint::{Source, gptq::rounds_to};
+use checkpoint::gptq::rounds_to;
 use clap::Args;
 
 use crate::{
-    cli::{CliError, load::Shown},
+    cli::CliError,
     weights::{
-        calibrate::{Calibration, LayerOutputs, Outputs, Rounded, TEXT, TOKENS, To, round},
+        calibrate::{LayerOutputs, Outputs, TEXT, TOKENS, To},
         text_of,
     },
 };
@@ -29,8 +29,11 @@ pub struct GptqArgs {
 }
 
 impl GptqArgs {
-    /// Rounds the matrices of a model's layers into a file beside the result.
-    pub fn round(&self, source: &Source, to: To, out: &Path, threads: usize) -> Result<Rounded, CliError> {
+    /// The text that the model reads, and how many tokens of it; none where GPTQ does not round.
+    pub fn calibration(&self, to: To) -> Result<Option<(String, usize)>, CliError> {
+        if !self.gptq {
+            return Ok(None);
+        }
         if let To::Blocks(format) = to
             && !rounds_to(format)
         {
@@ -38,13 +41,7 @@ impl GptqArgs {
             return Err(CliError::Usage(format!("--gptq rounds to q4_0, q4_1 or q4_k, not to {name}")));
         }
         let text = text_of(self.calibration.as_deref(), TEXT).map_err(CliError::Failed)?;
-        let calibration = Calibration { text: &text, tokens: self.calibration_tokens, threads };
-        let shown = Shown::start();
-        shown.step("GPTQ: reading the calibration text");
-        let done =
-            round(source, to, &calibration, out, |layer, of| shown.step(&format!("GPTQ: layer {layer} of {of}")));
-        shown.finish();
-        done.map_err(CliError::Failed)
+        Ok(Some((text, self.calibration_tokens)))
     }
 }
 

@@ -1,14 +1,17 @@
 //! `knowlm weights quantize`: a model in eight or four bits, and what that cost.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use checkpoint::{
-    BlockFormat, convert,
-    quantize::{LayerError, TensorError, by_layer, compare},
-    write::{UNFINISHED, WriteError},
+    quantize::{LayerError, TensorError, by_layer},
+    write::WriteError,
 };
 use clap::{Args, ValueEnum};
 use engine::{LoadAs, Perplexity, PerplexityOptions};
+use protocol::{Sentence, job::Phase};
 use serde::Serialize;
 
 use super::{
@@ -20,12 +23,16 @@ use crate::{
     cli::{
         CliError,
         bytes::{ByteBar, size},
+        load::Shown,
         out, out_json,
     },
+    held,
     weights::{
         EXCERPT,
-        calibrate::{DTYPE, Outputs, Same, To},
+        calibrate::{DTYPE, Outputs, To, sweep},
+        quantize::{Asked, Quantized, Witness, quantize},
         text_of,
+        unfinished::is_begun,
     },
 };
 
@@ -67,13 +74,13 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "O")]
     out: PathBuf,
     /// The text whose perplexity is measured, in UTF-8 [default: a built-in excerpt]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_perplexity")]
     text: Option<PathBuf>,
     /// Measure no perplexity
     #[arg(long)]
     no_perplexity: bool,
     /// Score no more than so many chunks of the text
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "no_perplexity")]
     chunks: Option<usize>,
     #[command(flatten)]
     gptq: GptqArgs,
@@ -110,77 +117,32 @@ pub fn run(args: &QuantizeArgs) -> Result<(), CliError> {
         let dtype = name;
         return Err(CliError::Usage(format!("--dtype {dtype} rounds nothing: use `knowlm weights convert` for it")));
     };
+    let to = if args.to == Written::Gptq { To::Groups } else { To::Blocks(format) };
     let text = match args.no_perplexity {
         true => None,
         false => Some(text_of(args.text.as_deref(), EXCERPT).map_err(CliError::Failed)?),
     };
+    let calibration = args.gptq.calibration(to)?;
     let source = open(&args.input)?;
-    let options = args.write.options("quantize");
-    let threads = options.threads;
-    let mut notes = Vec::new();
-    let rounded = if args.gptq.gptq {
-        // Said before the long work, not after it.
-        let begun = args.out.join(UNFINISHED).is_dir();
-        if args.out.exists() && !begun && !options.overwrite {
-            return Err(CliError::failed(WriteError::Exists { path: args.out.clone() }));
-        }
-        let to = if args.to == Written::Gptq { To::Groups } else { To::Blocks(format) };
-        let (kept, outputs, note) = args.gptq.round(&source, to, &args.out, threads)?;
-        notes.extend(note.map(|note| note.en));
-        Some((kept, outputs))
-    } else {
-        None
-    };
-    let bar = ByteBar::new(args.write.json);
-    let show = |done, total| {
-        bar.show(done, total);
-        true
-    };
-    let done = match &rounded {
-        Some((kept, _)) if args.to == Written::Gptq => convert::to_packed(&source, kept, &args.out, &options, &show),
-        Some((kept, _)) => convert::to_gguf_with(&source, kept, &args.out, format, &options, &show),
-        None => convert::to_gguf(&source, &args.out, Some(format), &options, &show),
-    };
-    bar.finish();
-    notes.extend(done.map_err(CliError::failed)?.notes.into_iter().map(|note| note.en));
-    // A packed folder is not computed with: its perplexity is that of the same numbers in a file.
-    let same = match args.to == Written::Gptq && text.is_some() {
-        true => Some(Same::write(&args.out, threads).map_err(CliError::Failed)?),
-        false => None,
-    };
-    let outputs = rounded.map(|(_, outputs)| outputs);
-    let is_rounded = |name: &str| BlockFormat::ALL.iter().any(|f| f.name() == name && f.block() > 1);
-    if source.infos().iter().any(|info| is_rounded(info.element.name())) {
-        notes.push("the original was rounded already: errors are on top of those it has".into());
+    let write = args.write.options("quantize");
+    // Said before the long work, not after it.
+    if calibration.is_some() && args.out.exists() && !is_begun(&args.out) && !write.overwrite {
+        sweep(&args.out);
+        return Err(CliError::failed(WriteError::Exists { path: args.out.clone() }));
     }
-
-    let bar = ByteBar::new(true);
-    let after = open(&args.out)?;
-    let errors = compare(&source, &after, threads, &|done, total| bar.show(done, total)).map_err(CliError::failed);
-    bar.finish();
-    let errors = errors?;
-
-    let measure = |model: &Path, text: &str| {
-        let options = PerplexityOptions {
-            model: model.into(),
-            load_as: LoadAs::Stored,
-            threads: Some(threads),
-            chunks: args.chunks,
-        };
-        score(&options, text)
+    let asked = Asked {
+        out: &args.out,
+        to,
+        calibration: calibration.as_ref().map(|(text, tokens)| (text.as_str(), *tokens)),
+        text: text.as_deref(),
+        goes_on: false,
+        write,
     };
-    let (mut before, mut now) = (None, None);
-    if let Some(text) = &text {
-        // A form that is only converted cannot be computed.
-        match measure(&args.input, text) {
-            Ok(found) => before = Some(found),
-            Err(error) => notes.push(format!("no perplexity of the original: {error}")),
-        }
-        match measure(same.as_ref().map_or(args.out.as_path(), Same::path), text) {
-            Ok(found) => now = Some(found),
-            Err(error) => notes.push(format!("no perplexity of the result: {error}")),
-        }
-    }
+    let terminal = Terminal { args, threads: asked.write.threads, now: Mutex::default(), notes: Mutex::default() };
+    let done = quantize(&source, &asked, &terminal);
+    terminal.clear();
+    let Quantized { errors, outputs, before, after, .. } = done.map_err(CliError::Failed)?;
+    let notes = std::mem::take(&mut *held(&terminal.notes));
     let sum = |part: fn(&TensorError) -> u64| errors.iter().map(part).sum();
     let report = Report {
         out: &args.out,
@@ -191,10 +153,68 @@ pub fn run(args: &QuantizeArgs) -> Result<(), CliError> {
         tensors: &errors,
         gptq: outputs,
         perplexity_before: before.map(|found| as_json(&args.input, &found)),
-        perplexity_after: now.map(|found| as_json(&args.out, &found)),
+        perplexity_after: after.map(|found| as_json(&args.out, &found)),
         notes: &notes,
     };
-    if args.write.json { out_json(&report) } else { out(&table(&report, before, now)) }
+    if args.write.json { out_json(&report) } else { out(&table(&report, before, after)) }
+}
+
+/// Says how far the work is, on standard error; its notes come with the result.
+struct Terminal<'a> {
+    args: &'a QuantizeArgs,
+    threads: usize,
+    now: Mutex<Option<(Phase, Bar)>>,
+    notes: Mutex<Vec<String>>,
+}
+
+/// How a part of the work is shown.
+enum Bar {
+    Layers(Shown),
+    Bytes(ByteBar),
+}
+
+impl Terminal<'_> {
+    /// Takes away what is shown.
+    fn clear(&self) {
+        match held(&self.now).take() {
+            Some((_, Bar::Layers(shown))) => shown.finish(),
+            Some((_, Bar::Bytes(bar))) => bar.finish(),
+            None => {}
+        }
+    }
+
+    fn begin(&self, phase: Phase) -> Bar {
+        match phase {
+            Phase::Rounding => Bar::Layers(Shown::start()),
+            phase => Bar::Bytes(ByteBar::new(self.args.write.json || phase != Phase::Writing)),
+        }
+    }
+}
+
+impl Witness for Terminal<'_> {
+    fn progress(&self, phase: Phase, done: u64, total: u64) {
+        if held(&self.now).as_ref().is_some_and(|(now, _)| *now != phase) {
+            self.clear();
+        }
+        match &held(&self.now).get_or_insert_with(|| (phase, self.begin(phase))).1 {
+            Bar::Layers(shown) if total == 0 => shown.step("GPTQ: reading the calibration text"),
+            Bar::Layers(shown) => shown.step(&format!("GPTQ: layer {done} of {total}")),
+            Bar::Bytes(bar) => bar.show(done, total),
+        }
+    }
+
+    fn note(&self, note: Sentence) {
+        held(&self.notes).push(note.en);
+    }
+
+    fn score(&self, _: Phase, model: &Path, text: &str) -> Result<Perplexity, Sentence> {
+        self.clear();
+        let (load_as, threads, chunks) = (LoadAs::Stored, Some(self.threads), self.args.chunks);
+        score(&PerplexityOptions { model: model.into(), load_as, threads, chunks }, text).map_err(|error| {
+            let said = error.to_string();
+            Sentence::new(said.as_str(), said.as_str())
+        })
+    }
 }
 
 fn table(report: &Report<'_>, before: Option<Perplexity>, now: Option<Perplexity>) -> String {

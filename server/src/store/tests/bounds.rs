@@ -99,6 +99,27 @@ pub(crate) async fn answered(store: &Store, rows: usize, doubt: impl Fn(usize) -
     id
 }
 
+/// Has rows of a batch fail, which somebody has looked at or not; their texts.
+pub(crate) async fn fail(store: &Store, session: &str, positions: &[i64], doubt: Option<usize>) -> Vec<String> {
+    let (batch, _) = store.batch(ME, session).await.unwrap();
+    let failed = |position: &i64| FinishedRow {
+        position: *position,
+        state: RowState::Failed,
+        error: Some(protocol::Sentence::new("It broke.", "出错了。")),
+        found: 0,
+        doubt,
+        extractions: Vec::new(),
+        runs: Vec::new(),
+    };
+    let failed: Vec<FinishedRow> = positions.iter().map(failed).collect();
+    store.finish_rows(&batch, &failed, Busy::default()).await.unwrap();
+    let mut texts = Vec::new();
+    for position in positions {
+        texts.extend(store.batch_row(ME, session, *position).await.unwrap().row.document);
+    }
+    texts
+}
+
 #[tokio::test]
 async fn of_a_session_only_the_texts_asked_for_are_looked_up() {
     let (_folder, store) = store().await;
@@ -117,9 +138,48 @@ async fn the_size_of_a_batch_is_known_before_it_is_read() {
     assert_eq!(store.batch_size(ME, &id).await.unwrap(), Some((12, 0)));
     assert_eq!(store.batch_size(OTHER, &id).await.unwrap(), None);
     assert_eq!(store.session_bytes(ME, &id).await.unwrap(), 10 * 6 + 2 * 7);
+    assert!(store.is_batch(ME, &id).await.unwrap() && !store.is_batch(OTHER, &id).await.unwrap());
     let (ordinary, ..) = session(&store, ME, "t", "Ada").await;
     assert_eq!(store.batch_size(ME, &ordinary).await.unwrap(), None);
     assert_eq!(store.session_bytes(ME, &ordinary).await.unwrap(), 3 + 9);
+    assert!(!store.is_batch(ME, &ordinary).await.unwrap());
+}
+
+#[tokio::test]
+async fn some_texts_are_counted_and_measured_without_the_others() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 12, Some).await;
+    fail(&store, &id, &[3], None).await;
+    assert_eq!(
+        (store.answered_count(ME, &id).await.unwrap(), store.answered_count(OTHER, &id).await.unwrap()),
+        (11, 0)
+    );
+    let all = store.answered(ME, &id, 0, 99).await.unwrap();
+    let two: Vec<String> = all.iter().take(2).map(|(_, id)| id.clone()).collect();
+    // "Text 0", its prompt "p" and "(Text, person) (0, person)".
+    assert_eq!(store.size_of(ME, &two).await.unwrap(), (2, 2 * (6 + 1 + 26)));
+    assert_eq!(store.size_of(OTHER, &two).await.unwrap(), (0, 0));
+    assert_eq!(store.size_of(ME, &[]).await.unwrap(), (0, 0));
+}
+
+#[tokio::test]
+async fn rows_have_their_own_texts_answers_and_judgements() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 12, Some).await;
+    let texts = fail(&store, &id, &[3], None).await;
+    store.judge(ME, &texts[0], &judgement("Text", Verdict::Right)).await.unwrap();
+    let rows = store.full_rows(ME, &id, 2, 3).await.unwrap();
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|full| (full.row.text.as_str(), full.extractions.len(), full.runs.len(), full.judgements.len()))
+        .collect();
+    assert_eq!(shown, [("Text 2", 1, 1, 0), ("Text 3", 0, 0, 1), ("Text 4", 1, 1, 0)]);
+    for full in rows.iter().filter(|full| !full.runs.is_empty()) {
+        assert!(full.runs[0].text.contains(&format!("({},", full.row.position)));
+        assert_eq!(full.runs[0].document, full.row.document);
+        assert_eq!(Some(&full.extractions[0].document), full.row.document.as_ref());
+    }
+    assert!(store.full_rows(OTHER, &id, 0, 9).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! The order of a review, page by page.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use protocol::review::State;
 
-use super::{bounds::answered, *};
+use super::{
+    bounds::{answered, fail},
+    *,
+};
 
 /// All pages of a list of so many texts, from the first on.
 async fn pages(store: &Store, session: &str, only: Option<State>, most: i64) -> Vec<QueuePage> {
@@ -41,6 +44,42 @@ async fn thousands_of_texts_are_reviewed_page_by_page_the_doubtful_first() {
     let unknown = store.queue(ME, &id, None, Start::After("nowhere"), 100).await.unwrap();
     assert_eq!(unknown, all[0]);
     assert!(store.queue(OTHER, &id, None, Start::First, 100).await.unwrap().ids.is_empty());
+}
+
+#[tokio::test]
+async fn a_page_begins_where_the_index_says() {
+    let (_folder, store) = store().await;
+    for (start, sought) in
+        [(Start::After("d"), "doubt<?"), (Start::At("d"), "doubt<?"), (Start::Before("d"), "doubt>?")]
+    {
+        let (query, _) = crate::store::queue::page(ME, "s", None, (start, Some((3, 500))), 100);
+        let rows = sqlx::query(&format!("EXPLAIN QUERY PLAN {}", query.sql())).fetch_all(store.pool()).await.unwrap();
+        let plan = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, "detail")).collect::<Vec<_>>().join("; ");
+        assert!(plan.contains(&format!("batch_row_by_doubt (session_id=? AND {sought})")), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn texts_that_failed_stand_in_the_order_and_have_no_answer() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 20, |n| Some(n % 7)).await;
+    let failed = fail(&store, &id, &[4, 12], Some(1000)).await;
+    assert_eq!(store.queue_counts(ME, &id).await.unwrap(), QueueCounts { states: [18, 0, 0, 2], unread: 0 });
+    let page = async |only| store.queue(ME, &id, only, Start::First, 99).await.unwrap().ids;
+    let all = page(None).await;
+    assert_eq!((all.len(), &all[..2]), (20, &failed[..]));
+    assert_eq!(
+        (page(Some(State::Failed)).await, page(Some(State::Unreviewed)).await),
+        (failed.clone(), all[2..].to_vec())
+    );
+    assert_eq!(store.queue_ids(ME, &id).await.unwrap(), all[2..]);
+    assert_eq!(store.answered(ME, &id, 0, 99).await.unwrap().len(), 18);
+    assert_eq!(store.next_open(ME, &id, "").await.unwrap().as_ref(), Some(&all[2]));
+    let why = store.failed_of(ME, &id, &all).await.unwrap();
+    let reasons: HashMap<&str, &str> = why.iter().map(|(id, said)| (id.as_str(), said.zh.as_str())).collect();
+    assert_eq!(reasons, failed.iter().map(|id| (id.as_str(), "出错了。")).collect());
+    assert!(store.failed_of(OTHER, &id, &all).await.unwrap().is_empty());
 }
 
 #[tokio::test]

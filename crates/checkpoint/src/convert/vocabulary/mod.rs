@@ -148,8 +148,13 @@ impl Vocabulary {
         self
     }
 
+    /// Whether a text is cut into bytes: the list of ranks of LLaMA 3 makes such a vocabulary.
+    pub(super) fn is_of_bytes(&self) -> bool {
+        matches!(self.cutting, Cutting::Bytes(_))
+    }
+
     /// The number of an entry.
-    fn find(&self, text: &str) -> Option<u32> {
+    pub(super) fn find(&self, text: &str) -> Option<u32> {
         self.entries.iter().position(|e| e.text == text).and_then(|id| u32::try_from(id).ok())
     }
 

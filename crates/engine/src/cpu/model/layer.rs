@@ -5,24 +5,24 @@
 #![allow(unsafe_code)]
 
 use checkpoint::Projection;
-use half::{f16, slice::HalfFloatSliceExt};
 
 use super::{
     super::{
         attention::{self, History, PIECE, Query},
         factors::Factors,
         kernels::{self, Target},
-        load::Layer,
         pack::{BLOCK, TILE},
         rows::Rows,
-        simd::Isa,
         team::Parts,
     },
     CpuModel,
     input::{Narrowed, Normalized, Normalizing},
+    placing::Placing,
     qkv_width,
 };
-use crate::config::{MAX_HEAD, ModelConfig, Rotary};
+
+/// Blocks of the feed-forward network's columns that are made and rounded at a time.
+const SOME: usize = 4;
 
 const QKV: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
 
@@ -156,12 +156,15 @@ impl CpuModel {
                 let (normed, z) = unsafe { input.of(thread) };
                 let gate = factors.linear(l, Projection::Gate, z, 0);
                 let up = factors.linear(l, Projection::Up, z, 1);
-                let columns = blocks.start * BLOCK..config.feed_forward.min(blocks.end * BLOCK);
-                let range = columns.start / TILE..columns.end.div_ceil(TILE);
-                kernels::gated(isa, gate, up, normed, count, range, target);
-                for row in 0..count {
-                    // SAFETY: these columns were just written by this thread.
-                    unsafe { hidden.quantize_columns(isa, row, columns.clone()) };
+                // A few blocks at a time are still in the cache when they are rounded.
+                for first in blocks.clone().step_by(SOME) {
+                    let columns = first * BLOCK..config.feed_forward.min(blocks.end.min(first + SOME) * BLOCK);
+                    let range = columns.start / TILE..columns.end.div_ceil(TILE);
+                    kernels::gated(isa, gate, up, normed, count, range, target);
+                    for row in 0..count {
+                        // SAFETY: these columns were just written by this thread.
+                        unsafe { hidden.quantize_columns(isa, row, columns.clone()) };
+                    }
                 }
             });
         }
@@ -173,90 +176,5 @@ impl CpuModel {
             let m = factors.linear(l, Projection::Down, unsafe { z.of(thread) }, 0);
             kernels::linear(isa, m, hidden, count, range, Target { out, stride: config.hidden, at: 0, add: true });
         });
-    }
-}
-
-/// Turns queries and keys by their positions, and puts keys and values into caches.
-struct Placing<'a> {
-    isa: Isa,
-    config: &'a ModelConfig,
-    layer: &'a Layer,
-    /// The layer's number.
-    index: usize,
-    rows: &'a Rows,
-    /// Cosine and sine of each position's angles.
-    turns: &'a [(f32, f32)],
-    /// Whether keys and values are kept in half precision.
-    half: bool,
-}
-
-impl Placing<'_> {
-    /// Does it for a key/value head of a row, and for the queries that look at it. `qkv`: of all rows.
-    ///
-    /// # Safety
-    /// No other thread uses these heads of the row, nor this head and position of its cache.
-    unsafe fn place(&self, row: usize, kv_head: usize, qkv: Parts<'_, f32>) {
-        let c = self.config;
-        let (d, group) = (c.head_size, c.heads / c.kv_heads);
-        let position = self.rows.positions[row];
-        let turns = &self.turns[position * d / 2..][..d / 2];
-        let mut plain = [0.0; MAX_HEAD];
-        let mut turned = |head: usize, norm: usize| {
-            // SAFETY: the caller's promise.
-            let head = unsafe { qkv.part(row * qkv_width(c) + head * d, d) };
-            if let Some(norms) = &self.layer.head_norms {
-                plain[..d].copy_from_slice(head);
-                kernels::normalize(self.isa, &plain[..d], &norms[norm], c.norm_epsilon, head);
-            }
-            turn(head, turns, c.rotary);
-            head
-        };
-        for head in kv_head * group..(kv_head + 1) * group {
-            turned(head, 0);
-        }
-        let key = turned(c.heads + kv_head, 1);
-        // SAFETY: the caller's promise.
-        let value = unsafe { qkv.part(row * qkv_width(c) + (c.heads + c.kv_heads + kv_head) * d, d) };
-        let (keys, values) = self.rows.caches[self.rows.segments[row]].0[position / PIECE];
-        let (from, at) = ((self.index * c.kv_heads + kv_head) * PIECE * d, position % PIECE);
-        // Keys of sixteen positions lie side by side.
-        let (key_at, value_at) = (from + at / 16 * 16 * d + at % 16, from + at * d);
-        // SAFETY: the piece has `PIECE * d` numbers for this layer and head, is this run's to write (`Cache::extend`), and
-        // this position is written by this row only.
-        unsafe {
-            if self.half {
-                let mut halves = [f16::ZERO; MAX_HEAD];
-                halves[..d].convert_from_f32_slice(key);
-                store(&halves[..d], keys.cast::<f16>().add(key_at), 16);
-                halves[..d].convert_from_f32_slice(value);
-                store(&halves[..d], values.cast::<f16>().add(value_at), 1);
-            } else {
-                store(key, keys.cast::<f32>().add(key_at), 16);
-                store(value, values.cast::<f32>().add(value_at), 1);
-            }
-        }
-    }
-}
-
-/// Writes numbers to every `step`-th place from `to` on.
-///
-/// # Safety
-/// There is room, and no other thread uses these places.
-unsafe fn store<T: Copy>(numbers: &[T], to: *mut T, step: usize) {
-    for (i, number) in numbers.iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { to.add(i * step).write(*number) };
-    }
-}
-
-/// Turns the pairs of a head's numbers by a position's angles.
-fn turn(head: &mut [f32], turns: &[(f32, f32)], rotary: Rotary) {
-    let half = head.len() / 2;
-    for (i, (cos, sin)) in turns.iter().enumerate() {
-        let (a, b) = match rotary {
-            Rotary::Interleaved => (2 * i, 2 * i + 1),
-            Rotary::Halves => (i, i + half),
-        };
-        (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);
     }
 }

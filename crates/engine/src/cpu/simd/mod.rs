@@ -131,6 +131,8 @@ pub(super) trait Simd: Copy {
     /// Sixteen signed bytes as floats.
     unsafe fn load_signed(p: *const u8) -> Self::F;
     unsafe fn store(p: *mut f32, v: Self::F);
+    /// In half precision, rounded to the nearest, halves to even.
+    unsafe fn store_f16(p: *mut u16, v: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn div(a: Self::F, b: Self::F) -> Self::F;

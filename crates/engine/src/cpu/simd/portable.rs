@@ -60,6 +60,10 @@ impl Simd for Portable {
         unsafe { p.cast::<[f32; 16]>().write_unaligned(v) }
     }
     #[inline(always)]
+    unsafe fn store_f16(p: *mut u16, v: Self::F) {
+        unsafe { p.cast::<[u16; 16]>().write_unaligned(v.map(|x| half::f16::from_f32(x).to_bits())) }
+    }
+    #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         zip(a, b, |a, b| a + b)
     }
