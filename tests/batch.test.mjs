@@ -237,5 +237,8 @@ test('eval gives both scores, each by its name, and the mistakes', async () => {
   assert.match(compared.stdout, /mean per text/);
   assert.match(compared.stdout, /micro F1 100\.0 \(100\.0 to 100\.0\), the other 40\.0/);
   const fewer = write('fewer.jsonl', [{ id: 1 }]);
+  // Gold of a review that has only begun.
+  const begun = await knowlm(['eval', '--task', 'ner', '--gold', fewer, '--pred', pred]);
+  assert.match(begun.stdout, /^1 texts; 1 more have no gold and are left out/);
   assertClearFailure(await knowlm(['eval', '--task', 'ner', '--gold', gold, '--pred', fewer]), /no line for 1 of the 2 ids/);
 });

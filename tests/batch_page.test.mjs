@@ -55,6 +55,10 @@ test('a file is uploaded, tried and run, and every row is in the results with it
   assert.deepEqual(lines.map((line) => line.id), Array.from({ length: 30 }, (_, n) => `r${n}`));
   lines.forEach((line, n) => assert.deepEqual([line.text, line.where], [text(n), `source ${n}`]));
   assert.ok(lines.filter((line) => line.entities.some((e) => PEOPLE.includes(e.text))).length > 20);
+  // As a session it goes out with the same ids, in the same order.
+  const session = new URL(page.url()).searchParams.get('session');
+  const exported = await (await page.request.get(`/sessions/${session}/export?format=jsonl`)).text();
+  assert.deepEqual(jsonLines(exported).map((line) => line.id), lines.map((line) => line.id));
   const table = await results(page, 'csv');
   assert.match(table, /^id,variant,kind,type,text,start,end,head,tail,role,certainty,error,where\r\n/);
 

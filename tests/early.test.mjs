@@ -17,7 +17,7 @@ async function held(page, path) {
   });
   await page.goto(path);
   return async () => {
-    assert.ok(!(await page.evaluate(() => window.hydrated)), 'it has not started yet');
+    assert.ok(!(await page.evaluate(() => 'started' in document.documentElement.dataset)), 'it has not started yet');
     release();
     await hydrated(page);
     await page.unroute('**/knowlm.wasm');
@@ -93,4 +93,37 @@ test('what the browser brings back with a page is there to run', async () => {
   await the(page, 'run').click();
   await ended(page);
   assert.equal(await page.locator('.completion .prompt').textContent(), 'The sea is');
+});
+
+test('letters typed while the page starts stay, all of them', async () => {
+  const page = await house.visitor();
+  const go = await held(page, '/pretrain');
+  const text = 'It was a bright cold day in April, and the clocks were striking thirteen. '.repeat(3);
+  await (await page.context().newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: 6 });
+  await the(page, 'prompt').focus();
+  await page.keyboard.type(text.slice(0, 20));
+  const typing = page.keyboard.type(text.slice(20), { delay: 10 });
+  await go();
+  await typing;
+  await page.waitForFunction((text) => document.querySelector('[data-testid="prompt"]').value === text, text);
+});
+
+test('what was chosen for one task is not put into another, and no instruction counts as written that was not', async () => {
+  const page = await house.visitor();
+  const go = await held(page, '/lora');
+  await page.locator('.chip').filter({ hasText: /^person$/ }).locator('input').uncheck();
+  await page.locator('select.topic').selectOption({ index: 1 });
+  await page.getByRole('radio', { name: 'Relations' }).check();
+  await go();
+  assert.ok(await page.getByRole('radio', { name: 'Relations' }).isChecked());
+  assert.deepEqual(await page.locator('.chip input').evaluateAll((all) => all.filter((one) => !one.checked).map((one) => one.value)), []);
+  assert.notEqual(await page.locator('select.topic').inputValue(), '');
+  const made = await the(page, 'instruction').inputValue();
+
+  await page.goto('/sessions');
+  await page.goBack();
+  await hydrated(page);
+  assert.ok(await page.getByRole('radio', { name: 'Relations' }).isChecked());
+  assert.equal(await the(page, 'instruction').inputValue(), made);
+  assert.equal(await page.locator('.label-row button').count(), 0, 'it is still written from the chips');
 });

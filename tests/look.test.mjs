@@ -49,6 +49,7 @@ async function furnished() {
     session: `/sessions/${extract}`,
     review: `/sessions/${extract}/review`,
     graph: `/sessions/${extract}/graph`,
+    scores: `/sessions/${extract}/scores`,
     batch: '/batch',
     model: '/admin',
     shared: new URL(link).pathname,
@@ -75,6 +76,7 @@ for (const colorScheme of ['light', 'dark']) {
           });
           assert.deepEqual(wide, [], `${name}: nothing is wider than the page's ${width} pixels`);
           const active = page.locator('header nav [aria-current="page"]');
+          if (['extract', 'compare', 'batch', 'complete', 'sessions'].includes(name)) assert.equal(await active.count(), 1, `${name}: its own tab`);
           for (const tab of await active.all()) {
             const { x, width: wide } = await tab.boundingBox();
             assert.ok(x >= 0 && x + wide <= width, `${name}: the page's own tab is in sight`);

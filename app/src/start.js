@@ -1,28 +1,40 @@
-
 import init, { hydrate } from '/pkg/knowlm.js';
 await init({ module_or_path: '/pkg/knowlm.wasm' });
 // Taking the page over writes into its fields what the server drew there. What a person has typed or chosen before, or the
 // browser has brought back, is put in again, as if it were done now.
+const isBox = (field) => field.type === 'checkbox' || field.type === 'radio';
+const isList = (field) => field.tagName === 'SELECT';
 const changed = (field) =>
   field.type === 'checkbox' ? field.checked !== field.defaultChecked
   : field.type === 'radio' ? field.checked && !field.defaultChecked
-  : field.tagName === 'SELECT' ? field.selectedIndex !== Math.max(0, [...field.options].findLastIndex((o) => o.defaultSelected))
+  : isList(field) ? field.selectedIndex !== Math.max(0, [...field.options].findLastIndex((o) => o.defaultSelected))
   : field.type !== 'hidden' && field.type !== 'file' && field.value !== field.defaultValue;
 const kept = [...document.querySelectorAll('input, select, textarea')].filter(changed)
-  .map((field) => ({ field, value: field.value, checked: field.checked, at: field === document.activeElement && field.selectionStart }));
+  .map((field) => ({ field, name: field.name, value: field.value, checked: field.checked, at: field === document.activeElement && field.selectionStart }));
+const put = ({ field, value, at }) => {
+  field.value = value;
+  if (typeof at === 'number') field.setSelectionRange(at, at);
+};
+const typing = kept.find(({ at }) => typeof at === 'number');
 hydrate();
-for (const { field, value, checked, at } of kept) {
-  // The fields are written a moment later; and what is put in may draw others anew.
+// The next letters are waiting behind this.
+await null;
+if (typing) put(typing);
+for (const one of kept) {
+  const { field, name, value, checked } = one;
+  // The other fields are written a moment later; and what is put in may draw others anew, in the same place.
   await new Promise((next) => setTimeout(next));
-  if (!field.isConnected) continue;
-  const box = ['checkbox', 'radio'].includes(field.type);
-  if (box && field.checked !== checked) {
-    field.click();
-    continue;
-  }
-  if (!box && field.value !== value) {
+  if (!field.isConnected || field.name !== name) continue;
+  if (isBox(field)) {
+    if (field.value === value && field.checked !== checked) field.click();
+  } else if (isList(field)) {
+    if (![...field.options].some((option) => option.value === value)) continue;
     field.value = value;
-    if (typeof at === 'number') field.setSelectionRange(at, at);
+    field.dispatchEvent(new Event('change', { bubbles: true }));
+  } else {
+    const lost = one === typing ? field.value === field.defaultValue : field.value !== value;
+    if (lost) put(one);
+    if (lost || one === typing) field.dispatchEvent(new Event('input', { bubbles: true }));
   }
-  field.dispatchEvent(new Event(box || field.tagName === 'SELECT' ? 'change' : 'input', { bubbles: true }));
 }
+document.documentElement.dataset.started = '';

@@ -64,7 +64,6 @@ export function openHouse({ serve = true, args = [] } = {}) {
     const complain = (text) => {
       if (!expected.some((pattern) => pattern.test(text))) complaints.push(text);
     };
-    await context.addInitScript(markHydration);
     context.on('page', watch);
     const page = await context.newPage();
     visitors.push({ context, complaints });
@@ -95,22 +94,10 @@ export function openHouse({ serve = true, args = [] } = {}) {
 /** What carries this data-testid. */
 export const the = (page, id) => page.locator(`[data-testid="${id}"]`);
 
-/** Runs in every page before its own scripts: tells when the browser half has started. */
-function markHydration() {
-  for (const name of ['instantiate', 'instantiateStreaming']) {
-    const original = WebAssembly[name];
-    WebAssembly[name] = async (...given) => {
-      const module = await original.apply(WebAssembly, given);
-      // The page's script goes on first.
-      setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(() => (window.hydrated = true))));
-      return module;
-    };
-  }
-}
-
 /** Waits until the browser half of the page has taken over. */
 export async function hydrated(page) {
-  await page.waitForFunction(() => window.hydrated === true);
+  await page.waitForFunction(() => 'started' in document.documentElement.dataset);
+  await page.evaluate(() => new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next))));
   await quiet(page);
 }
 

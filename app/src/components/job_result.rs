@@ -91,16 +91,18 @@ fn Cost(quantized: Quantized) -> impl IntoView {
     let change = before.zip(after).map(|(b, a)| format!("{:+.2} %", (a.value / b.value - 1.0) * 100.0));
     let perplexity = (before.is_some() || after.is_some()).then(|| {
         view! {
-            <table class="headline" data-testid="perplexity">
-                <thead><tr>
-                    <th scope="col"></th><th scope="col">{t!(i18n, job_before_it)}</th>
-                    <th scope="col">{t!(i18n, job_after_it)}</th><th scope="col">{t!(i18n, job_change)}</th>
-                </tr></thead>
-                <tbody><tr>
-                    <th scope="row">{t!(i18n, job_perplexity)}</th>
-                    <td>{before.map(measured)}</td><td>{after.map(measured)}</td><td>{change}</td>
-                </tr></tbody>
-            </table>
+            <div class="scroll">
+                <table class="headline" data-testid="perplexity">
+                    <thead><tr>
+                        <th scope="col"></th><th scope="col">{t!(i18n, job_before_it)}</th>
+                        <th scope="col">{t!(i18n, job_after_it)}</th><th scope="col">{t!(i18n, job_change)}</th>
+                    </tr></thead>
+                    <tbody><tr>
+                        <th scope="row">{t!(i18n, job_perplexity)}</th>
+                        <td>{before.map(measured)}</td><td>{after.map(measured)}</td><td>{change}</td>
+                    </tr></tbody>
+                </table>
+            </div>
         }
     });
     let most = layers.iter().filter_map(|(_, error)| *error).fold(0.0, f64::max);

@@ -1,13 +1,12 @@
 //! `/admin`: the model, and its adapters as they come and go.
 
 use leptos::{prelude::*, task::spawn_local};
-use leptos_meta::Title;
 use protocol::{AdapterUse, AdminView, FoundAdapter, Language, Task};
 
 use super::error_page;
 use crate::{
     api,
-    components::ErrorNotice,
+    components::{ErrorNotice, PageTitle},
     i18n::{t, t_string, use_i18n},
     prefs::{fill, language},
     services::ServiceError,
@@ -44,7 +43,7 @@ pub fn Admin() -> impl IntoView {
     let data = Resource::new_blocking(move || change.done.get(), |_| api::admin());
     let language = language();
     view! {
-        <Title text=move || t_string!(i18n, nav_admin)/>
+        <PageTitle text=move || t_string!(i18n, nav_admin)/>
         <Transition fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || {
                 // Drawn again in another language.

@@ -2,7 +2,6 @@
 //! columns and schema; with `session` a batch on its way, and of it one row with `row`.
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use protocol::{
     Bench, SessionView,
@@ -18,7 +17,8 @@ use super::{
 use crate::{
     api, batches,
     components::{
-        BatchChoice, BatchList, BatchProgress, BatchRow, BatchRows, BatchUpload, ErrorNotice, Place, SharePanel,
+        BatchChoice, BatchList, BatchProgress, BatchRow, BatchRows, BatchUpload, ErrorNotice, PageTitle, Place,
+        SharePanel,
     },
     i18n::{t, t_string, use_i18n},
     services::ServiceError,
@@ -61,7 +61,7 @@ pub fn Batch() -> impl IntoView {
     });
     let data = Resource::new_blocking(move || asked.get(), load);
     view! {
-        <Title text=move || t_string!(i18n, nav_batch)/>
+        <PageTitle text=move || t_string!(i18n, nav_batch)/>
         <Transition fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
                 match data.await {
@@ -125,7 +125,7 @@ fn Open(batch: BatchView, card: Option<RowCard>, place: Place) -> impl IntoView 
     };
     view! {
         <section class="page batch" id="work">
-            <Title text=title.clone()/>
+            <PageTitle text=title.clone()/>
             <h1 data-testid="batch-title">{title}</h1>
             <p class="muted">
                 {schema} {compare.then(|| view! { " · " {t!(i18n, batch_both)} })}

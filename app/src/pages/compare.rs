@@ -2,7 +2,6 @@
 
 use extract::text::split_texts;
 use leptos::prelude::*;
-use leptos_meta::Title;
 use protocol::{Ask, Bench, Column, SessionView, view::Page};
 
 use super::{
@@ -11,8 +10,8 @@ use super::{
 };
 use crate::{
     components::{
-        AdapterChoice, ComparisonCard, ErrorNotice, FormatChoice, Headline, OnlyChanged, ParameterForm, ParameterPanel,
-        RunButtons, SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
+        AdapterChoice, ComparisonCard, ErrorNotice, FormatChoice, Headline, OnlyChanged, PageTitle, ParameterForm,
+        ParameterPanel, RunButtons, SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::Item,
@@ -83,7 +82,7 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             .to_owned()
     });
     view! {
-        <Title text=move || t_string!(i18n, nav_compare)/>
+        <PageTitle text=move || t_string!(i18n, nav_compare)/>
         <div class="page bench">
         <div class="main">
         <form

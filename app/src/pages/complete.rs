@@ -2,7 +2,6 @@
 
 use extract::hint::looks_like_instruction;
 use leptos::prelude::*;
-use leptos_meta::Title;
 use protocol::{
     Ask, Bench, Language, SessionView,
     view::{GalleryCase, Page},
@@ -13,7 +12,7 @@ use super::{
     work::{Work, asks_to_run, load},
 };
 use crate::{
-    components::{CompletionCard, ErrorNotice, ParameterForm, ParameterPanel, RunButtons, SharePanel},
+    components::{CompletionCard, ErrorNotice, PageTitle, ParameterForm, ParameterPanel, RunButtons, SharePanel},
     i18n::{t, t_string, use_i18n},
     prefs::{area, language},
 };
@@ -51,7 +50,7 @@ fn CompleteBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             .to_owned()
     });
     view! {
-        <Title text=move || t_string!(i18n, nav_complete)/>
+        <PageTitle text=move || t_string!(i18n, nav_complete)/>
         <div class="page bench">
         <div class="main">
         <form

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use extract::graph::{Edits, Graph, Same, Source, build};
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 use protocol::SessionView;
 
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     api,
-    components::{ErrorNotice, GraphView, color_class, origin_class},
+    components::{ErrorNotice, GraphView, PageTitle, color_class, origin_class},
     filing::{heard, in_order},
     heavy::heavy,
     i18n::{t, t_string, use_i18n},
@@ -62,7 +61,7 @@ fn Waiting(session: SessionView, read: usize, total: usize, asked: RwSignal<u32>
         set_timeout(again, WAIT);
     });
     view! {
-        <Title text=move || t_string!(i18n, corpus_title)/>
+        <PageTitle text=move || t_string!(i18n, corpus_title)/>
         <section class="page" id="work">
             <h1>{t!(i18n, corpus_title)}</h1>
             <p class="muted"><a href=format!("/sessions/{id}")>{title}</a> <SessionLinks id/></p>
@@ -107,8 +106,11 @@ fn Shown(session: SessionView, edits: Edits, texts: CorpusTexts) -> impl IntoVie
     let session_id = StoredValue::new(id.clone());
     // What the server has.
     let kept = StoredValue::new(edits.get_untracked());
+    let changes = StoredValue::new(0_u64);
     let change = move |change: Box<dyn FnOnce(&mut Edits)>| {
         edits.update(change);
+        changes.update_value(|n| *n += 1);
+        let this = changes.get_value();
         let (id, now) = (session_id.get_value(), edits.get_untracked());
         in_order(async move {
             match heard(error, || api::set_graph_edits(id.clone(), now.clone())).await {
@@ -117,7 +119,7 @@ fn Shown(session: SessionView, edits: Edits, texts: CorpusTexts) -> impl IntoVie
                 }
                 Err(e) => {
                     // What was changed since is sent with it once more; without that it is taken back.
-                    if edits.try_with_untracked(|edits| *edits == now).unwrap_or(false)
+                    if changes.try_get_value() == Some(this)
                         && let Some(kept) = kept.try_get_value()
                     {
                         edits.try_set(kept);
@@ -145,7 +147,7 @@ fn Shown(session: SessionView, edits: Edits, texts: CorpusTexts) -> impl IntoVie
     let panel_names = names.clone();
     let head = title.clone();
     view! {
-        <Title text=move || format!("{} · {head}", t_string!(i18n, corpus_title))/>
+        <PageTitle text=move || format!("{} · {head}", t_string!(i18n, corpus_title))/>
         <section class="page" id="work">
             <h1>{t!(i18n, corpus_title)}</h1>
             <p class="muted"><a href=format!("/sessions/{id}")>{title}</a> <SessionLinks id=id.clone()/></p>

@@ -2,7 +2,6 @@
 
 use extract::text::split_texts;
 use leptos::{prelude::*, task::spawn_local};
-use leptos_meta::Title;
 use protocol::{
     Ask, Asking, Bench, Example, SchemaChoice, SessionView,
     view::{DocumentView, NamedSchema, Page, WarmUp},
@@ -12,7 +11,7 @@ use super::work::{Work, asks_to_run, load};
 use crate::{
     api,
     components::{
-        AdapterChoice, ErrorNotice, ExtractionCard, FormatChoice, ParameterForm, ParameterPanel, RunButtons,
+        AdapterChoice, ErrorNotice, ExtractionCard, FormatChoice, PageTitle, ParameterForm, ParameterPanel, RunButtons,
         SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
     },
     i18n::{t, t_string, use_i18n},
@@ -120,7 +119,7 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
         }
     });
     view! {
-        <Title text=move || t_string!(i18n, nav_extract)/>
+        <PageTitle text=move || t_string!(i18n, nav_extract)/>
         <div class="page bench">
         <div class="main">
         <form

@@ -19,7 +19,6 @@ mod weights;
 mod work;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use protocol::Sentence;
 
 pub use admin::Admin;
@@ -39,6 +38,7 @@ pub use shared::SnapshotBody;
 pub use weights::Weights;
 
 use crate::{
+    components::PageTitle,
     i18n::{t, t_string, use_i18n},
     prefs::language,
     services::ServiceError,
@@ -53,7 +53,7 @@ pub fn error_page(error: &ServiceError) -> AnyView {
     let error = error.clone();
     view! {
         <section class="page empty" id="work">
-            <Title text=move || t_string!(i18n, not_available)/>
+            <PageTitle text=move || t_string!(i18n, not_available)/>
             <h1>{t!(i18n, not_available)}</h1>
             <p data-testid="page-error">{move || error.sentence(language())}</p>
             <p><a href="/">{t!(i18n, back_home)}</a></p>

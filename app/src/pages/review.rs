@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use extract::judge;
 use leptos::{ev, html, prelude::*};
-use leptos_meta::Title;
 use leptos_router::{
     NavigateOptions,
     hooks::{use_navigate, use_params_map, use_query_map},
@@ -24,8 +23,8 @@ use super::{
 use crate::{
     api,
     components::{
-        ComparisonCard, ErrorNotice, ExtractionCard, OnlyChanged, focus_first, is_on_control, is_on_nothing, is_typing,
-        put, undo,
+        ComparisonCard, ErrorNotice, ExtractionCard, OnlyChanged, PageTitle, focus_first, is_on_control, is_on_nothing,
+        is_typing, put, undo,
     },
     doubts::{SAMPLE, sample},
     filing::{heard, in_order},
@@ -182,12 +181,14 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
             texts.iter().skip(here).find(open).or_else(first).map(|t| t.id.clone())
         })
     };
-    // The one behind the end of this page, which the server knows.
-    let to_open_elsewhere = move || async move {
+    // The one behind the end of this page, which the server knows; nothing for who has gone on to another text.
+    let to_open_elsewhere = move |accepted: String| async move {
+        let stayed = move || current.try_get_untracked().flatten().as_ref() == Some(&accepted);
         let last = texts.try_with_value(|texts| texts.last().map(|t| t.id.clone())).flatten();
         // Without them the page has been left.
         let Some((last, places)) = last.zip(places.try_get_value()) else { return };
         match heard(error, || reviews::next_open(places.session.clone(), last.clone())).await {
+            Ok(Some(_)) if !stayed() => {}
             Ok(Some(id)) if texts.try_with_value(|t| t.iter().any(|t| t.id == id)).unwrap_or(false) => show(id),
             Ok(Some(id)) => {
                 go.try_with_value(|go| go(&places.to_open(&id)));
@@ -228,7 +229,7 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
         let new = reviewed.try_update(|r| r.insert(text.id.clone())).unwrap_or(false);
         error.set(None);
         let next = open_here();
-        let elsewhere = paged && next.is_none();
+        let page_is_done = paged && next.is_none();
         in_order(async move {
             if let Err(e) = heard(error, || api::accept(text.id.clone(), judgements.clone())).await {
                 // Only what this has filed is taken back: the person may have gone on judging.
@@ -238,13 +239,13 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
                 }
                 all_done.try_set(false);
                 error.try_set(Some(e));
-            } else if elsewhere {
-                to_open_elsewhere().await;
+            } else if page_is_done {
+                to_open_elsewhere(text.id).await;
             }
         });
         match next {
             Some(id) => show(id),
-            None => all_done.set(!elsewhere),
+            None => all_done.set(!page_is_done),
         }
     };
     let reopen = move || {
@@ -367,7 +368,7 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
     let unread = part.as_ref().map_or(0, |part| part.unread);
     let back = format!("/sessions/{id}");
     view! {
-        <Title text=move || format!("{} · {title}", t_string!(i18n, review_title))/>
+        <PageTitle text=move || format!("{} · {title}", t_string!(i18n, review_title))/>
         <section class="page review" id="work">
             <h1>{t!(i18n, review_title)}</h1>
             <p class="muted"><a href=back.clone() data-testid="back">{session.title}</a> <SessionLinks id/></p>

@@ -2,7 +2,6 @@
 
 use extract::Schema;
 use leptos::{prelude::*, task::spawn_local};
-use leptos_meta::Title;
 use leptos_router::hooks::{use_navigate, use_params_map, use_query_map};
 use protocol::{
     AdapterManifest, Language,
@@ -12,7 +11,7 @@ use protocol::{
 use super::{error_page, sessions::Moment};
 use crate::{
     api,
-    components::{ErrorNotice, SchemaEditor},
+    components::{ErrorNotice, PageTitle, SchemaEditor},
     i18n::{t, t_string, use_i18n},
     prefs::{fill, language},
     services::ServiceError,
@@ -44,7 +43,7 @@ pub fn Schemas() -> impl IntoView {
         error.set(done.err());
     });
     view! {
-        <Title text=move || t_string!(i18n, nav_schemas)/>
+        <PageTitle text=move || t_string!(i18n, nav_schemas)/>
         <section class="page" id="work">
             <h1>{t!(i18n, schemas_title)}</h1>
             <p class="muted">{t!(i18n, schemas_help)}</p>
@@ -268,7 +267,7 @@ fn Editing(
     let heading = name.clone();
     let own = id.clone();
     view! {
-        <Title text=move || t_string!(i18n, nav_schemas)/>
+        <PageTitle text=move || t_string!(i18n, nav_schemas)/>
         <section class="page" id="work">
             <p><a href="/schemas">{t!(i18n, schemas_back)}</a></p>
             <h1>{if heading.is_empty() || new { t_string!(i18n, schema_new).to_owned() } else { heading }}</h1>

@@ -1,13 +1,13 @@
 //! `/sessions/{id}/scores`: what each column is worth against what people said.
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 use protocol::Column;
 
 use super::{error_page, session::SessionLinks};
 use crate::{
     api,
+    components::PageTitle,
     i18n::{t, t_string, use_i18n},
     prefs::fill,
     scores::{ColumnScores, Counts, Difference, Figures, Interval, Kind, Mistake, SessionScores, Table},
@@ -54,7 +54,7 @@ fn Shown(scores: SessionScores, id: String) -> impl IntoView {
     };
     let head = title.clone();
     view! {
-        <Title text=move || format!("{} · {head}", t_string!(i18n, scores_title))/>
+        <PageTitle text=move || format!("{} · {head}", t_string!(i18n, scores_title))/>
         <section class="page" id="work">
             <h1>{t!(i18n, scores_title)}</h1>
             <p class="muted"><a href=format!("/sessions/{id}")>{title}</a> <SessionLinks id/></p>
@@ -194,12 +194,14 @@ fn Confusion(list: Vec<(String, String, usize)>) -> impl IntoView {
         view! {
             <details open data-testid="confusion">
                 <summary>{t!(i18n, confusion)}</summary>
-                <table class="headline">
-                    <thead><tr><th scope="col">{t!(i18n, confusion_gold)}</th><th scope="col">{t!(i18n, confusion_given)}</th><th scope="col">{t!(i18n, times)}</th></tr></thead>
-                    <tbody>
-                        {list.into_iter().map(|(gold, given, n)| view! { <tr><th scope="row">{gold}</th><td class="name">{given}</td><td>{n}</td></tr> }).collect_view()}
-                    </tbody>
-                </table>
+                <div class="scroll">
+                    <table class="headline">
+                        <thead><tr><th scope="col">{t!(i18n, confusion_gold)}</th><th scope="col">{t!(i18n, confusion_given)}</th><th scope="col">{t!(i18n, times)}</th></tr></thead>
+                        <tbody>
+                            {list.into_iter().map(|(gold, given, n)| view! { <tr><th scope="row">{gold}</th><td class="name">{given}</td><td>{n}</td></tr> }).collect_view()}
+                        </tbody>
+                    </table>
+                </div>
             </details>
         }
     })

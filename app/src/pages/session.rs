@@ -1,7 +1,6 @@
 //! `/sessions/{id}`: a session as it was saved, and as it goes on.
 
 use leptos::{prelude::*, task::spawn_local};
-use leptos_meta::Title;
 use leptos_router::{
     components::A,
     hooks::{use_params_map, use_query_map},
@@ -12,7 +11,8 @@ use super::{batch::BatchSession, error_page, sessions::Moment};
 use crate::{
     api, batches,
     components::{
-        ComparisonCard, CompletionCard, ErrorNotice, ExtractionCard, Headline, OnlyChanged, SharePanel, Standalone,
+        ComparisonCard, CompletionCard, ErrorNotice, ExtractionCard, Headline, OnlyChanged, PageTitle, SharePanel,
+        Standalone,
     },
     i18n::{t, t_string, use_i18n},
     live::{self, Connection, Item},
@@ -215,7 +215,7 @@ pub fn SessionTitle(id: String, title: String, error: RwSignal<Option<ServiceErr
         }
     };
     view! {
-        <Title text=move || saved.get()/>
+        <PageTitle text=move || saved.get()/>
         <h1
             node_ref=element class="editable" data-testid="session-title" contenteditable="plaintext-only"
             title=move || t_string!(i18n, rename) spellcheck="false"

@@ -1,14 +1,13 @@
 //! `/sessions`: everything that was run, newest first.
 
 use leptos::{prelude::*, task::spawn_local};
-use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use protocol::{SessionSummary, view::Page};
 
 use super::error_page;
 use crate::{
     api,
-    components::ErrorNotice,
+    components::{ErrorNotice, PageTitle},
     i18n::{t, t_string, use_i18n},
     prefs::fill,
     services::ServiceError,
@@ -34,7 +33,7 @@ pub fn Sessions() -> impl IntoView {
         });
     };
     view! {
-        <Title text=move || t_string!(i18n, nav_sessions)/>
+        <PageTitle text=move || t_string!(i18n, nav_sessions)/>
         <section class="page" id="work">
             <h1>{t!(i18n, sessions_title)}</h1>
             <form method="get" action="/sessions" class="search" role="search" on:submit=move |ev| ev.prevent_default()>

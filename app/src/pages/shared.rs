@@ -1,7 +1,6 @@
 //! `/s/{token}`: what a link shows, frozen when it was made.
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use protocol::{
     review::Shared as SharedView,
@@ -11,7 +10,7 @@ use protocol::{
 use super::{error_page, session::SessionItems, sessions::Moment};
 use crate::{
     api,
-    components::{ExportBase, ExportMenu, OnlyChanged, Pager, Standalone},
+    components::{ExportBase, ExportMenu, OnlyChanged, PageTitle, Pager, Standalone},
     i18n::{t, t_string, use_i18n},
     live,
     prefs::fill,
@@ -37,7 +36,7 @@ pub fn Shared() -> impl IntoView {
                             provide_context(ExportBase(path));
                         }
                         view! {
-                            <Title text=shared.snapshot.session.title.clone()/>
+                            <PageTitle text=shared.snapshot.session.title.clone()/>
                             <meta name="robots" content="noindex"/>
                             <SnapshotBody pages snapshot=shared.snapshot/>
                         }.into_any()

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use protocol::job::{FoundFiles, JobRequest, JobView, Operation, WeightsView};
 use serde::{Deserialize, Serialize};
 
 use super::{error_page, sessions::Moment};
 use crate::{
-    components::{AtOnce, JobForm, JobLine, JobResult, operation_name, size, subject},
+    components::{AtOnce, JobForm, JobLine, JobResult, PageTitle, operation_name, size, subject},
     i18n::{t, t_string, use_i18n},
     prefs::{fill, language},
     services::ServiceError,
@@ -52,7 +51,7 @@ pub fn Weights() -> impl IntoView {
     });
     let data = Resource::new_blocking(move || asked.get(), load);
     view! {
-        <Title text=move || t_string!(i18n, weights_title)/>
+        <PageTitle text=move || t_string!(i18n, weights_title)/>
         <Transition fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
                 match data.await {

@@ -23,7 +23,8 @@ use super::{CliError, export::refuse_input, out, out_json};
         knowlm eval --task ee --gold gold.jsonl --pred found.jsonl --errors 20\n  \
         knowlm eval --task ner --gold gold.jsonl --pred found.jsonl --errors errors.jsonl\n  \
         knowlm eval --task ner --gold gold.jsonl --pred tuned.jsonl --against base.jsonl --json\n\n\
-        Both files are in the form that `knowlm extract` writes; gold needs only \"id\" and its records:\n  \
+        Both files are in the form that `knowlm extract` writes; gold needs only \"id\" and its records,\n\
+        and texts that it has not are left out:\n  \
         {\"id\": 1, \"entities\": [{\"type\": \"person\", \"text\": \"Ada\"}]}\n\n\
         micro (the definition of IEPile): right, predicted and gold records of all texts are added up, each copy counts.\n\
         per text (that of the OneKE framework): scores of each text, records once and without regard to case, then their\n\
@@ -88,6 +89,8 @@ impl TaskName {
 struct Report {
     task: Task,
     texts: usize,
+    /// Texts of the predictions that the gold has not: nobody has judged them, and they count nowhere.
+    left_out: usize,
     /// Texts whose line in the predictions says that they failed; they count as nothing found.
     failed: usize,
     /// The same for the other system.
@@ -132,11 +135,11 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     if gold.all.is_empty() {
         return Err(CliError::Failed(format!("the gold {} has no texts", args.gold.display())));
     }
-    if gold.failed > 0 {
+    if !gold.failed.is_empty() {
         return Err(CliError::Failed(format!(
             "the gold {} has {} texts that failed when they were extracted: gold is what people say. Take those lines out",
             args.gold.display(),
-            gold.failed
+            gold.failed.len()
         )));
     }
     let predictions = pred.for_each_of(&gold)?;
@@ -164,8 +167,14 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         score.mistakes.truncate(listed);
         (*scored, Scores { score, against })
     });
-    let failed_against = other.as_ref().map(|other| other.failed);
-    let report = Report { task, texts: pairs.len(), failed: pred.failed, failed_against, scores: scores.collect() };
+    let report = Report {
+        task,
+        texts: pairs.len(),
+        left_out: pred.all.len().saturating_sub(pairs.len()),
+        failed: pred.failed_of(&gold),
+        failed_against: other.as_ref().map(|other| other.failed_of(&gold)),
+        scores: scores.collect(),
+    };
     if args.json { out_json(&report) } else { out(&table(&report)) }
 }
 
@@ -199,7 +208,8 @@ struct Lines {
     at: HashMap<String, usize>,
     /// The texts by their ids, where the file has them.
     texts: HashMap<String, String>,
-    failed: usize,
+    /// The ids of those that failed.
+    failed: Vec<String>,
 }
 
 impl Lines {
@@ -208,7 +218,7 @@ impl Lines {
         let failed = |reason: String| CliError::Failed(format!("{name} {reason}"));
         let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
         let mut lines =
-            Self { name: name.clone(), all: Vec::new(), at: HashMap::new(), texts: HashMap::new(), failed: 0 };
+            Self { name: name.clone(), all: Vec::new(), at: HashMap::new(), texts: HashMap::new(), failed: Vec::new() };
         let mut numbers: Vec<usize> = Vec::new();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.trim().is_empty() {
@@ -222,7 +232,9 @@ impl Lines {
                 Some(Value::Number(id)) => id.to_string(),
                 _ => return Err(failed(format!("line {number} has no \"id\""))),
             };
-            lines.failed += usize::from(value.get("error").is_some());
+            if value.get("error").is_some() {
+                lines.failed.push(id.clone());
+            }
             if let Some(text) = value.get("text").and_then(Value::as_str) {
                 lines.texts.insert(id.clone(), text.to_owned());
             }
@@ -237,33 +249,33 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Our extraction of every text of the gold, in its order.
+    /// Our extraction of every text of the gold, in its order; texts that nobody has judged yet are left out.
     ///
     /// # Errors
-    /// One of the two has texts that the other does not have.
+    /// The gold has texts that are not here.
     fn for_each_of(&self, gold: &Self) -> Result<Vec<&Extraction>, CliError> {
-        let missing = |of: &Self, from: &Self| {
-            let missing: Vec<&str> =
-                of.all.iter().filter(|(id, _)| !from.at.contains_key(id)).map(|(id, _)| id.as_str()).collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
+        let missing: Vec<&str> =
+            gold.all.iter().filter(|(id, _)| !self.at.contains_key(id)).map(|(id, _)| id.as_str()).collect();
+        if !missing.is_empty() {
             let mut named = missing.iter().take(5).copied().collect::<Vec<_>>().join(", ");
             if missing.len() > 5 {
                 named.push_str(", …");
             }
-            Err(CliError::Failed(format!(
-                "{} has no line for {} of the {} ids of {}: {named}. Both files must be about the same texts",
-                from.name,
+            return Err(CliError::Failed(format!(
+                "{} has no line for {} of the {} ids of {}: {named}. Every text of the gold must be in it",
+                self.name,
                 missing.len(),
-                of.all.len(),
-                of.name
-            )))
-        };
-        missing(gold, self)?;
-        missing(self, gold)?;
+                gold.all.len(),
+                gold.name
+            )));
+        }
         let own = |(id, _): &(String, Extraction)| self.at.get(id).and_then(|at| self.all.get(*at)).map(|(_, e)| e);
         Ok(gold.all.iter().filter_map(own).collect())
+    }
+
+    /// How many texts of the gold failed here.
+    fn failed_of(&self, gold: &Self) -> usize {
+        self.failed.iter().filter(|id| gold.at.contains_key(*id)).count()
     }
 }
 
@@ -277,6 +289,9 @@ fn table(report: &Report) -> String {
     let mut failed = if report.failed > 0 { format!(", {} of them failed", report.failed) } else { String::new() };
     if let Some(theirs) = report.failed_against.filter(|n| *n > 0) {
         let _ = write!(failed, ", {theirs} failed in the other");
+    }
+    if report.left_out > 0 {
+        let _ = write!(failed, "; {} more have no gold and are left out", report.left_out);
     }
     let _ = writeln!(text, "{} texts{failed}", report.texts);
     for (scored, Scores { score, against }) in &report.scores {
@@ -339,15 +354,16 @@ mod tests {
     }
 
     #[test]
-    fn both_files_must_be_about_the_same_texts() {
+    fn every_text_of_the_gold_must_be_there_and_others_are_left_out() {
         let gold = lines("gold", "{\"id\": 1, \"entities\": []}\n{\"id\": \"b\"}\n{\"id\": \"c\"}\n").unwrap();
         let same = lines("pred", "{\"id\": \"c\", \"entities\": [{\"type\": \"x\", \"text\": \"y\"}]}\n{\"id\": \"1\"}\n{\"id\": \"b\", \"error\": \"no\"}").unwrap();
         let found: Vec<usize> = same.for_each_of(&gold).unwrap().iter().map(|e| e.entities.len()).collect();
-        assert_eq!((found, same.failed), (vec![0, 0, 1], 1), "in the order of the gold");
+        assert_eq!((found, same.failed_of(&gold)), (vec![0, 0, 1], 1), "in the order of the gold");
         let fewer = lines("pred", "{\"id\": 1}").unwrap();
         let said = fewer.for_each_of(&gold).unwrap_err().to_string();
-        assert!(said.contains("has no line for 2 of the 3 ids of") && said.contains(": b, c. Both files"), "{said}");
-        assert!(gold.for_each_of(&fewer).unwrap_err().to_string().contains("2 of the 3 ids"));
+        assert!(said.contains("has no line for 2 of the 3 ids of") && said.contains(": b, c. Every text"), "{said}");
+        assert_eq!(same.for_each_of(&fewer).unwrap().len(), 1);
+        assert_eq!(same.failed_of(&fewer), 0, "b is not judged");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Records as downloads: of a session, of one of its texts, or of what a link shows.
 
-use std::io::{Cursor, Write as _};
+use std::{
+    collections::HashMap,
+    io::{Cursor, Write as _},
+};
 
 use app::{
     found::{Found, found, names},
@@ -15,6 +18,7 @@ use axum::{
 use extract::export::{Document, File, Format, Layer, Options, export};
 use protocol::{Language, view::Snapshot};
 use serde::Deserialize;
+use serde_json::Value;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::{
@@ -52,7 +56,8 @@ pub async fn session(
             // One text of a session that may be too large to be read as a whole.
             text => state.studio.preview_text(owner, &id, text).await?,
         };
-        download(snapshot, wanted, asker.language).await
+        let ids = state.studio.store.row_ids(owner.0, &id).await.map_err(|e| internal(&e.to_string()))?;
+        download(snapshot, ids, wanted, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))
 }
@@ -67,19 +72,25 @@ pub async fn shared(
     let back = format!("/s/{token}");
     let taken = async {
         let snapshot = state.studio.snapshot(&token).await?;
-        download(snapshot, wanted, asker.language).await
+        download(snapshot, Vec::new(), wanted, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))
 }
 
-async fn download(snapshot: Snapshot, wanted: Wanted, language: Language) -> Result<Response, ServiceError> {
+/// The texts of a batch go out with the `ids` of their file, by documents, and in its order.
+async fn download(
+    snapshot: Snapshot,
+    ids: Vec<(String, Value)>,
+    wanted: Wanted,
+    language: Language,
+) -> Result<Response, ServiceError> {
     let format = match wanted.format.as_str() {
         "" => Format::Json,
         name => Format::from_name(name).ok_or_else(|| unknown(name))?,
     };
     let title = snapshot.session.title.clone();
     // A large session is parsed and drawn: not on the threads that serve.
-    let made = tokio::task::spawn_blocking(move || make(snapshot, &wanted, format, language)).await;
+    let made = tokio::task::spawn_blocking(move || make(snapshot, ids, &wanted, format, language)).await;
     let (bytes, media_type, ending) = made.map_err(|e| internal(&e.to_string()))??;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
@@ -91,6 +102,7 @@ async fn download(snapshot: Snapshot, wanted: Wanted, language: Language) -> Res
 /// The file, what it is to a browser, and how its name ends.
 fn make(
     snapshot: Snapshot,
+    ids: Vec<(String, Value)>,
     wanted: &Wanted,
     format: Format,
     language: Language,
@@ -110,7 +122,15 @@ fn make(
     let options =
         Options { title, names: names(&texts), language, bom: wanted.bom.is_some(), edits, ..Options::default() };
     let said = wanted.judgements.is_some() || format == Format::Gold;
-    let documents: Vec<Document> = texts.into_iter().map(|text| document(text, said)).collect();
+    let mut documents: Vec<Document> = texts.into_iter().map(|text| document(text, said)).collect();
+    let mut ids: HashMap<String, (usize, String)> =
+        ids.into_iter().enumerate().map(|(at, (document, id))| (document, (at, shown(&id)))).collect();
+    documents.sort_by_key(|d| ids.get(&d.id).map_or(usize::MAX, |(at, _)| *at));
+    for document in &mut documents {
+        if let Some((_, id)) = ids.remove(&document.id) {
+            document.id = id;
+        }
+    }
     let files = export(format, &documents, &options);
     if format.is_folder() {
         let bytes = archive(&files).map_err(|e| internal(&e.to_string()))?;
@@ -130,6 +150,11 @@ fn document(text: Found, said: bool) -> Document {
         judgements: if said { text.document.judgements } else { Vec::new() },
         ..Document::default()
     }
+}
+
+/// An id as tables have it.
+fn shown(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }
 
 fn archive(files: &[File]) -> zip::result::ZipResult<Vec<u8>> {

@@ -145,6 +145,23 @@ impl Store {
         rows.into_iter().next().filter(|full| full.row.position == position).ok_or(StoreError::Missing("row"))
     }
 
+    /// The ids that the file of a batch gives its texts, by their documents, in the file's order; none of a session that
+    /// is no batch.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn row_ids(&self, owner: i64, session: &str) -> Result<Vec<(String, Value)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT document_id, row_id FROM batch_row
+             WHERE session_id = ? AND owner_id = ? AND document_id IS NOT NULL ORDER BY position",
+        )
+        .bind(session)
+        .bind(owner)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(|(document, id)| Ok((document, serde_json::from_str(&id)?))).collect()
+    }
+
     /// So many rows from a position on, with everything.
     ///
     /// # Errors
