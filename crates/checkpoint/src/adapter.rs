@@ -14,6 +14,7 @@ use crate::{
     HuggingFaceError,
     huggingface::{read_json, stored_tensors},
     map::Mapped,
+    pattern::Pattern,
     pytorch::StoredTensor,
 };
 
@@ -88,6 +89,8 @@ impl Projection {
 /// The two factors of one change: `y += scale * B (A x)`.
 #[derive(Clone, Debug)]
 pub struct Factors {
+    /// What `B (A x)` is multiplied with.
+    pub scale: f32,
     /// `A`, row-major, `[rank, inputs]`.
     pub a: Vec<f32>,
     /// `B`, row-major, `[outputs, rank]`.
@@ -103,10 +106,8 @@ pub struct Factors {
 /// An adapter.
 #[derive(Clone, Debug)]
 pub struct Adapter {
-    /// Its rank, as configured.
+    /// Its rank, as configured; single changes may have another.
     pub rank: usize,
-    /// What `B (A x)` is multiplied with.
-    pub scale: f32,
     /// The changes, by layer and projection.
     pub factors: BTreeMap<(usize, Projection), Factors>,
     /// What it was taught.
@@ -124,9 +125,9 @@ struct Config {
     #[serde(default)]
     use_dora: bool,
     #[serde(default)]
-    rank_pattern: BTreeMap<String, serde_json::Value>,
+    rank_pattern: Pattern<usize>,
     #[serde(default)]
-    alpha_pattern: BTreeMap<String, serde_json::Value>,
+    alpha_pattern: Pattern<f64>,
     #[serde(default)]
     bias: Option<String>,
     #[serde(default)]
@@ -160,11 +161,9 @@ impl Adapter {
         if let Some(reason) = unsupported(&config) {
             return Err(AdapterError::Unsupported { path: config_path, reason });
         }
-        let rank = config.r as f64;
-        let scale = config.lora_alpha / if config.use_rslora { rank.sqrt() } else { rank };
         let path = weights_path(folder);
-        let factors = read_factors(&path, shape)?;
-        Ok(Self { rank: config.r, scale: scale as f32, factors, manifest: read_manifest(folder)? })
+        let factors = read_factors(&path, &config, shape)?;
+        Ok(Self { rank: config.r, factors, manifest: read_manifest(folder)? })
     }
 }
 
@@ -175,16 +174,19 @@ fn unsupported(config: &Config) -> Option<String> {
     if config.r == 0 || config.r > MAX_RANK {
         return Some(format!("its rank is {}; it must be 1 to {MAX_RANK}", config.r));
     }
-    if !config.lora_alpha.is_finite() {
+    if !config.lora_alpha.is_finite() || config.alpha_pattern.values().any(|alpha| !alpha.is_finite()) {
         return Some("its lora_alpha is no number".into());
+    }
+    if let Some(rank) = config.rank_pattern.values().find(|rank| !(1..=MAX_RANK).contains(*rank)) {
+        return Some(format!("its rank_pattern has the rank {rank}; it must be 1 to {MAX_RANK}"));
+    }
+    for (name, odd) in [("rank_pattern", config.rank_pattern.odd()), ("alpha_pattern", config.alpha_pattern.odd())] {
+        if let Some(odd) = odd {
+            return Some(format!("its {name} has the expression \"{odd}\"; only plain names are understood"));
+        }
     }
     if config.use_dora {
         return Some("it uses DoRA (use_dora), which is not applied; merge it into its base first".into());
-    }
-    if !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty() {
-        return Some(
-            "it has a rank_pattern or alpha_pattern, which is not applied; merge it into its base first".into(),
-        );
     }
     match config.bias.as_deref() {
         None | Some("none") => None,
@@ -208,6 +210,7 @@ struct Pair {
 
 fn read_factors(
     path: &Path,
+    config: &Config,
     shape: impl Fn(usize, Projection) -> Option<(usize, usize)>,
 ) -> Result<BTreeMap<(usize, Projection), Factors>, AdapterError> {
     let damaged = |reason: String| HuggingFaceError::Damaged { path: path.into(), reason };
@@ -264,7 +267,15 @@ fn read_factors(
         if b_shape != [outputs, rank] {
             return Err(misfit(&b_name, format!("is {b_shape:?}, the base needs [{outputs}, {rank}]")));
         }
-        factors.insert((layer, projection), Factors { a, b, rank, inputs, outputs });
+        let module = format!("model.layers.{layer}.{}", projection.path());
+        let configured = config.rank_pattern.of(&module).copied().unwrap_or(config.r);
+        if rank != configured {
+            return Err(misfit(&a_name, format!("has the rank {rank}, its configuration says {configured}")));
+        }
+        let alpha = config.alpha_pattern.of(&module).copied().unwrap_or(config.lora_alpha);
+        let divisor = if config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+        let scale = (alpha / divisor) as f32;
+        factors.insert((layer, projection), Factors { scale, a, b, rank, inputs, outputs });
     }
     Ok(factors)
 }
@@ -316,13 +327,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), CONFIG, &[(A, [4, 16]), (B, [8, 4])]);
         let adapter = open(dir.path()).unwrap();
-        assert_eq!((adapter.rank, adapter.scale), (4, 2.0));
+        assert_eq!(adapter.rank, 4);
         assert_eq!(adapter.manifest, AdapterManifest::unknown("some-base"));
         let f = &adapter.factors[&(1, Projection::Down)];
-        assert_eq!((f.rank, f.inputs, f.outputs, f.a.len(), f.b.len()), (4, 16, 8, 64, 32));
+        assert_eq!((f.scale, f.rank, f.inputs, f.outputs, f.a.len(), f.b.len()), (2.0, 4, 16, 8, 64, 32));
 
         write(dir.path(), r#"{"r": 4, "lora_alpha": 8, "use_rslora": true}"#, &[(A, [4, 16]), (B, [8, 4])]);
-        assert_eq!(open(dir.path()).unwrap().scale, 4.0);
+        assert_eq!(open(dir.path()).unwrap().factors[&(1, Projection::Down)].scale, 4.0);
+    }
+
+    #[test]
+    fn layers_may_have_ranks_and_scales_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = r#"{"r": 4, "lora_alpha": 8, "rank_pattern": {"down_proj": 2}, "alpha_pattern": {"layers.0.mlp.down_proj": 3}}"#;
+        let first = |name: &str| name.replace(".1.", ".0.");
+        let up = |name: &str| name.replace("down_proj", "up_proj");
+        write(
+            dir.path(),
+            config,
+            &[
+                (A, [2, 16]),
+                (B, [8, 2]),
+                (&first(A), [2, 16]),
+                (&first(B), [8, 2]),
+                (&up(A), [4, 8]),
+                (&up(B), [16, 4]),
+            ],
+        );
+        let factors = open(dir.path()).unwrap().factors;
+        let of = |layer, p| (factors[&(layer, p)].rank, factors[&(layer, p)].scale);
+        assert_eq!(of(1, Projection::Down), (2, 4.0));
+        assert_eq!(of(0, Projection::Down), (2, 1.5));
+        assert_eq!(of(1, Projection::Up), (4, 2.0));
+
+        write(dir.path(), config, &[(A, [4, 16]), (B, [8, 4])]);
+        let error = open(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("tensor {A} has the rank 4, its configuration says 2")), "{error}");
     }
 
     #[test]
@@ -355,6 +395,8 @@ mod tests {
             (r#"{"r": 0, "lora_alpha": 8}"#, "its rank is 0"),
             (r#"{"r": 4, "lora_alpha": 8, "use_dora": true}"#, "DoRA"),
             (r#"{"r": 4, "lora_alpha": 8, "bias": "all"}"#, "bias"),
+            (r#"{"r": 4, "lora_alpha": 8, "rank_pattern": {"q_proj": 0}}"#, "the rank 0"),
+            (r#"{"r": 4, "lora_alpha": 8, "alpha_pattern": {"(q|k)_proj": 1}}"#, "the expression \"(q|k)_proj\""),
             ("{", "is damaged or something else"),
         ] {
             write(dir.path(), config, &[(A, [4, 16]), (B, [8, 4])]);

@@ -87,12 +87,51 @@ pub struct Config {
     pub original_max_position_embeddings: Option<usize>,
     pub sliding_window: Option<usize>,
     pub use_sliding_window: bool,
+    pub max_window_layers: Option<usize>,
+    pub layer_types: Option<Vec<String>>,
     pub hidden_act: Option<String>,
     pub tie_word_embeddings: bool,
     pub bos_token_id: Option<serde_json::Value>,
     pub eos_token_id: Option<serde_json::Value>,
     #[serde(rename = "_name_or_path")]
     pub name_or_path: Option<String>,
+}
+
+/// Layers beyond this are no model's.
+const MAX_LAYERS: usize = 1000;
+
+impl Config {
+    /// Of each layer, how many positions a row looks at, itself included; none where it looks at all before it. As in
+    /// Mistral, Qwen2 and Qwen3 of Hugging Face's transformers. Empty where no layer has such a window.
+    ///
+    /// # Errors
+    /// `layer_types` names another number of layers, or a kind of attention that is not known.
+    pub fn windows(&self) -> Result<Vec<Option<usize>>, String> {
+        let layers = self.num_hidden_layers.min(MAX_LAYERS);
+        let Some(width) = self.sliding_window.filter(|width| *width > 0) else { return Ok(vec![]) };
+        let slides: Vec<bool> = match (self.model_type.as_str(), &self.layer_types) {
+            ("mistral", _) => vec![true; layers],
+            ("qwen2" | "qwen3", None) if self.use_sliding_window => {
+                // What their configurations mean where they do not say.
+                let full = self.max_window_layers.unwrap_or(28);
+                (0..layers).map(|layer| layer >= full).collect()
+            }
+            ("qwen2" | "qwen3", Some(types)) if self.use_sliding_window => {
+                if types.len() != layers {
+                    return Err(format!("its layer_types names {} layers, it has {layers}", types.len()));
+                }
+                let known = ["full_attention", "sliding_attention"];
+                if let Some(other) = types.iter().find(|t| !known.contains(&t.as_str())) {
+                    return Err(format!(
+                        "a layer's attention is \"{other}\"; only full and sliding attention are known"
+                    ));
+                }
+                types.iter().map(|t| t == known[1]).collect()
+            }
+            _ => return Ok(vec![]),
+        };
+        Ok(slides.into_iter().map(|slides| slides.then_some(width)).collect())
+    }
 }
 
 /// A model folder with its shards mapped.
@@ -258,6 +297,31 @@ mod tests {
             .zip(&bytes)
             .map(|(t, b)| (t.0, safetensors::tensor::TensorView::new(Dtype::F32, t.1.clone(), b).unwrap()));
         fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn windows_are_those_of_the_layers_that_slide() {
+        let config = |model_type: &str| Config {
+            model_type: model_type.into(),
+            num_hidden_layers: 3,
+            sliding_window: Some(64),
+            ..Config::default()
+        };
+        assert_eq!(config("mistral").windows().unwrap(), [Some(64); 3]);
+        assert!(config("llama").windows().unwrap().is_empty());
+        let mut qwen = config("qwen2");
+        assert!(qwen.windows().unwrap().is_empty(), "it is not asked for");
+        qwen.use_sliding_window = true;
+        assert_eq!(qwen.windows().unwrap(), [None; 3], "the first 28 look at everything");
+        qwen.max_window_layers = Some(1);
+        assert_eq!(qwen.windows().unwrap(), [None, Some(64), Some(64)]);
+        let types = |t: [&str; 3]| Some(t.map(str::to_owned).to_vec());
+        qwen.layer_types = types(["sliding_attention", "full_attention", "sliding_attention"]);
+        assert_eq!(qwen.windows().unwrap(), [Some(64), None, Some(64)]);
+        qwen.layer_types = types(["full_attention", "full_attention", "chunked_attention"]);
+        assert!(qwen.windows().unwrap_err().contains("\"chunked_attention\""));
+        qwen.layer_types = Some(vec![]);
+        assert_eq!(qwen.windows().unwrap_err(), "its layer_types names 0 layers, it has 3");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod kblocks;
 pub mod known;
 mod map;
 pub mod merge;
+mod pattern;
 pub mod pytorch;
 pub mod quantize;
 mod quick;

@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
@@ -188,13 +188,21 @@ impl CandleModel {
         let length = from + n;
         self.grow(cache, length)?;
         let (cos, sin) = self.turns(from, n)?;
-        let mask: Vec<f32> = (0..n)
-            .flat_map(|i| (0..length).map(move |j| if j <= from + i { 0.0 } else { f32::NEG_INFINITY }))
-            .collect();
-        let mask = Tensor::from_vec(mask, (1, n, length), &self.device)?;
+        let mask = |layer: usize| {
+            let seen = |i: usize| c.sees_from(layer, from + i)..=from + i;
+            let mask: Vec<f32> = (0..n)
+                .flat_map(|i| (0..length).map(move |j| if seen(i).contains(&j) { 0.0 } else { f32::NEG_INFINITY }))
+                .collect();
+            Tensor::from_vec(mask, (1, n, length), &self.device)
+        };
+        let mut masks: BTreeMap<Option<usize>, Tensor> = BTreeMap::new();
         let mut x = self.embed(tokens)?;
         let adapter = adapter.and_then(|i| self.adapters.get(i)).and_then(Option::as_deref);
         for (number, (layer, (keys, values))) in self.layers.iter().zip(&cache.layers).enumerate() {
+            let mask = match masks.entry(c.windows.get(number).copied().flatten()) {
+                Entry::Occupied(made) => made.into_mut(),
+                Entry::Vacant(room) => room.insert(mask(number)?),
+            };
             let apply = |p: Projection, x: &Tensor| {
                 let delta = adapter.and_then(|a| a.0.get(&(number, p)));
                 let linear = layer.projections.get(p as usize);
@@ -220,7 +228,7 @@ impl CandleModel {
             // The heads of a group share keys and values: their queries are stacked.
             let q = q.reshape((c.kv_heads, c.heads / c.kv_heads * n, c.head_size))?;
             let weights = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (c.head_size as f64).sqrt())?;
-            let weights = weights.reshape((c.heads, n, length))?.broadcast_add(&mask)?;
+            let weights = weights.reshape((c.heads, n, length))?.broadcast_add(&*mask)?;
             let weights = ops::softmax_last_dim(&weights)?.reshape((c.kv_heads, c.heads / c.kv_heads * n, length))?;
             let attended = weights.matmul(&v)?.reshape((c.heads, n, c.head_size))?;
             let attended = attended.transpose(0, 1)?.contiguous()?.reshape((n, c.heads * c.head_size))?;
@@ -356,7 +364,7 @@ pub(crate) fn pack_adapter(adapter: &Adapter, c: &ModelConfig) -> std::result::R
         }
         let a = Tensor::from_slice(&f.a, (f.rank, f.inputs), &device)?.t()?.contiguous()?;
         let b = Tensor::from_vec(b, (f.outputs, f.rank), &device)?.t()?.contiguous()?;
-        deltas.insert((layer, p), (a, b, f64::from(adapter.scale)));
+        deltas.insert((layer, p), (a, b, f64::from(f.scale)));
     }
     Ok(CandleAdapter(deltas))
 }

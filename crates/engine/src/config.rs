@@ -7,6 +7,7 @@ use checkpoint::{BlockFormat, Projection, gguf::Directory, huggingface};
 use crate::{
     EngineError,
     rotary::{Scaling, yarn_length},
+    window::{self, Windows},
 };
 
 /// The most numbers a head can have.
@@ -32,15 +33,16 @@ pub(crate) struct ModelConfig {
     pub head_size: usize,
     pub vocabulary: usize,
     pub context: usize,
-    /// Where the context ends because attention would look at no more than so many positions from there on, as in the
-    /// first Mistral: a window that moves is not computed.
-    pub window: Option<usize>,
+    /// Of each layer, how many positions a row looks at, itself included; none where it looks at all before it.
+    pub windows: Windows,
     pub norm_epsilon: f32,
     pub rotary: Rotary,
     /// Angle per position of each pair.
     pub frequencies: Vec<f64>,
     /// What turned queries and keys are multiplied with.
     pub turned_length: f64,
+    /// Of `dynamic` angles, how they are stretched for contexts beyond the original: the base, and the scaling.
+    pub dynamic: Option<(f64, Scaling)>,
     /// Whether each head's queries and keys are normalized before they are turned.
     pub head_norms: bool,
     /// What the projections are rounded to while loading, where they are stored unquantized.
@@ -58,6 +60,32 @@ impl ModelConfig {
             Projection::Gate | Projection::Up => (self.feed_forward, self.hidden),
             Projection::Down => (self.hidden, self.feed_forward),
         }
+    }
+
+    /// Makes the context that of `positions`: shorter, or longer where the angles are dynamic; they are then stretched for
+    /// exactly this length.
+    ///
+    /// # Errors
+    /// It cannot be so long.
+    pub(crate) fn load_for(&mut self, positions: usize) -> Result<(), String> {
+        if positions > self.context {
+            let Some((base, Scaling::Dynamic { factor, original, .. })) = self.dynamic else {
+                let most = self.context;
+                return Err(format!(
+                    "its context has {most} positions, not {positions}; only models with dynamic angles can be loaded for more"
+                ));
+            };
+            let scaling = Scaling::Dynamic { factor, original, length: positions as f64 }.checked()?;
+            self.frequencies = scaling.turns(base, self.head_size).frequencies;
+        }
+        self.context = positions;
+        self.windows = window::within(std::mem::take(&mut self.windows), positions);
+        self.clone().checked().map(|_| ())
+    }
+
+    /// The first position that a row at `position` looks at in a layer.
+    pub(crate) fn sees_from(&self, layer: usize, position: usize) -> usize {
+        window::first(&self.windows, layer, position)
     }
 
     pub(crate) fn from_gguf(path: &Path, d: &Directory) -> Result<Self, EngineError> {
@@ -86,21 +114,23 @@ impl ModelConfig {
         let scaling = gguf_scaling(d, architecture).and_then(Scaling::checked).map_err(wrong)?;
         let turns = scaling.turns(base, head_size);
         let declared = size("context_length")?;
-        let window = size("attention.sliding_window").ok().filter(|window| *window < declared);
+        let layers = size("block_count")?;
+        let windows = window::of_gguf(d, architecture, layers).map_err(wrong)?;
         Self {
-            layers: size("block_count")?,
+            layers,
             hidden,
             feed_forward: size("feed_forward_length")?,
             heads,
             kv_heads: size("attention.head_count_kv").unwrap_or(heads),
             head_size,
             vocabulary: d.texts("tokenizer.ggml.tokens").map_or(0, <[String]>::len),
-            context: window.unwrap_or(declared),
-            window,
+            context: declared,
+            windows: window::within(windows, declared),
             norm_epsilon: d.number(&key("attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32,
             rotary,
             frequencies: turns.frequencies,
             turned_length: turns.length,
+            dynamic: None,
             head_norms: architecture == "qwen3",
             rounded_to: None,
         }
@@ -135,9 +165,7 @@ impl ModelConfig {
             return Err(wrong(format!("its rope_theta is {base}; it must be greater than 1")));
         }
         let turns = scaling.turns(base, head_size);
-        // A window that moves is not computed: the context ends with the first.
-        let has_window = c.model_type == "mistral" || c.use_sliding_window;
-        let window = c.sliding_window.filter(|window| has_window && *window < declared);
+        let windows = c.windows().map_err(wrong)?;
         Self {
             layers: c.num_hidden_layers,
             hidden: c.hidden_size,
@@ -146,12 +174,13 @@ impl ModelConfig {
             kv_heads: c.num_key_value_heads.unwrap_or(c.num_attention_heads),
             head_size,
             vocabulary: c.vocab_size,
-            context: window.unwrap_or(declared),
-            window,
+            context: declared,
+            windows: window::within(windows, declared),
             norm_epsilon: if c.rms_norm_eps > 0.0 { c.rms_norm_eps as f32 } else { 1e-6 },
             rotary: Rotary::Halves,
             frequencies: turns.frequencies,
             turned_length: turns.length,
+            dynamic: matches!(scaling, Scaling::Dynamic { .. }).then_some((base, scaling)),
             head_norms: c.model_type == "qwen3",
             rounded_to: None,
         }
@@ -239,8 +268,9 @@ fn huggingface_scaling(rope: &serde_json::Value, c: &huggingface::Config, contex
     let factor = number("factor");
     let needed = || factor.ok_or_else(|| format!("its rotary scaling \"{kind}\" has no factor"));
     match kind {
-        // Within the context that is declared, `dynamic` stretches nothing.
-        "default" | "none" | "dynamic" => Ok(Scaling::None),
+        "default" | "none" => Ok(Scaling::None),
+        // The context that is declared is the original one.
+        "dynamic" => Ok(Scaling::Dynamic { factor: needed()?, original: context as f64, length: context as f64 }),
         "linear" => Ok(Scaling::Linear { factor: needed()? }),
         "llama3" => Ok(Scaling::Llama3 {
             factor: needed()?,
@@ -331,10 +361,28 @@ mod tests {
         c.max_position_embeddings = 0;
         assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 2048);
         c.sliding_window = Some(64);
-        assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 2048);
+        let llama = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
+        assert_eq!((llama.context, llama.sees_from(0, 100)), (2048, 0));
         c.model_type = "mistral".into();
         let mistral = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
-        assert_eq!((mistral.context, mistral.window), (64, Some(64)));
+        assert_eq!((mistral.context, mistral.sees_from(1, 100)), (131_072, 37));
+    }
+
+    #[test]
+    fn only_dynamic_angles_are_stretched_for_a_longer_context() {
+        let mut c = folder("llama");
+        let mut plain = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
+        let error = plain.load_for(33).unwrap_err();
+        assert!(error.starts_with("its context has 32 positions, not 33; only models with dynamic"), "{error}");
+        plain.load_for(16).unwrap();
+        assert_eq!(plain.context, 16);
+        assert_eq!(plain.load_for(0).unwrap_err(), "it claims to have 0 positions; 1 to 16777216 are possible");
+        c.rope_scaling = Some(serde_json::json!({"type": "dynamic", "factor": 4.0}));
+        let mut dynamic = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
+        let original = dynamic.frequencies.clone();
+        dynamic.load_for(64).unwrap();
+        assert_eq!((dynamic.context, dynamic.frequencies[0]), (64, 1.0));
+        assert!(dynamic.frequencies[1] < original[1]);
     }
 
     #[test]

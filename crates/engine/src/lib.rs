@@ -18,6 +18,8 @@ mod cpu;
 mod ending;
 mod error;
 mod fair;
+#[cfg(test)]
+mod formats;
 mod gptq;
 mod guide;
 mod local;
@@ -38,9 +40,13 @@ mod scheduler;
 #[cfg(test)]
 #[path = "../tests/tiny/mod.rs"]
 mod tiny;
+#[cfg(test)]
+#[path = "../tests/tiny/gguf.rs"]
+mod tiny_gguf;
 mod tokenizer;
 mod transcript;
 mod weights;
+mod window;
 mod worker;
 
 pub use chat::{ChatError, ChatMessage, ChatTemplate};

@@ -89,6 +89,9 @@ pub struct EngineOptions {
     /// Whether tokens are guessed from the prompt and earlier answers, to save time; a request can say otherwise. The
     /// text is the same.
     pub lookup: bool,
+    /// Tokens of the context, prompt and answer together; the model's own when `None`. It can be shorter, and longer only
+    /// where the model's angles are `dynamic`: these are then stretched for this length, which changes short texts, too.
+    pub context: Option<usize>,
     /// What unquantized weights are rounded to.
     pub load_as: LoadAs,
     /// What computes.
@@ -107,6 +110,7 @@ impl EngineOptions {
             prefix_cache: 16,
             cache_bytes: None,
             lookup: true,
+            context: None,
             load_as: LoadAs::default(),
             device: DeviceChoice::default(),
         }
@@ -156,11 +160,9 @@ impl LocalEngine {
         progress(&format!("Reading {}", options.model.display()));
         let source = Source::open(&options.model)?;
         let mut config = source.config()?;
-        if let Some(window) = config.window {
-            progress(&format!(
-                "Its attention sees {window} positions, a window that moves with the text. That is not computed: prompt \
-                 and answer together have at most {window} tokens"
-            ));
+        if let Some(positions) = options.context {
+            let wrong = |reason| EngineError::Model { path: options.model.clone(), reason };
+            config.load_for(positions).map_err(wrong)?;
         }
         let tokenizer = Arc::new(match &source {
             Source::Gguf(file) => Tokenizer::from_gguf(file)?,

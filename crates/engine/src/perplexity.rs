@@ -52,7 +52,7 @@ pub struct Perplexity {
 /// Computes the perplexity of a text. `progress` is told the chunks done, their number, and the value so far.
 ///
 /// # Errors
-/// The model cannot be loaded, or the text is too short to say anything.
+/// The model cannot be loaded or gives no numbers, or the text is too short to say anything.
 pub fn perplexity(
     options: &PerplexityOptions,
     text: &str,
@@ -81,7 +81,7 @@ pub fn perplexity(
     let begin = tokenizer.begins_with(&tokens);
     let chunks = (tokens.len() / length).min(options.chunks.unwrap_or(usize::MAX).max(1));
     let all = tokens.len();
-    let mut model = CpuModel::load(source, config, &[], threads, Isa::detect(), &|_, _| {})?;
+    let mut model = CpuModel::load(source, config, &[], threads, Isa::choose()?, &|_, _| {})?;
     let mut scores = Vec::new();
     let mut tally = Tally::default();
     for (at, chunk) in tokens.chunks_exact_mut(length).take(chunks).enumerate() {
@@ -92,6 +92,12 @@ pub fn perplexity(
         let mut cache = model.cache();
         let segment = Segment { tokens: chunk, cache: &mut cache, adapter: None, scores: scored };
         model.forward(&mut [segment], &mut scores).map_err(EngineError::Device)?;
+        if !scores.iter().all(|score| score.is_finite()) {
+            return Err(EngineError::Model {
+                path: options.model.clone(),
+                reason: "it gives scores that are no numbers: its weights are damaged".into(),
+            });
+        }
         // What follows the last token of a chunk is in the next.
         let next = chunk.iter().skip(length / 2 + 1);
         for (row, token) in scores.chunks_exact(vocabulary).zip(next) {

@@ -30,6 +30,8 @@ struct Case {
     weights: String,
     adapter: Option<String>,
     config: Value,
+    /// What the model is loaded for, if not for its own context.
+    context: Option<usize>,
     tokens: Vec<u32>,
     /// After some of the tokens: the scores of the whole vocabulary.
     scores: Map<String, Value>,
@@ -56,7 +58,8 @@ impl Case {
     fn open(&self) -> (Source, ModelConfig, Vec<Adapter>) {
         let dir = self.folder();
         let source = Source::open(dir.path()).unwrap();
-        let config = source.config().unwrap();
+        let mut config = source.config().unwrap();
+        self.context.into_iter().for_each(|positions| config.load_for(positions).unwrap());
         let shape = |layer, p| (layer < config.layers).then(|| config.shape(p));
         let adapters = self.adapter.iter().map(|name| Adapter::open(&fixtures().join(name), shape).unwrap()).collect();
         (source, config, adapters)
@@ -97,7 +100,7 @@ fn best(scores: &[f32]) -> u32 {
 #[test]
 fn scores_and_greedy_text_are_those_of_transformers_and_peft() {
     let cases = cases();
-    assert_eq!(cases.len(), 12);
+    assert_eq!(cases.len(), 15);
     for case in cases {
         for isa in Isa::all() {
             let (source, config, adapters) = case.open();
@@ -108,12 +111,35 @@ fn scores_and_greedy_text_are_those_of_transformers_and_peft() {
     }
 }
 
-/// Beyond it, each further token would change the angles of all tokens before.
+/// Each further token stretches the angles of transformers: ours are those of the context that a model is loaded for.
 #[test]
-fn the_context_of_dynamic_angles_is_the_original_one() {
-    let case = cases().into_iter().find(|c| c.name.contains("dynamic")).unwrap();
-    let (_, config, _) = case.open();
-    assert_eq!(config.context, 64);
+fn the_context_of_dynamic_angles_is_the_original_one_unless_a_longer_is_asked_for() {
+    let case = |name: &str| cases().into_iter().find(|c| c.name == name).unwrap().open().1;
+    let (short, long) = (case("llama with dynamic angles"), case("llama with dynamic angles, long"));
+    assert_eq!((short.context, long.context), (64, 150));
+    assert!(long.frequencies[1] < short.frequencies[1]);
+}
+
+#[test]
+fn a_window_is_the_same_for_any_cutting_of_the_text() {
+    let case = cases().into_iter().find(|c| c.name == "mistral with a window").unwrap();
+    for isa in Isa::all() {
+        let (source, config, _) = case.open();
+        assert_eq!(config.windows, [Some(37); 2]);
+        let mut model = CpuModel::load(source, config, &[], 2, isa, &|_, _| {}).unwrap();
+        let want = last_scores(&mut model, &case.tokens);
+        for step in [1, 7, 36, 64, 100] {
+            let mut cache = model.cache();
+            let mut last = vec![];
+            for tokens in case.tokens.chunks(step) {
+                last = model
+                    .each(&mut [Segment { tokens, cache: &mut cache, adapter: None, scores: 1 }])
+                    .unwrap()
+                    .remove(0);
+            }
+            assert_eq!(last, want, "{} steps of {step}", isa.name());
+        }
+    }
 }
 
 #[test]

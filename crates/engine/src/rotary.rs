@@ -6,18 +6,26 @@
 //! - `linear`: all waves are longer by a factor.
 //! - `llama3`: long waves are longer by a factor, short ones stay, those between are mixed.
 //! - `yarn`: the same with another mixture, and the turned vectors are longer, too.
-//! - `dynamic`: nothing changes within the original context. Beyond it, every further token would change the
-//!   angles of all tokens before, so the context ends there.
+//! - `dynamic`: nothing changes within the original context. Beyond it, transformers stretches the angles anew with
+//!   every forward pass, so that what a token gives depends on how the text was cut into passes. Here they are those of
+//!   one pass over the whole context that the model is loaded for: the same however a text is cut, whatever runs beside
+//!   it. A model that is not loaded for more than its original context is not changed.
 
 use std::f64::consts::TAU;
 
 /// How the angles of a model are stretched.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Scaling {
-    /// Not at all; `dynamic` too, within the original context.
+    /// Not at all.
     None,
     Linear {
         factor: f64,
+    },
+    /// For texts of `length` positions.
+    Dynamic {
+        factor: f64,
+        original: f64,
+        length: f64,
     },
     Llama3 {
         factor: f64,
@@ -61,6 +69,11 @@ impl Scaling {
         let (frequencies, length) = match *self {
             Self::None => (pairs.map(plain).collect(), 1.0),
             Self::Linear { factor } => (pairs.map(|i| plain(i) / factor).collect(), 1.0),
+            Self::Dynamic { factor, original, length } => {
+                let longer = factor * length.max(original) / original - (factor - 1.0);
+                let base = base * longer.powf(size as f64 / (size as f64 - 2.0));
+                (pairs.map(|i| base.powf(-2.0 * i as f64 / size as f64)).collect(), 1.0)
+            }
             Self::Llama3 { factor, low, high, original } => {
                 let stretch = |frequency: f64| {
                     let turns = original * frequency / TAU;
@@ -99,6 +112,11 @@ impl Scaling {
         match &self {
             Self::None => {}
             Self::Linear { factor } => positive("factor", *factor)?,
+            Self::Dynamic { factor, original, length } => {
+                positive("factor", *factor)?;
+                positive("original context", *original)?;
+                positive("context", *length)?;
+            }
             Self::Llama3 { factor, low, high, original } => {
                 positive("factor", *factor)?;
                 positive("original context", *original)?;
@@ -139,6 +157,16 @@ mod tests {
         assert_eq!((turns.frequencies[0], turns.length), (1.0, length));
         assert_eq!(turns.frequencies[63], plain[63] / 4.0);
         assert!(turns.frequencies.windows(2).all(|pair| pair[0] > pair[1]));
+    }
+
+    #[test]
+    fn dynamic_angles_are_the_plain_ones_up_to_the_original_context() {
+        let turns = |length| Scaling::Dynamic { factor: 2.0, original: 64.0, length }.turns(10000.0, 32).frequencies;
+        assert_eq!(turns(64.0), Scaling::None.turns(10000.0, 32).frequencies);
+        assert_eq!(turns(1.0), turns(64.0));
+        // Twice the length: the base is 3^(32/30) times as great.
+        let longer = Scaling::None.turns(10000.0 * 3f64.powf(32.0 / 30.0), 32).frequencies;
+        assert_eq!(turns(128.0), longer);
     }
 
     #[test]

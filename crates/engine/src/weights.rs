@@ -51,12 +51,9 @@ impl Source {
             Self::Gguf(file) => {
                 let mut config = ModelConfig::from_gguf(file.path(), file.directory())?;
                 // Llama 3.1 and later: what each angle is divided by.
-                if let Some(factors) = file.find("rope_freqs.weight")
-                    && factors.columns == config.frequencies.len()
-                {
-                    for (frequency, factor) in config.frequencies.iter_mut().zip(numbers(&factors)) {
-                        *frequency /= f64::from(factor);
-                    }
+                if let Some(factors) = file.find("rope_freqs.weight") {
+                    stretch(&mut config.frequencies, &numbers(&factors))
+                        .map_err(|reason| EngineError::Model { path: self.path(), reason })?;
                 }
                 Ok(config)
             }
@@ -102,11 +99,20 @@ impl Source {
         self.checked(view, "of the embedding", c.vocabulary, c.hidden)
     }
 
-    /// The output layer; the embedding again where they are tied.
+    /// The output layer; the embedding again where they are tied: in a GGUF file that has none, and in a folder that says
+    /// so. (Where a folder says nothing, none of the architectures that are read is tied.)
     pub(crate) fn head(&self, c: &ModelConfig) -> Result<TensorView<'_>, EngineError> {
-        match self.may("output.weight", "lm_head.weight") {
-            Some(view) => self.checked(view, "of the output", c.vocabulary, c.hidden),
-            None => self.embedding(c),
+        if let Some(view) = self.may("output.weight", "lm_head.weight") {
+            return self.checked(view, "of the output", c.vocabulary, c.hidden);
+        }
+        match self {
+            Self::HuggingFace(folder) if !folder.config().tie_word_embeddings => Err(EngineError::Model {
+                path: self.path(),
+                reason: "it has no tensor lm_head.weight, and its config.json does not say that the embedding takes its \
+                         place (tie_word_embeddings); fetch the files again, or set it to true if the model was trained so"
+                    .into(),
+            }),
+            _ => self.embedding(c),
         }
     }
 
@@ -197,6 +203,19 @@ fn gguf_name(p: Projection) -> &'static str {
     }
 }
 
+/// Divides each angle by its factor.
+fn stretch(frequencies: &mut [f64], factors: &[f32]) -> Result<(), String> {
+    if factors.len() != frequencies.len() {
+        let (n, pairs) = (factors.len(), frequencies.len());
+        return Err(format!("its tensor rope_freqs.weight has {n} numbers, its heads have {pairs} angles"));
+    }
+    if let Some(bad) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+        return Err(format!("its tensor rope_freqs.weight holds {bad}, by which no angle can be divided"));
+    }
+    frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= f64::from(*factor));
+    Ok(())
+}
+
 /// A tensor's rows rounded to blocks; nothing when it stays as it is, because nothing is asked for, it is quantized
 /// already, or its rows are no whole number of blocks.
 pub(crate) fn rounded(view: &TensorView<'_>, to: Option<BlockFormat>) -> Option<Vec<u8>> {
@@ -238,8 +257,52 @@ pub(crate) fn match_rotary(b: &mut [f32], rank: usize, head_size: usize, rotary:
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn factors_of_angles_are_as_many_as_angles_and_divide() {
+        let divided = |factors: &[f32]| {
+            let mut frequencies = vec![1.0, 0.5];
+            stretch(&mut frequencies, factors).map(|()| frequencies)
+        };
+        assert_eq!(divided(&[1.0, 8.0]).unwrap(), [1.0, 0.0625]);
+        let error = "its tensor rope_freqs.weight has 3 numbers, its heads have 2 angles";
+        assert_eq!(divided(&[1.0; 3]).unwrap_err(), error);
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            let error = format!("its tensor rope_freqs.weight holds {bad}, by which no angle can be divided");
+            assert_eq!(divided(&[1.0, bad]).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn a_missing_output_layer_is_the_embedding_only_where_they_are_tied() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::tiny::write_model(dir.path(), crate::tiny::Kind::Llama);
+        let (weights, config) = (dir.path().join("model.safetensors"), dir.path().join("config.json"));
+        let bytes = std::fs::read(&weights).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let rest = file.tensors().into_iter().filter(|(name, _)| name != "lm_head.weight");
+        std::fs::write(&weights, safetensors::serialize(rest, None).unwrap()).unwrap();
+        let head_is_embedding = || {
+            let source = Source::open(dir.path()).unwrap();
+            let c = source.config().unwrap();
+            source.head(&c).map(|head| head.bytes.as_ptr() == source.embedding(&c).unwrap().bytes.as_ptr())
+        };
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+        for (tied, fine) in [(Some(true), true), (Some(false), false), (None, false)] {
+            match tied {
+                Some(tied) => json["tie_word_embeddings"] = tied.into(),
+                None => drop(json.as_object_mut().unwrap().remove("tie_word_embeddings")),
+            }
+            std::fs::write(&config, json.to_string()).unwrap();
+            match head_is_embedding() {
+                Ok(same) => assert!(fine && same),
+                Err(error) => assert!(!fine && error.to_string().contains("no tensor lm_head.weight"), "{error}"),
+            }
+        }
+    }
 
     #[test]
     fn rows_of_each_head_are_interleaved_for_gguf_bases() {

@@ -25,6 +25,10 @@ pub struct ModelArgs {
     /// Threads that compute [default: one for each core]
     #[arg(long, env = "KNOWLM_THREADS", value_name = "NUMBER")]
     pub threads: Option<usize>,
+    /// Tokens of prompt and answer together: fewer than the model's context, or more where its rotary scaling is dynamic
+    /// [default: the model's context]
+    #[arg(long, env = "KNOWLM_CONTEXT", value_name = "TOKENS")]
+    pub context: Option<usize>,
     /// Round unquantized weights to eight bits while loading: half the memory of 16 bits
     #[arg(long = "load-8bit", env = "KNOWLM_LOAD_8BIT", conflicts_with = "load_4bit")]
     pub load_8bit: bool,
@@ -59,6 +63,7 @@ pub fn load(
         Adapters::Given(given) => given_adapters(given, data_dir)?,
     };
     options.threads = args.threads;
+    options.context = args.context;
     options.load_as = match (args.load_8bit, args.load_4bit) {
         (_, true) => LoadAs::FourBit,
         (true, _) => LoadAs::EightBit,

@@ -269,8 +269,13 @@ fn describe(c: &Config, path: &Path, out: &Path, rows: usize) -> Result<Describe
     put("rope.dimension_count", number(head)?);
     put("rope.freq_base", Meta::f32(rope_base(c) as f32));
     put("vocab_size", number(rows)?);
-    if let Some(window) = c.sliding_window.filter(|_| c.model_type == "mistral" || c.use_sliding_window) {
-        put("attention.sliding_window", number(window)?);
+    let windows = c.windows()?;
+    if let Some(window) = windows.iter().flatten().next() {
+        put("attention.sliding_window", number(*window)?);
+        let slides: Vec<bool> = windows.iter().map(Option::is_some).collect();
+        if slides.contains(&false) {
+            put("attention.sliding_window_pattern", Meta::bools(&slides));
+        }
     }
     let rope = rope(c);
     let given = |name: &str| rope.get(name).and_then(Value::as_f64);

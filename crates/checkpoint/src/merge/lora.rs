@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::MergeError;
-use crate::{Source, Tensor, huggingface::read_json};
+use crate::{Source, Tensor, huggingface::read_json, pattern::Pattern};
 
 /// Ranks beyond this are no low-rank adapters any more.
 const MAX_RANK: usize = 1024;
@@ -36,7 +36,7 @@ struct Config {
     #[serde(default)]
     fan_in_fan_out: bool,
     #[serde(default)]
-    alpha_pattern: BTreeMap<String, f64>,
+    alpha_pattern: Pattern<f64>,
     #[serde(default)]
     init_lora_weights: Value,
     #[serde(default)]
@@ -122,22 +122,13 @@ impl Lora {
         if let Some(name) = changed {
             return Some(format!("it was trained on a base changed by {name}; save it as a plain LoRA adapter first"));
         }
-        let odd = |key: &&String| !key.chars().all(|c| c.is_alphanumeric() || "_.-^$\\".contains(c));
-        let odd = c.alpha_pattern.keys().find(odd)?;
+        let odd = c.alpha_pattern.odd()?;
         Some(format!("its alpha_pattern has the expression \"{odd}\"; only plain names are understood"))
     }
 
     /// What `B A` is multiplied with in a module.
     fn scale(&self, module: &str, rank: usize) -> f32 {
-        let own = self.config.alpha_pattern.iter().find(|(key, _)| {
-            let name = key.replace('\\', "");
-            let name = name.trim_end_matches('$');
-            match name.strip_prefix('^') {
-                Some(whole) => module == whole,
-                None => module.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
-            }
-        });
-        let alpha = own.map_or(self.config.lora_alpha, |(_, alpha)| *alpha);
+        let alpha = self.config.alpha_pattern.of(module).copied().unwrap_or(self.config.lora_alpha);
         let rank = rank.max(1) as f64;
         (alpha / if self.config.use_rslora { rank.sqrt() } else { rank }) as f32 * self.weight
     }

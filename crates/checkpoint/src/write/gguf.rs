@@ -43,6 +43,13 @@ impl Meta {
         Self { kind: LIST, bytes }
     }
 
+    /// A list of truth values.
+    pub fn bools(all: &[bool]) -> Self {
+        let mut bytes = list_head(7, all.len());
+        bytes.extend(all.iter().map(|yes| u8::from(*yes)));
+        Self { kind: LIST, bytes }
+    }
+
     /// A list of whole numbers.
     pub fn i32s(numbers: &[i32]) -> Self {
         let mut bytes = list_head(5, numbers.len());

@@ -27,8 +27,10 @@ pub(super) const PIECE: usize = 64;
 /// One head of one row.
 pub(super) struct Query<'a> {
     pub(super) numbers: &'a [f32],
-    /// How many positions it looks at.
-    pub(super) length: usize,
+    /// The first position that it looks at.
+    pub(super) from: usize,
+    /// One past the last.
+    pub(super) to: usize,
     /// The weighted mean of their values.
     pub(super) out: &'a mut [f32],
 }
@@ -68,7 +70,7 @@ pub(super) const TOGETHER: usize = 4;
 
 kernels! {
     /// Attention of some queries of one key/value head. `scores` has [`scratch`] numbers of the longest history for
-    /// each of [`TOGETHER`].
+    /// each of [`TOGETHER`]. What is no number among the keys that a query looks at is seen in its result.
     fn attend(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]);
 }
 
@@ -109,20 +111,23 @@ mod generic {
         scores: &mut [f32],
     ) {
         let d = history.head_size;
-        let longest = queries.iter().map(|q| q.length).max().unwrap_or(0);
-        let shortest = queries.iter().map(|q| q.length).min().unwrap_or(0);
+        let from: [usize; N] = std::array::from_fn(|n| queries[n].from);
+        let to: [usize; N] = std::array::from_fn(|n| queries[n].to);
+        let longest = to.into_iter().max().unwrap_or(0);
         let stride = scratch(longest);
-        assert!(queries.len() == N && N <= TOGETHER && d.is_multiple_of(16) && shortest > 0);
-        assert!(queries.iter().all(|q| q.numbers.len() == d && q.out.len() == d));
+        // What all of them look at; nothing where they are further apart than their windows are wide.
+        let common = from.into_iter().max().unwrap_or(0)..to.into_iter().min().unwrap_or(0);
+        let common = common.start.min(common.end)..common.end;
+        assert!(queries.len() == N && N <= TOGETHER && d.is_multiple_of(16));
+        assert!(queries.iter().all(|q| q.numbers.len() == d && q.out.len() == d && q.from < q.to));
         assert!(scores.len() >= N * stride && history.pieces.len() * PIECE >= longest);
-        let lengths: [usize; N] = std::array::from_fn(|n| queries[n].length);
         let numbers: [*const f32; N] = std::array::from_fn(|n| queries[n].numbers.as_ptr());
         let scores = scores.as_mut_ptr();
         // SAFETY: the pieces hold at least `longest` positions of `d` numbers; the rest was checked above.
         unsafe {
             let scale = S::splat(1.0 / (d as f32).sqrt());
             let mut greatest = [S::splat(f32::NEG_INFINITY); N];
-            for block in 0..stride / 16 {
+            for block in from.into_iter().min().unwrap_or(0) / 16..stride / 16 {
                 let piece = history.pieces.as_ptr().add(block / (PIECE / 16));
                 let keys = (*piece).0.cast::<T>().add(history.from + block % (PIECE / 16) * d * 16);
                 // Several sums of a query, so that additions need not wait for each other: as many as there are
@@ -142,28 +147,34 @@ mod generic {
                     if S::REGISTERS >= 32 {
                         sum = S::add(sum, S::add(acc[n][2], acc[n][3]));
                     }
-                    let mut v = S::mul(sum, scale);
-                    if (block + 1) * 16 > lengths[n] {
+                    // Zero times itself changes nothing finite, and makes no number of the rest: an infinity below all
+                    // numbers would count as nothing.
+                    let v = S::mul(sum, scale);
+                    let mut v = S::fma(v, S::splat(0.0), v);
+                    let first = block * 16;
+                    if first < from[n] || first + 16 > to[n] {
                         let mut lanes = [0.0f32; 16];
                         S::store(lanes.as_mut_ptr(), v);
-                        lanes[lengths[n].saturating_sub(block * 16)..].fill(f32::NEG_INFINITY);
+                        lanes[..from[n].saturating_sub(first).min(16)].fill(f32::NEG_INFINITY);
+                        lanes[to[n].saturating_sub(first).min(16)..].fill(f32::NEG_INFINITY);
                         v = S::load(lanes.as_ptr());
                     }
                     greatest[n] = S::max(greatest[n], v);
-                    S::store(scores.add(n * stride + block * 16), v);
+                    S::store(scores.add(n * stride + first), v);
                 }
             }
             let mut inverse = [S::splat(0.0); N];
             for n in 0..N {
                 let minus = S::splat(-S::greatest(greatest[n]));
                 let mut sum = S::splat(0.0);
-                for block in 0..lengths[n].div_ceil(16) {
+                for block in from[n] / 16..to[n].div_ceil(16) {
                     let p = scores.add(n * stride + block * 16);
-                    let e = S::exp(S::max(S::add(S::load(p), minus), S::splat(-87.0)));
+                    // In this order what is no number stays so.
+                    let e = S::exp(S::max(S::splat(-87.0), S::add(S::load(p), minus)));
                     sum = S::add(sum, e);
                     S::store(p, e);
                 }
-                // Lanes past the end add exp(-87), some 1e-38, which is lost in the rounding of a sum of at least 1.
+                // Lanes outside add exp(-87), some 1e-38, which is lost in the rounding of a sum of at least 1.
                 inverse[n] = S::splat(1.0 / S::sum(sum));
             }
             let mut column = 0;
@@ -175,7 +186,21 @@ mod generic {
                             (*piece).1.cast::<T>().add(history.from + position % PIECE * d + column)
                         };
                         let mut acc = [[S::splat(0.0); $n]; N];
-                        for position in 0..shortest {
+                        macro_rules! alone {
+                            ($query:ident, $positions:expr) => {
+                                for position in $positions {
+                                    let weight = S::splat(*scores.add($query * stride + position));
+                                    for j in 0..$n {
+                                        let value = T::load::<S>(values(position).add(j * 16));
+                                        acc[$query][j] = S::fma(weight, value, acc[$query][j]);
+                                    }
+                                }
+                            };
+                        }
+                        for n in 0..N {
+                            alone!(n, from[n]..common.start.min(to[n]));
+                        }
+                        for position in common.clone() {
                             let values = values(position);
                             for j in 0..$n {
                                 let value = T::load::<S>(values.add(j * 16));
@@ -186,12 +211,7 @@ mod generic {
                             }
                         }
                         for n in 0..N {
-                            for position in shortest..lengths[n] {
-                                let weight = S::splat(*scores.add(n * stride + position));
-                                for j in 0..$n {
-                                    acc[n][j] = S::fma(weight, T::load::<S>(values(position).add(j * 16)), acc[n][j]);
-                                }
-                            }
+                            alone!(n, from[n].max(common.end)..to[n]);
                             for j in 0..$n {
                                 let out = queries[n].out.as_mut_ptr().add(column + j * 16);
                                 S::store(out, S::mul(acc[n][j], inverse[n]));

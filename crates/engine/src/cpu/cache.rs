@@ -136,8 +136,7 @@ impl Cache {
 mod tests {
     use super::*;
 
-    #[test]
-    fn pieces_are_shared_until_written_and_used_again_when_dropped() {
+    fn tiny() -> ModelConfig {
         let folder = checkpoint::huggingface::Config {
             model_type: "llama".into(),
             hidden_size: 32,
@@ -148,7 +147,12 @@ mod tests {
             max_position_embeddings: 1000,
             ..Default::default()
         };
-        let config = ModelConfig::from_huggingface(std::path::Path::new("m"), &folder).unwrap();
+        ModelConfig::from_huggingface(std::path::Path::new("m"), &folder).unwrap()
+    }
+
+    #[test]
+    fn pieces_are_shared_until_written_and_used_again_when_dropped() {
+        let config = tiny();
         let pool = Pool::new(&config, true);
         assert_eq!(Pool::new(&config, false).piece_bytes(), 2 * pool.piece_bytes());
         let mut a = Cache::new(pool.clone());
@@ -165,5 +169,89 @@ mod tests {
         assert_eq!(pool.kept().len(), 3);
         Cache::new(pool.clone()).extend(1).unwrap();
         assert_eq!(pool.kept().len(), 3, "taken and given back");
+    }
+
+    /// Where a position's marks are: one among the keys, one among the values.
+    fn marks(piece: &Piece, position: usize) -> [*mut u32; 2] {
+        let (keys, values) = piece.pointers();
+        [keys, values].map(|p| p.cast::<u32>().wrapping_add(position % PIECE))
+    }
+
+    /// Appends positions with marks that no other has.
+    #[allow(unsafe_code)]
+    fn append(cache: &mut Cache, marks_of: &mut Vec<u32>, more: usize, next: &mut u32) {
+        let first = cache.len();
+        cache.extend(more).unwrap();
+        for position in first..first + more {
+            let piece = &cache.pieces[position / PIECE];
+            assert_eq!(Arc::strong_count(piece), 1, "what is written is this cache's alone");
+            // SAFETY: nobody else has the piece, and it has room for more than `PIECE` marks in both halves.
+            marks(piece, position).into_iter().for_each(|mark| unsafe { mark.write_unaligned(*next) });
+            marks_of.push(*next);
+            *next += 1;
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn check(cache: &Cache, marks_of: &[u32]) {
+        assert_eq!((cache.len(), cache.pieces.len()), (marks_of.len(), marks_of.len().div_ceil(PIECE)));
+        for (position, want) in marks_of.iter().enumerate() {
+            // SAFETY: as above; it was written before.
+            let got = marks(&cache.pieces[position / PIECE], position).map(|mark| unsafe { mark.read_unaligned() });
+            assert_eq!(got, [*want; 2], "position {position}");
+        }
+    }
+
+    /// Thousands of runs that begin alike, part, go back and end, in any order.
+    #[test]
+    fn no_piece_is_lost_or_written_by_two_whatever_runs_do() {
+        use rand::{Rng, SeedableRng};
+        use std::{collections::BTreeMap, sync::Weak};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let pool = Pool::new(&tiny(), true);
+        let mut caches: Vec<(Cache, Vec<u32>)> = vec![];
+        let mut ever: BTreeMap<usize, Weak<Piece>> = BTreeMap::new();
+        let mut next = 0;
+        for step in 0..20_000 {
+            let which = rng.random_range(0..caches.len().max(1));
+            match rng.random_range(0..10) {
+                _ if caches.is_empty() => caches.push((Cache::new(pool.clone()), vec![])),
+                0 if caches.len() < 24 => caches.push((Cache::new(pool.clone()), vec![])),
+                1 | 2 if caches.len() < 24 => {
+                    let alike = caches[which].clone();
+                    caches.push(alike);
+                }
+                3 => drop(caches.swap_remove(which)),
+                4 => {
+                    let (cache, marks_of) = &mut caches[which];
+                    let length = rng.random_range(0..=cache.len() + 3);
+                    cache.truncate(length);
+                    marks_of.truncate(length);
+                }
+                _ => {
+                    let (cache, marks_of) = &mut caches[which];
+                    // Mostly a token, at times a part of a prompt.
+                    let more = if rng.random_ratio(1, 4) { rng.random_range(0..150) } else { 1 };
+                    if cache.len() + more <= 500 {
+                        append(cache, marks_of, more, &mut next);
+                    }
+                }
+            }
+            if step % 16 == 0 {
+                caches.iter().for_each(|(cache, marks_of)| check(cache, marks_of));
+            }
+            // What is alive is what some cache has, once.
+            let held: BTreeMap<usize, Weak<Piece>> = caches
+                .iter()
+                .flat_map(|(cache, _)| cache.pages().zip(cache.pieces.iter().map(Arc::downgrade)))
+                .collect();
+            ever.retain(|_, piece| piece.strong_count() > 0);
+            assert!(ever.keys().all(|piece| held.contains_key(piece)), "a piece is kept by nobody's cache");
+            ever.extend(held);
+        }
+        assert!(next > 50_000, "{next}");
+        drop(caches);
+        assert!(ever.values().all(|piece| piece.strong_count() == 0));
+        assert_eq!(pool.kept().len(), KEPT, "and no more than these are kept for the next");
     }
 }

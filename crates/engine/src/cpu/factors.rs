@@ -32,7 +32,7 @@ impl<'a> Factors<'a> {
             if !rows.any_adapter {
                 return vec![];
             }
-            let b = |a: &'a PackedAdapter| a.factors[layer][p as usize].as_ref().map(|f| &f.1);
+            let b = |a: &'a PackedAdapter| a.factors[layer][p as usize].as_ref().map(|f| &f.b);
             adapters.iter().map(|a| a.as_deref().and_then(b)).collect()
         });
         Self { adapters, layer, b, rows: &rows.adapters, any: rows.any_adapter, rank }
@@ -76,8 +76,8 @@ impl<'a> Factors<'a> {
             // SAFETY: the caller's promise.
             let z = unsafe { z.part((rows.start + these.start) * stride, these.len() * stride) };
             for (i, projection) in projections.iter().enumerate() {
-                if let Some((a, _)) = &adapter.factors[self.layer][*projection as usize] {
-                    kernels::narrow(isa, a, adapter.scale, x, &mut z[i * self.rank..], stride);
+                if let Some(factors) = &adapter.factors[self.layer][*projection as usize] {
+                    kernels::narrow(isa, &factors.a, factors.scale, x, &mut z[i * self.rank..], stride);
                 }
             }
         }

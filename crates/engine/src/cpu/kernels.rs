@@ -173,7 +173,8 @@ pub(super) struct Target<'a> {
 kernels! {
     /// `out = x / rms(x) * weight`.
     fn normalize(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]);
-    /// Rounds a row to bytes, with a scale for each 32.
+    /// Rounds a row to bytes, with a scale for each 32. Where one of these is not finite the scale is not either: it is
+    /// seen in all results of the row.
     fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], halves: &mut [[i32; 2]]);
     /// `z = scale * A x`, for rows `x` that lie one after the other; their `z` begin `stride` numbers apart.
     fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize);
@@ -244,12 +245,14 @@ mod generic {
             // SAFETY: both have 32 numbers.
             let (greatest, both) = unsafe {
                 let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(16)));
-                let greatest = S::greatest(S::max(S::abs(a), S::abs(b)));
+                let greatest = S::greatest_size(a, b);
                 let inverse = S::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
                 let round = |v| S::add(S::add(S::mul(v, inverse), S::splat(ROUND)), S::splat(-ROUND));
                 (greatest, S::store_bytes(bytes.as_mut_ptr(), [round(a), round(b)]))
             };
             let scale = greatest / 127.0;
+            // What is no number becomes any byte; the sums of such may be beyond an integer's bounds.
+            let both = if scale.is_finite() { both } else { [0; 2] };
             scales[block] = scale;
             sums[block] = scale * (both[0] + both[1]) as f32;
             halves[block] = both;

@@ -23,11 +23,17 @@ pub(super) struct Layer {
 
 /// An adapter's factors, packed.
 pub(crate) struct PackedAdapter {
-    pub(super) scale: f32,
     /// Numbers of `z` for one projection: its greatest rank, rounded up to whole tiles.
     pub(super) rank: usize,
-    /// Of each layer and projection: `A` and `B`.
-    pub(super) factors: Vec<[Option<(Packed, Packed)>; 7]>,
+    /// Of each layer and projection.
+    pub(super) factors: Vec<[Option<PackedFactors>; 7]>,
+}
+
+/// What an adapter adds to a projection's result: `scale * B A x`.
+pub(crate) struct PackedFactors {
+    pub(super) a: Packed,
+    pub(super) b: Packed,
+    pub(super) scale: f32,
 }
 
 /// Is told how many bytes of the weights were read, and of how many.
@@ -112,9 +118,12 @@ pub(crate) fn pack_adapter(
     let mut packed = packer.pack(threads, &|_| {}).map_err(EngineError::Memory)?.into_iter();
     let factors = (0..config.layers)
         .map(|layer| {
-            Projection::ALL.map(|p| adapter.factors.get(&(layer, p)).and_then(|_| packed.next().zip(packed.next())))
+            Projection::ALL.map(|p| {
+                let scale = adapter.factors.get(&(layer, p))?.scale;
+                Some(PackedFactors { a: packed.next()?, b: packed.next()?, scale })
+            })
         })
         .collect();
     let rank = adapter.factors.values().map(|f| f.rank.next_multiple_of(TILE)).max().unwrap_or(0);
-    Ok(PackedAdapter { scale: adapter.scale, rank, factors })
+    Ok(PackedAdapter { rank, factors })
 }

@@ -6,12 +6,16 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    attention::{self, History, PIECE, Query, TOGETHER},
     kernels::{self, Activations, Deltas, Linear, Target},
     pack::{Packed, Packer, dense},
     simd::Isa,
     team::Parts,
 };
+
+mod random;
+mod stored;
+
+use stored::Stored;
 
 fn pack(view: TensorView<'_>) -> Packed {
     let mut packer = Packer::default();
@@ -58,8 +62,9 @@ fn random_tensor(rng: &mut ChaCha8Rng, format: BlockFormat, rows: usize, columns
     bytes
 }
 
-fn run_linear(isa: Isa, m: Linear<'_>, x: &[f32], rows: usize, stride: usize) -> Vec<f32> {
-    let mut activations = Activations::new(m.weight.columns);
+/// Rows of activations, rounded.
+fn rounded(isa: Isa, x: &[f32], rows: usize, columns: usize) -> Activations {
+    let mut activations = Activations::new(columns);
     activations.reserve(rows);
     activations.numbers[..x.len()].copy_from_slice(x);
     let parts = activations.parts();
@@ -70,6 +75,11 @@ fn run_linear(isa: Isa, m: Linear<'_>, x: &[f32], rows: usize, stride: usize) ->
             parts.quantize(isa, row);
         }
     }
+    activations
+}
+
+fn run_linear(isa: Isa, m: Linear<'_>, x: &[f32], rows: usize, stride: usize) -> Vec<f32> {
+    let activations = rounded(isa, x, rows, m.weight.columns);
     let mut out = vec![1.0; rows * stride];
     let target = Target { out: Parts::new(&mut out), stride, at: 1, add: true };
     kernels::linear(isa, m, &activations, rows, 0..m.weight.tiles(), target);
@@ -175,52 +185,34 @@ fn low_rank_factors_add_b_times_a() {
 #[test]
 fn attention_is_that_of_the_textbook_alone_and_beside_others() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    let cases = [(64, vec![1]), (64, vec![16, 15, 17]), (80, vec![37; 7]), (128, vec![300, 298, 299, 1, 129])];
-    for ((d, lengths), half) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
+    let cases = [
+        (64, vec![0..1; 1]),
+        (64, vec![0..16, 0..15, 0..17]),
+        (80, vec![0..37; 7]),
+        (128, vec![0..300, 0..298, 0..299, 0..1, 0..129]),
+        // Windows that move.
+        (64, vec![163..200, 164..201, 165..202, 166..203]),
+        (32, vec![15..16, 16..17, 17..18, 31..33, 0..40, 70..100]),
+    ];
+    for ((d, ranges), half) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
         let d = *d;
-        let longest = lengths.iter().copied().max().unwrap();
-        // Numbers that half precision keeps as they are.
-        let mut random = |n| random(&mut rng, n).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect::<Vec<f32>>();
-        let (keys, values) = (random(d * longest), random(d * longest));
-        // What lies behind the last position may be anything.
-        let mut k = vec![vec![f32::NAN; PIECE * d]; longest.div_ceil(PIECE)];
-        let mut v = k.clone();
-        for p in 0..longest {
-            for i in 0..d {
-                k[p / PIECE][p % PIECE / 16 * 16 * d + i * 16 + p % 16] = keys[p * d + i];
-                v[p / PIECE][p % PIECE * d + i] = values[p * d + i];
-            }
-        }
-        let stored = |pieces: &[Vec<f32>]| -> Vec<Vec<u8>> {
-            let bytes = |x: &f32| {
-                if half { half::f16::from_f32(*x).to_le_bytes().to_vec() } else { x.to_le_bytes().to_vec() }
-            };
-            pieces.iter().map(|piece| piece.iter().flat_map(bytes).collect()).collect()
-        };
-        let (k, v) = (stored(&k), stored(&v));
-        let pieces: Vec<_> = k.iter().zip(&v).map(|(k, v)| (k.as_ptr().cast_mut(), v.as_ptr().cast_mut())).collect();
-        let history = History { pieces: &pieces, half, from: 0, head_size: d };
-        let numbers: Vec<Vec<f32>> = lengths.iter().map(|_| random(d)).collect();
+        let stored = Stored::new(&mut rng, d, ranges.iter().map(|r| r.end).max().unwrap(), half);
+        let numbers: Vec<Vec<f32>> = ranges.iter().map(|_| random(&mut rng, d)).collect();
         for isa in Isa::all() {
-            let attend = |which: std::ops::Range<usize>| {
-                let mut out = vec![vec![0.0; d]; which.len()];
-                let mut queries: Vec<Query<'_>> = (which.zip(&mut out))
-                    .map(|(i, out)| Query { numbers: &numbers[i], length: lengths[i], out })
-                    .collect();
-                attention::attend(isa, &mut queries, &history, &mut vec![0.0; TOGETHER * attention::scratch(longest)]);
-                out
-            };
-            let together = attend(0..lengths.len());
-            for (i, length) in lengths.iter().copied().enumerate() {
-                assert_eq!(attend(i..i + 1)[0], together[i], "{}", isa.name());
-                let scores: Vec<f64> = (0..length)
+            let together = stored.attend(isa, &numbers, ranges);
+            for (i, range) in ranges.iter().enumerate() {
+                let alone = stored.attend(isa, &numbers[i..=i], &ranges[i..=i]);
+                assert_eq!(alone[0], together[i], "{}", isa.name());
+                let (keys, values) = (&stored.keys, &stored.values);
+                let scores: Vec<f64> = (range.clone())
                     .map(|p| (0..d).map(|c| f64::from(numbers[i][c] * keys[p * d + c])).sum::<f64>())
                     .map(|dot| (dot / (d as f64).sqrt()).exp())
                     .collect();
                 let total: f64 = scores.iter().sum();
                 for c in 0..d {
-                    let want: f64 = (0..length).map(|p| scores[p] / total * f64::from(values[p * d + c])).sum();
-                    assert!((f64::from(together[i][c]) - want).abs() < 1e-5, "{} d {d} length {length}", isa.name());
+                    let terms = range.clone().zip(&scores);
+                    let want: f64 = terms.map(|(p, score)| score / total * f64::from(values[p * d + c])).sum();
+                    assert!((f64::from(together[i][c]) - want).abs() < 1e-5, "{} d {d} {range:?}", isa.name());
                 }
             }
         }

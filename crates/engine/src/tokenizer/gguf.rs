@@ -5,6 +5,7 @@ use tokenizers::{
     AddedToken, SplitDelimiterBehavior, Tokenizer as Inner,
     decoders::byte_level::ByteLevel as ByteLevelDecoder,
     models::bpe::{BPE, Vocab},
+    normalizers::NFC,
     pre_tokenizers::{
         PreTokenizerWrapper,
         byte_level::ByteLevel,
@@ -55,10 +56,14 @@ pub(super) fn build(d: &Directory) -> Result<Tokenizer, String> {
         .collect::<Result<Vec<_>, String>>()?;
     let bpe = BPE::builder()
         .vocab_and_merges(vocabulary, merges)
-        .ignore_merges(pre == "llama-bpe")
+        .ignore_merges(whole_words(pre))
         .build()
         .map_err(|e| e.to_string())?;
     let mut inner = Inner::new(bpe);
+    if pre == "qwen2" {
+        // As the tokenizer.json of these models does.
+        inner.with_normalizer(Some(NFC)).map_err(|e| e.to_string())?;
+    }
     inner.with_pre_tokenizer(Some(pre_tokenizer(pre)?));
     inner.with_decoder(Some(ByteLevelDecoder::default()));
     let of_kind = |wanted: i64, special: bool| {
@@ -84,8 +89,14 @@ pub(super) fn build(d: &Directory) -> Result<Tokenizer, String> {
         .collect();
     let bos = id("tokenizer.ggml.bos_token_id");
     // What llama.cpp assumes where the file does not say.
-    let add_bos = d.flag("tokenizer.ggml.add_bos_token").unwrap_or(pre == "llama-bpe");
+    let add_bos = d.flag("tokenizer.ggml.add_bos_token").unwrap_or(whole_words(pre));
     Ok(Tokenizer::new(inner.into(), pieces, bos, add_bos, ends))
+}
+
+/// Whether a piece of text that is a token is not merged from others. The same models begin a prompt with their begin
+/// token.
+fn whole_words(pre: &str) -> bool {
+    matches!(pre, "llama-bpe" | "tekken")
 }
 
 /// How text is cut before merging, by the name that GGUF files give it.
@@ -101,13 +112,75 @@ fn pre_tokenizer(name: &str) -> Result<PreTokenizerWrapper, String> {
         "qwen2" => {
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         }
+        "tekken" => {
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        }
         other => {
             return Err(format!(
-                "its text splitting \"{other}\" is not known; known are smollm, starcoder, refact, command-r, gpt-2, default, llama-bpe and qwen2. Use the model's Hugging Face folder with its tokenizer.json instead"
+                "its text splitting \"{other}\" is not known; known are smollm, starcoder, refact, command-r, gpt-2, default, llama-bpe, qwen2 and tekken. Use the model's Hugging Face folder with its tokenizer.json instead"
             ));
         }
     };
     let split = Split::new(SplitPattern::Regex(regex.into()), SplitDelimiterBehavior::Isolated, false)
         .map_err(|e| e.to_string())?;
     Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use checkpoint::gguf::Value;
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    struct Case {
+        pre: String,
+        tokens: Vec<String>,
+        merges: Vec<String>,
+        texts: Vec<Text>,
+    }
+
+    #[derive(Deserialize)]
+    struct Text {
+        text: String,
+        tokens: Vec<u32>,
+    }
+
+    /// The cases were made by the `make.py` beside them, with the patterns that the models were published with.
+    #[test]
+    fn texts_are_cut_as_by_the_published_patterns() {
+        let cases = include_str!("../../tests/fixtures/splitting/cases.json");
+        let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
+        assert_eq!(cases.iter().map(|case| case.pre.as_str()).collect::<Vec<_>>(), ["llama-bpe", "qwen2", "tekken"]);
+        for case in cases {
+            let mut d = Directory::default();
+            let begins = case.pre != "qwen2";
+            for (key, value) in [
+                ("model", Value::Text("gpt2".into())),
+                ("pre", Value::Text(case.pre.clone())),
+                ("tokens", Value::Texts(case.tokens)),
+                ("merges", Value::Texts(case.merges)),
+                ("bos_token_id", Value::Integer(7)),
+            ] {
+                d.metadata.insert(format!("tokenizer.ggml.{key}"), value);
+            }
+            let tokenizer = build(&d).unwrap();
+            for Text { text, tokens } in &case.texts {
+                assert_eq!(tokenizer.encode(text).unwrap(), *tokens, "{} {text:?}", case.pre);
+                let pieces: Vec<u8> = tokens.iter().flat_map(|token| tokenizer.piece(*token)).copied().collect();
+                // Its normalizer writes accents as one character.
+                let kept = case.pre == "qwen2" || pieces == text.as_bytes();
+                assert!(kept, "{} {text:?}", case.pre);
+            }
+            let prompt = tokenizer.prompt("a", None).unwrap();
+            assert_eq!((prompt[0] == 7, prompt.len()), (begins, 1 + usize::from(begins)), "{}", case.pre);
+        }
+    }
+
+    #[test]
+    fn splitting_that_is_not_known_is_named() {
+        let error = pre_tokenizer("viking").err().unwrap();
+        assert!(error.contains("\"viking\" is not known") && error.contains("tekken"), "{error}");
+    }
 }

@@ -95,7 +95,8 @@ impl CpuModel {
                             }
                             queries.extend(heads.clone().map(|head| Query {
                                 numbers: out.part(row * width + head * d, d),
-                                length: rows.positions[row] + 1,
+                                from: config.sees_from(layer, rows.positions[row]),
+                                to: rows.positions[row] + 1,
                                 out: attended.head(row, head * d, d),
                             }));
                         }

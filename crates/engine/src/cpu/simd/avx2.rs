@@ -20,7 +20,8 @@ pub(in super::super) struct Avx2;
 #[inline(always)]
 unsafe fn exp_half(v: __m256) -> __m256 {
     unsafe {
-        let v = _mm256_max_ps(v, _mm256_set1_ps(-87.0));
+        // In this order what is no number stays so.
+        let v = _mm256_max_ps(_mm256_set1_ps(-87.0), v);
         let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(
             v,
             _mm256_set1_ps(std::f32::consts::LOG2_E),
@@ -159,8 +160,17 @@ impl Simd for Avx2 {
         unsafe { [exp_half(v[0]), exp_half(v[1])] }
     }
     #[inline(always)]
-    unsafe fn abs(v: Self::F) -> Self::F {
-        unsafe { v.map(|v| _mm256_andnot_ps(_mm256_set1_ps(-0.0), v)) }
+    unsafe fn greatest_size(a: Self::F, b: Self::F) -> f32 {
+        unsafe {
+            let size = |v| _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.0), v));
+            let a = _mm256_max_epi32(size(a[0]), size(a[1]));
+            let b = _mm256_max_epi32(size(b[0]), size(b[1]));
+            let eight = _mm256_max_epi32(a, b);
+            let four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            let two = _mm_max_epi32(four, _mm_unpackhi_epi64(four, four));
+            let one = _mm_max_epi32(two, _mm_shuffle_epi32::<1>(two));
+            f32::from_bits(_mm_cvtsi128_si32(one) as u32)
+        }
     }
     #[inline(always)]
     unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> [i32; 2] {

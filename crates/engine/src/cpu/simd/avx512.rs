@@ -84,7 +84,8 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn exp(v: Self::F) -> Self::F {
         unsafe {
-            let v = _mm512_max_ps(v, _mm512_set1_ps(-87.0));
+            // In this order what is no number stays so.
+            let v = _mm512_max_ps(_mm512_set1_ps(-87.0), v);
             let n = _mm512_roundscale_ps::<0>(_mm512_mul_ps(v, _mm512_set1_ps(std::f32::consts::LOG2_E)));
             let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN_2[0]), v);
             let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN_2[1]), r);
@@ -97,8 +98,11 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn abs(v: Self::F) -> Self::F {
-        unsafe { _mm512_abs_ps(v) }
+    unsafe fn greatest_size(a: Self::F, b: Self::F) -> f32 {
+        unsafe {
+            let size = |v| _mm512_castps_si512(_mm512_abs_ps(v));
+            f32::from_bits(_mm512_reduce_max_epi32(_mm512_max_epi32(size(a), size(b))) as u32)
+        }
     }
     #[inline(always)]
     unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> [i32; 2] {

@@ -136,13 +136,16 @@ pub(super) trait Simd: Copy {
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `b` where either is no number.
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`.
     unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `e` to the power of each; arguments are at most about 80.
+    /// `e` to the power of each; arguments are at most about 80. What is no number stays so.
     unsafe fn exp(v: Self::F) -> Self::F;
 
-    unsafe fn abs(v: Self::F) -> Self::F;
+    /// The greatest absolute value of both; no number where one of them is none. (As bits, without their signs, these lie
+    /// above all numbers.)
+    unsafe fn greatest_size(a: Self::F, b: Self::F) -> f32;
     /// Stores 32 whole numbers from -128 to 127 as bytes; gives the sums of both halves.
     unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> [i32; 2];
 

@@ -88,8 +88,8 @@ impl Simd for Portable {
         v.map(f32::exp)
     }
     #[inline(always)]
-    unsafe fn abs(v: Self::F) -> Self::F {
-        v.map(f32::abs)
+    unsafe fn greatest_size(a: Self::F, b: Self::F) -> f32 {
+        f32::from_bits(a.into_iter().chain(b).fold(0, |greatest, x| greatest.max(x.abs().to_bits())))
     }
     #[inline(always)]
     unsafe fn store_bytes(p: *mut i8, v: [Self::F; 2]) -> [i32; 2] {
