@@ -86,6 +86,10 @@ test('extract finds what is in the texts, in the form that is promised', async (
   assertForm(rows);
   const [curie, empty, , , long] = rows;
   assert.equal(curie.source, 'plain facts', 'other fields pass through');
+  const { title } = JSON.parse(readFileSync(WIKIPEDIA, 'utf8'));
+  const [made] = curie.made_by;
+  assert.deepEqual([made.origin, made.adapter, made.schema], ['tuned', 'ie-smollm2', title.en ?? title]);
+  assert.match(made.model, /SmolLM2/);
   const found = curie.entities.map((e) => e.text);
   for (const words of ['Marie Curie', 'Warsaw', '1867', 'Paris', '1891']) assert.ok(found.includes(words), `${words} in ${found}`);
   assert.equal(curie.entities.find((e) => e.text === 'Marie Curie').start, 2, 'code points, not UTF-16 units');
@@ -122,6 +126,28 @@ test('asked again with sampling, the records are the same, and each says in how 
   }
   assert.match((await run('again.jsonl')).stderr, /another samples/, 'what was made with samples goes on with them');
   assert.match((await run('never.jsonl', '--samples', '9')).stderr, /0\.\.=?8/);
+});
+
+test('some texts are tried at random with an estimate for all, and places are counted as asked', async () => {
+  const rows = Array.from({ length: 60 }, (_, n) => ({ id: n, text: `🙂 ${FILLER[n % FILLER.length]}` }));
+  const args = ['extract', '--schema', PEOPLE, '--input', write('many.jsonl', rows), '--output', at('many.out.jsonl')];
+  const tried = await knowlm([...args, '--try', '5', '--offsets', 'utf-16']);
+  assert.equal(tried.code, 0, tried.stderr);
+  assert.match(tried.stderr, /5 texts tried, .*\nAll 60 texts would take about \d+/);
+  const shown = tried.stdout.trim().split('\n').map((line) => JSON.parse(line));
+  assert.equal(shown.length, 5);
+  for (const row of shown) for (const e of row.entities) assert.equal(row.text.slice(e.start, e.end), e.text);
+  assert.ok(shown.some((row) => row.entities.length > 0));
+  assert.equal((await knowlm([...args, '--try', '5', '--offsets', 'utf-16'])).stdout, tried.stdout, 'the same again');
+  assert.ok(!existsSync(at('many.out.jsonl')), 'the output is left alone');
+  const estimate = JSON.parse((await knowlm([...args.slice(0, 5), '--try', '--json'])).stdout);
+  assert.deepEqual([estimate.texts, estimate.all_texts, estimate.failed], [20, 60, 0]);
+  assert.ok(estimate.entities_per_text > 0.5 && estimate.all_seconds > estimate.seconds);
+
+  const unknown = write('unknown.json', JSON.stringify({ language: 'en', entities: ['person', 'spaceship'] }));
+  const named = await knowlm(['extract', '--schema', unknown, '--input', at('many.jsonl'), '--try', '1']);
+  assert.match(named.stderr, /Not taught to the model[^\n]*: spaceship \(ner, en\)\./);
+  assertClearFailure(await knowlm(args.slice(0, 5)), /--output/);
 });
 
 test('events have roles of their type, in both languages', async () => {

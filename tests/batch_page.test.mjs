@@ -59,8 +59,18 @@ test('a file is uploaded, tried and run, and every row is in the results with it
   const session = new URL(page.url()).searchParams.get('session');
   const exported = await (await page.request.get(`/sessions/${session}/export?format=jsonl`)).text();
   assert.deepEqual(jsonLines(exported).map((line) => line.id), lines.map((line) => line.id));
+  assert.ok(jsonLines(exported).every((line) => line.made_by[0].adapter && line.entities.every((e) => e.runs.length === 1)));
+  // A link of it too.
+  const other = await page.context().newPage();
+  await other.goto(new URL(`/sessions/${session}`, page.url()).href);
+  await other.waitForLoadState('networkidle');
+  await other.getByTestId('share').click();
+  const link = await other.getByTestId('share-link').getAttribute('href');
+  await other.close();
+  const shared = await (await page.request.get(`${link}/export?format=jsonl`)).text();
+  assert.deepEqual(jsonLines(shared).map((line) => line.id), lines.map((line) => line.id));
   const table = await results(page, 'csv');
-  assert.match(table, /^id,variant,kind,type,text,start,end,head,tail,role,certainty,error,where\r\n/);
+  assert.match(table, /^id,variant,kind,type,text,start,end,head,.*,found,certainty,gold,.*,run,review,error,where\r\n/);
 
   // 25 rows a page; a row opens its card, and a link to it can be kept.
   assert.equal(await page.getByTestId('batch-row').count(), 25);

@@ -57,7 +57,8 @@ pub fn doubts(found: &Found) -> BTreeMap<Doubt, usize> {
     add(Doubt::CutOff, ended(FinishReason::Length));
     let finished = main.ends.iter().all(|(status, _)| *status == RunStatus::Finished);
     add(Doubt::Unreadable, usize::from(finished && main.records.is_empty() && !main.nothing_found));
-    add(Doubt::NotInText, main.records.iter().filter(|r| !r.grounded()).count());
+    let astray = main.issues.iter().filter(|i| i.argument.is_some()).count();
+    add(Doubt::NotInText, main.records.iter().filter(|r| !r.grounded()).count() + astray);
     let hesitated = |r: &&Record| r.grounded() && r.certainty() == Certainty::Check;
     add(Doubt::Check, main.records.iter().filter(hesitated).count());
     let other = |kind| !matches!(kind, IssueKind::NotInText | IssueKind::BrokenOff | IssueKind::Empty);
@@ -107,13 +108,14 @@ mod tests {
             nothing_found: false,
             issues: vec![],
             ends: vec![(end.0, Some(end.1))],
+            runs: vec![],
             records,
         }
     }
 
     fn found(columns: Vec<FoundColumn>) -> Found {
         let document = DocumentView { id: "d".into(), text: "t".into(), judgements: vec![] };
-        Found { document, columns, schema: None }
+        Found { document, columns, schema: None, asked: None }
     }
 
     const GOOD: (RunStatus, FinishReason) = (RunStatus::Finished, FinishReason::Stop);
@@ -150,8 +152,15 @@ mod tests {
             (RunStatus::Finished, FinishReason::Length),
         );
         tuned.issues = vec![
-            Issue { kind: IssueKind::NotInText, words: "b".into(), record: Some(1), at: None, count: 1 },
-            Issue { kind: IssueKind::NotInSchema, words: "c".into(), record: None, at: None, count: 2 },
+            Issue {
+                kind: IssueKind::NotInText,
+                words: "b".into(),
+                record: Some(1),
+                at: None,
+                argument: None,
+                count: 1,
+            },
+            Issue { kind: IssueKind::NotInSchema, words: "c".into(), record: None, at: None, argument: None, count: 2 },
         ];
         let base = column(Column::Base, vec![entity("c", true)], GOOD);
         let expected = [(Doubt::CutOff, 1), (Doubt::NotInText, 1), (Doubt::Issues, 2), (Doubt::Differs, 2)];

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 
 use extract::{Issue, Schema};
 use leptos::prelude::*;
-use protocol::{Column, FinishReason, Record, RunStatus, SessionView, view::DocumentView};
+use protocol::{
+    Column, FinishReason, Record, RunStatus, SessionView,
+    view::{DocumentView, NamedSchema},
+};
 
 use crate::live::{self, Item};
 
@@ -18,6 +21,8 @@ pub struct Found {
     pub columns: Vec<FoundColumn>,
     /// What was asked for.
     pub schema: Option<Schema>,
+    /// The schema by its name and version, where a whole one was asked.
+    pub asked: Option<NamedSchema>,
 }
 
 /// What one column found.
@@ -31,6 +36,8 @@ pub struct FoundColumn {
     pub adapter: Option<String>,
     /// Every record, also those that do not stand in the text.
     pub records: Vec<Record>,
+    /// For each record the run whose answer it is from.
+    pub runs: Vec<Option<String>>,
     /// What is doubtful.
     pub issues: Vec<Issue>,
     /// How each run ended.
@@ -97,12 +104,18 @@ pub fn of_item(item: &Item) -> Option<Found> {
     let column = |column: Column| {
         let parsed = item.parsed(column)?.get_untracked();
         let first = item.column(column)?.get_untracked();
-        let ends = item.runs_of(column).iter().map(|r| r.with_untracked(|r| (r.status, r.finish_reason))).collect();
+        let runs = item.runs_of(column);
+        let ends = runs.iter().map(|r| r.with_untracked(|r| (r.status, r.finish_reason))).collect();
+        let ids: Vec<String> = runs.iter().map(|r| r.with_untracked(|r| r.id.clone())).collect();
+        // One answer alone does not say which it is.
+        let of = |record: usize| ids.get(parsed.answers.get(record).copied().unwrap_or(0)).cloned();
+        let runs = (0..parsed.records.len()).map(of).collect();
         Some(FoundColumn {
             column,
             model: first.model,
             adapter: first.adapter,
             records: parsed.records,
+            runs,
             issues: parsed.issues,
             ends,
             nothing_found: parsed.nothing_found,
@@ -112,5 +125,6 @@ pub fn of_item(item: &Item) -> Option<Found> {
         document,
         columns: [Column::Base, Column::Tuned].into_iter().filter_map(column).collect(),
         schema: item.schema(),
+        asked: item.extraction().map(|extraction| extraction.schema.clone()),
     })
 }

@@ -171,6 +171,7 @@ fn together(schema: Schema, runs: &[Run], document: Option<&Document>) -> ArcMem
             span: *span,
             parsed: parsed.get(),
             finish: FinishReason::Stop,
+            run: None,
         };
         extract::together::records(&schema, answers.iter().map(part).collect())
     })

@@ -34,7 +34,8 @@ impl Studio {
             let mut head = self.store.session_head(owner.0, session).await.map_err(refused_by_store)?;
             head.shares.clear();
             let edits = self.graph_edits(owner, session).await?;
-            let snapshot = Snapshot { note: note.to_owned(), shared_at: now_ms(), session: head, edits };
+            let (note, shared_at) = (note.to_owned(), now_ms());
+            let snapshot = Snapshot { note, shared_at, session: head, edits, reviewed: Vec::new() };
             self.store.insert_batch_share(owner.0, &id, &hash(&token), &snapshot).await.map_err(refused_by_store)?;
         } else {
             let snapshot = Snapshot { note: note.to_owned(), ..self.preview(owner, session).await? };
@@ -82,6 +83,15 @@ impl Studio {
         Ok(share.snapshot)
     }
 
+    /// The ids that the texts of a link have in the file they are from, by documents, in its order.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub async fn shared_ids(&self, token: &str) -> Result<Vec<(String, serde_json::Value)>, ServiceError> {
+        let share = self.opened(token).await?;
+        self.store.row_ids(share.owner, &share.snapshot.session.id).await.map_err(refused_by_store)
+    }
+
     async fn opened(&self, token: &str) -> Result<OpenShare, ServiceError> {
         self.store.open_share(&hash(token)).await.map_err(|error| match error {
             StoreError::Missing(_) => ServiceError::NotFound(Sentence::new(
@@ -102,7 +112,9 @@ impl Studio {
         let session = texts.of(head);
         all_ended(&session)?;
         let edits = self.graph_edits(owner, &session.id).await?;
-        Ok(Snapshot { note: String::new(), shared_at: now_ms(), session, edits })
+        let ids = [text.to_owned()];
+        let reviewed = self.store.reviewed_of(owner.0, &ids).await.map_err(refused_by_store)?;
+        Ok(Snapshot { note: String::new(), shared_at: now_ms(), session, edits, reviewed })
     }
 
     /// A session as it would be shared, without storing anything: for the file that is downloaded. The note is that
@@ -115,7 +127,8 @@ impl Studio {
         all_ended(&session)?;
         let note = session.shares.drain(..).next_back().map(|share| share.note).unwrap_or_default();
         let edits = self.graph_edits(owner, &session.id).await?;
-        Ok(Snapshot { note, shared_at: now_ms(), session, edits })
+        let reviewed = self.reviewed(owner, &session.id).await?;
+        Ok(Snapshot { note, shared_at: now_ms(), session, edits, reviewed })
     }
 }
 

@@ -8,7 +8,7 @@ use app::{
 };
 use extract::{
     judge,
-    output::{Entity, Event, Extraction, Relation},
+    output::Extraction,
     score::{self, Micro, MistakeKind, Pair, PerText, Scored},
 };
 use protocol::{Column, Record, SessionView, text::slice_chars};
@@ -33,7 +33,7 @@ pub fn scores(session: SessionView, reviewed: &[String]) -> SessionScores {
     let all = found(session);
     let reviewed: HashSet<&str> = reviewed.iter().map(String::as_str).collect();
     let judged: Vec<&Found> =
-        all.iter().filter(|text| reviewed.contains(text.document.id.as_str()) || is_judged(text)).collect();
+        all.iter().filter(|text| is_gold(text, reviewed.contains(text.document.id.as_str()))).collect();
     let gold: Vec<Extraction> = judged.iter().map(|text| output(judge::gold(&text.document.judgements))).collect();
     let groups = groups(&judged);
     let mut columns = Vec::new();
@@ -100,10 +100,10 @@ fn pick_found(group: &Group, numbers: &[usize]) -> Vec<Extraction> {
     numbers.iter().filter_map(|number| group.found.get(number)).cloned().collect()
 }
 
-/// Whether something is found, and all of it is judged.
-fn is_judged(text: &Found) -> bool {
-    let score = text.main().map(|c| judge::score(&c.grounded(), &text.document.judgements));
-    score.is_some_and(|s| s.found > 0 && s.unjudged == 0)
+/// Whether the gold of a text is complete.
+fn is_gold(text: &Found, reviewed: bool) -> bool {
+    let found = text.main().map(FoundColumn::grounded).unwrap_or_default();
+    judge::is_complete(reviewed, &found, &text.document.judgements)
 }
 
 fn name(column: &FoundColumn) -> String {
@@ -115,15 +115,7 @@ fn name(column: &FoundColumn) -> String {
 
 /// Records as scores compare them; those of the gold need not stand in the text.
 fn output<'a>(records: impl IntoIterator<Item = &'a Record>) -> Extraction {
-    let mut out = Extraction::default();
-    for record in records {
-        match record.clone() {
-            Record::Entity { label, mention } => out.entities.push(Entity::new(label, mention)),
-            Record::Relation { relation, head, tail } => out.relations.push(Relation::new(relation, head, tail)),
-            Record::Event { label, trigger, arguments } => out.events.push(Event::new(label, trigger, arguments)),
-        }
-    }
-    out
+    Extraction::of_all(records.into_iter().cloned())
 }
 
 fn pairs<'a>(judged: &'a [&Found], gold: &'a [Extraction], predicted: &'a [Extraction]) -> Vec<Pair<'a>> {

@@ -322,10 +322,11 @@ impl Studio {
         Err(ServiceError::invalid(
             format!(
                 "This batch is too large for one page or file: it has {texts} texts with {runs} answers. Its rows, its \
-                 review, its graph and its links show it page by page; all of its records are in the download of its page."
+                 review, its graph and its links show it page by page; all of its records are in the download of its page, and in \
+                 its exports as jsonl, gold and csv."
             ),
             format!(
-                "此批处理太大，无法放进一个页面或文件：共有 {texts} 段文本、{runs} 个回答。各行、审阅、关系图和分享链接均可分页查看；全部结果可在批处理页下载。"
+                "此批处理太大，无法放进一个页面或文件：共有 {texts} 段文本、{runs} 个回答。各行、审阅、关系图和分享链接均可分页查看；全部结果可在批处理页下载，也可导出为 jsonl、gold 和 csv。"
             ),
         ))
     }

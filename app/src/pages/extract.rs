@@ -49,7 +49,13 @@ impl Past {
         let run = items.first().filter(|_| whole.is_none()).and_then(|i| i.runs.first().cloned());
         Self {
             whole,
-            asking: Asking { with_examples, examples: Default::default(), ..asking },
+            asking: Asking {
+                with_examples,
+                examples: Default::default(),
+                roles: Default::default(),
+                descriptions: Default::default(),
+                ..asking
+            },
             split: texts.len() > 1,
             text: texts.join("\n"),
             schema: run.map(|r| r.with_untracked(|r| (r.schema.clone(), r.instruction.clone()))),

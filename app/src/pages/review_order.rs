@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use leptos::prelude::*;
-use protocol::{Judgement, Sentence, Verdict, review::State, view::DocumentView};
+use protocol::{Judgement, Sentence, review::State, view::DocumentView};
 
 use crate::{
     doubts::{Doubt, doubts, weight},
@@ -56,10 +56,5 @@ impl Text {
 
 /// Where a text is.
 pub fn state(text: &Text, reviewed: bool) -> State {
-    match (reviewed, text.failed()) {
-        (true, _) if text.judgements().iter().any(|j| j.verdict != Verdict::Right) => State::Corrected,
-        (true, _) => State::Accepted,
-        (false, true) => State::Failed,
-        (false, false) => State::Unreviewed,
-    }
+    State::of(reviewed, text.failed(), &text.judgements())
 }

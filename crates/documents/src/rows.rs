@@ -40,7 +40,8 @@ impl Columns<'_> {
 }
 
 /// The names that the output gives a meaning to. A column of the input that has one is called `input_NAME` there.
-pub const OWN: [&str; 8] = ["id", "text", "entities", "relations", "events", "base", "issues", "error"];
+pub const OWN: [&str; 11] =
+    ["id", "text", "entities", "relations", "events", "base", "issues", "error", "gold_added", "made_by", "review"];
 
 /// Texts of a table.
 ///

@@ -150,6 +150,7 @@ fn check(answer: &str, source: &str, schema: Option<&SchemaChoice>, cut: usize) 
             span,
             parsed: parse::records(answer, slice_chars(source, span.start, span.end), schema, true),
             finish: FinishReason::Stop,
+            run: None,
         };
         let whole = extract::Schema::of_choice(choice);
         let parts: Vec<_> = parts.into_iter().map(part).collect();

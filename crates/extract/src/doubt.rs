@@ -138,7 +138,7 @@ struct Said {
 impl Said {
     fn of(parsed: &Parsed) -> Self {
         let issues: usize = parsed.issues.iter().map(|issue| issue.count.max(1)).sum();
-        Self { records: parsed.records.len(), pieces: parsed.records.len() + issues }
+        Self { records: parsed.records.len(), pieces: parsed.records.len() + issues + parsed.repeated }
     }
 }
 

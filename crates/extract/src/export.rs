@@ -14,20 +14,26 @@ mod html;
 mod json;
 mod markdown;
 mod rows;
+mod sources;
 mod turtle;
 
 use std::fmt::Write;
 
-use protocol::{Judgement, Language, Record};
+use protocol::{Judgement, Language, Record, review::State};
 use serde_json::{Map, Value};
 
 use crate::{
     graph::{self, Edits, Graph, Origin, Source},
+    judge,
     layout::{self, MOST_NODES},
     offsets::Unit,
+    output::MadeBy,
     svg::{self, Style},
 };
+pub use csv::{cell, words as in_words};
+pub use json::with_gold;
 pub use rows::{Row, rows};
+use sources::Sources;
 
 /// A text with what was found in it and what people say of that.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,8 +46,25 @@ pub struct Document {
     pub layers: Vec<Layer>,
     /// What people say of the text's records.
     pub judgements: Vec<Judgement>,
+    /// Where its review is; `None` where nobody knows of one.
+    pub state: Option<State>,
     /// Other fields of the text that go through to JSON, such as the columns of a table.
     pub extra: Map<String, Value>,
+}
+
+impl Document {
+    /// The records that people judge: the tuned model's, where there are any, else the base's.
+    pub fn judged(&self) -> &[Record] {
+        let tuned = self.layers.iter().find(|layer| layer.origin == Origin::Tuned);
+        tuned.or(self.layers.first()).map_or(&[], |layer| layer.records.as_slice())
+    }
+
+    /// Whether its gold is all that is in it ([`judge::is_complete`]).
+    pub fn is_gold(&self) -> bool {
+        let reviewed = matches!(self.state, Some(State::Accepted | State::Corrected));
+        let found: Vec<Record> = self.judged().iter().filter(|record| record.stands()).cloned().collect();
+        self.state != Some(State::Failed) && judge::is_complete(reviewed, &found, &self.judgements)
+    }
 }
 
 /// One column's records of a text.
@@ -51,6 +74,22 @@ pub struct Layer {
     pub origin: Origin,
     /// The records.
     pub records: Vec<Record>,
+    /// With which model, adapter and schema.
+    pub made_by: Option<MadeBy>,
+    /// For each record the id of the run whose answer it is from; empty where none is known.
+    pub runs: Vec<Option<String>>,
+}
+
+impl Layer {
+    /// Records of which no more is known than who found them.
+    pub fn new(origin: Origin, records: Vec<Record>) -> Self {
+        Self { origin, records, made_by: None, runs: Vec::new() }
+    }
+
+    /// The run that a record is from.
+    fn run(&self, index: usize) -> Option<&str> {
+        self.runs.get(index)?.as_deref()
+    }
 }
 
 /// How things are written.
@@ -86,7 +125,7 @@ pub enum Format {
     Json,
     /// A line of JSON for each text.
     Jsonl,
-    /// The gold alone, a line of JSON for each text, as `knowlm eval` reads it.
+    /// The gold alone, a line of JSON for each text whose gold is complete, as `knowlm eval` reads it.
     Gold,
     /// A row for each record.
     Csv,
@@ -207,11 +246,11 @@ pub fn export(format: Format, documents: &[Document], options: &Options) -> Vec<
         Format::Markdown => markdown::markdown(documents, options),
         Format::Brat => return brat::files(documents),
         Format::Doccano => doccano::lines(documents),
-        Format::Turtle => turtle::turtle(&graph(documents, options)),
-        Format::Cypher => cypher::cypher(&graph(documents, options)),
-        Format::Nodes => csv::nodes(&graph(documents, options), options),
-        Format::Edges => csv::edges(&graph(documents, options), options),
-        Format::GraphMl => graphml::graphml(&graph(documents, options)),
+        Format::Turtle => turtle::turtle(&graph(documents, options), &Sources::of(documents)),
+        Format::Cypher => cypher::cypher(&graph(documents, options), &Sources::of(documents)),
+        Format::Nodes => csv::nodes(&graph(documents, options), &Sources::of(documents), options),
+        Format::Edges => csv::edges(&graph(documents, options), &Sources::of(documents), options),
+        Format::GraphMl => graphml::graphml(&graph(documents, options), &Sources::of(documents)),
         Format::Svg => picture(documents, options, true),
         Format::Html => html::page(documents, options),
     };

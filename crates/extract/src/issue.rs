@@ -1,6 +1,6 @@
 //! What is doubtful about an answer, in words a reader can act on.
 
-use protocol::{Language, Span};
+use protocol::{Language, Span, record::Argument};
 use serde::{Deserialize, Serialize};
 
 /// What is doubtful.
@@ -13,8 +13,10 @@ pub enum IssueKind {
     NotInText,
     /// A record's type or role was not asked for.
     NotInSchema,
-    /// A record was given more than once.
+    /// A record was given more often than its words stand in the text.
     Duplicate,
+    /// An end of a relation is not of a type that the schema declares for it.
+    NotOfType,
     /// A part of the answer looks like a record but is not in the asked format.
     Unreadable,
     /// The answer holds other text beside the records.
@@ -31,6 +33,7 @@ impl IssueKind {
             Self::NotInText => "not_in_text",
             Self::NotInSchema => "not_in_schema",
             Self::Duplicate => "duplicate",
+            Self::NotOfType => "not_of_type",
             Self::Unreadable => "unreadable",
             Self::OtherText => "other_text",
             Self::Empty => "empty",
@@ -51,6 +54,9 @@ pub struct Issue {
     /// Where the words stand in the answer, in code points; `None` where they are not its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Span>,
+    /// The argument that an event is without because of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argument: Option<Argument>,
     /// How often it happened; for [`IssueKind::Duplicate`] the number of copies dropped.
     pub count: usize,
 }
@@ -66,7 +72,7 @@ impl Issue {
         if short.len() < words.len() {
             short.push('…');
         }
-        Self { kind, words: short, record, at: None, count: 1 }
+        Self { kind, words: short, record, at: None, argument: None, count: 1 }
     }
 
     /// The issue as a sentence.
@@ -84,6 +90,10 @@ impl Issue {
             IssueKind::Duplicate => (
                 format!("“{words}” was given {} times; it is kept once.", self.count + 1),
                 format!("“{words}”出现了 {} 次，只保留一条。", self.count + 1),
+            ),
+            IssueKind::NotOfType => (
+                format!("Not of the type that the schema asks for: “{words}”."),
+                format!("与抽取清单要求的类型不符：“{words}”。"),
             ),
             IssueKind::Unreadable => {
                 (format!("Not in the asked format: “{words}”."), format!("不符合要求的格式：“{words}”。"))

@@ -50,6 +50,14 @@ impl Verdicts {
     }
 }
 
+/// Whether the gold of a text is all that is in it, so that answers can be scored by it: a person has gone through the text,
+/// or everything that the judged column found is judged. In any other a missed record would only be one that nobody has
+/// named yet.
+pub fn is_complete(reviewed: bool, found: &[Record], judgements: &[Judgement]) -> bool {
+    let score = score(found, judgements);
+    reviewed || (score.found > 0 && score.unjudged == 0)
+}
+
 /// A column's records against the judgements. `found` is `right + wrong + unjudged`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Score {
@@ -171,6 +179,20 @@ mod tests {
         assert_eq!(score(&[]), (0, 0, 0, 3, 0));
         assert_eq!(score(&["Ada", "Rome", "Bob", "Zoe"]), (4, 1, 2, 2, 1));
         assert_eq!(score(&["ada", "Ada", "Bob Hope", "Eve"]), (3, 3, 0, 0, 0));
+    }
+
+    #[test]
+    fn gold_is_complete_when_a_text_was_gone_through_or_all_that_was_found_is_judged() {
+        let records = |names: &[&str]| names.iter().map(|n| entity(n)).collect::<Vec<_>>();
+        for (reviewed, found, expected) in [
+            (false, &["Ada", "Rome"][..], true),
+            (false, &["Ada", "Zoe"], false),
+            (false, &[], false),
+            (true, &["Zoe"], true),
+            (true, &[], true),
+        ] {
+            assert_eq!(is_complete(reviewed, &records(found), &said()), expected, "{found:?}");
+        }
     }
 
     #[test]

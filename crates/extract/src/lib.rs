@@ -40,6 +40,7 @@ mod quick;
 mod scan;
 mod sentence;
 mod split;
+mod types;
 mod wording;
 
 pub use color::label_color;

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use protocol::{FinishReason, Record, Span, Task, record::Mention};
 
 use crate::{
-    issue::IssueKind,
+    issue::{Issue, IssueKind},
     output::{Argument, Doubt, Entity, Event, Extraction, LeftOut, Relation},
     parse::Parsed,
     schema::Schema,
+    types,
 };
 
 /// The answer to one task about one part of a text.
@@ -22,16 +23,32 @@ pub struct Part {
     pub parsed: Parsed,
     /// How the answer ended.
     pub finish: FinishReason,
+    /// The run that gave it, where it has an id.
+    pub run: Option<String>,
 }
 
 /// Puts the answers about a text together. Places become places in the text; of what several parts say, type and words
 /// without regard to case, the first is kept, and an event that two parts saw at the same place has the arguments of
-/// both. What does not stand in the text, or has a role its event does not have, is an issue and nothing else.
+/// both. What does not stand in the text, or has a role its event does not have, is an issue and nothing else. Issues say
+/// which part of the text their answer is about, where there are several.
 pub fn merge(schema: &Schema, mut parts: Vec<Part>) -> Extraction {
     parts.sort_by_key(|part| (part.task, part.span.start));
-    let mut merged = Merged { schema, out: Extraction::default(), seen: HashSet::new(), triggers: HashMap::new() };
+    let several = parts.windows(2).any(|two| matches!(two, [a, b] if a.span != b.span));
+    let mut merged = Merged {
+        schema,
+        out: Extraction::default(),
+        seen: HashSet::new(),
+        triggers: HashMap::new(),
+        about: About { task: Task::Entities, part: None, run: None },
+    };
     for part in parts {
+        merged.about = About { task: part.task, part: several.then_some(part.span), run: part.run.clone() };
         merged.part(part);
+    }
+    let records = merged.out.records();
+    for (_, words) in types::misfits(schema, &records) {
+        merged.about = About { task: Task::Relations, part: None, run: None };
+        merged.doubt(IssueKind::NotOfType.name(), words, Told::default());
     }
     // Of entities at one place the longer goes first.
     merged.out.entities.sort_by_key(|e| (e.start, std::cmp::Reverse(e.end)));
@@ -45,15 +62,36 @@ struct Merged<'a> {
     seen: HashSet<String>,
     /// Place of an event's trigger and its type, in an earlier part: its index in the output.
     triggers: HashMap<(Span, String), usize>,
+    about: About,
+}
+
+/// The answer that is being read.
+struct About {
+    task: Task,
+    part: Option<Span>,
+    run: Option<String>,
+}
+
+/// What is told with a doubt, beside its words.
+#[derive(Default)]
+struct Told {
+    count: Option<usize>,
+    at: Option<Span>,
+    record: Option<LeftOut>,
 }
 
 impl Merged<'_> {
     fn part(&mut self, part: Part) {
-        let Part { task, span, parsed, finish } = part;
+        let Part { span, parsed, finish, .. } = part;
         let mut new = Vec::new();
         let first_event = self.out.events.len();
         let mut places = Vec::new();
-        for mut record in parsed.records {
+        // What does not stand in the text is told with its record.
+        let mut missing: HashMap<usize, Vec<&Issue>> = HashMap::new();
+        for issue in parsed.issues.iter().filter(|issue| issue.kind == IssueKind::NotInText) {
+            missing.entry(issue.record.unwrap_or(usize::MAX)).or_default().push(issue);
+        }
+        for (index, mut record) in parsed.records.into_iter().enumerate() {
             for mention in record.mentions_mut() {
                 mention.span = mention.span.map(|s| Span { start: s.start + span.start, end: s.end + span.start });
             }
@@ -64,12 +102,11 @@ impl Merged<'_> {
                 _ => None,
             };
             // What stands in no part is no record, and may still be one of a later part.
-            let stands = match &record {
-                Record::Entity { mention, .. } => mention.span.is_some(),
-                Record::Relation { head, tail, .. } => head.span.is_some() && tail.span.is_some(),
-                Record::Event { trigger, .. } => trigger.span.is_some(),
-            };
-            self.record(task, record, self.seen.contains(&key));
+            let stands = record.stands();
+            let missing = missing.remove(&index).unwrap_or_default();
+            missing.iter().for_each(|issue| self.astray(&record, issue));
+            let at = missing.first().and_then(|issue| issue.at);
+            self.record(record, self.seen.contains(&key), at);
             if stands {
                 new.push(key);
             }
@@ -82,73 +119,66 @@ impl Merged<'_> {
             self.triggers.entry(place).or_insert(index);
         }
         for issue in parsed.issues {
-            // Told with the record.
             if issue.kind != IssueKind::NotInText {
-                self.doubt(task, issue.kind.name(), issue.words, issue.count, None);
+                let told = Told { count: Some(issue.count), at: issue.at, record: None };
+                self.doubt(issue.kind.name(), issue.words, told);
             }
         }
         match finish {
-            FinishReason::Length => self.doubt(task, "cut_off", String::new(), 1, None),
-            FinishReason::Repeat => self.doubt(task, "repeated", String::new(), 1, None),
+            FinishReason::Length => self.doubt("cut_off", String::new(), Told::default()),
+            FinishReason::Repeat => self.doubt("repeated", String::new(), Told::default()),
             _ => {}
         }
     }
 
-    fn record(&mut self, task: Task, record: Record, known: bool) {
+    /// Adds a record, or the doubt that it does not stand in the text; `at` is where the answer says it.
+    fn record(&mut self, record: Record, known: bool, at: Option<Span>) {
+        let run = self.about.run.clone();
         match record {
             Record::Entity { label, mention } => {
                 let entity = Entity::new(label, mention);
+                let words = format!("{}, {}", entity.text, entity.label);
                 if entity.start.is_none() {
-                    let words = format!("{}, {}", entity.text, entity.label);
-                    self.not_in_text(task, words, LeftOut::Entity(entity));
+                    self.not_in_text(words, LeftOut::Entity(entity), at);
                 } else if !known {
-                    self.found(task, &format!("{}, {}", entity.text, entity.label));
-                    self.out.entities.push(entity);
+                    self.found(&words);
+                    self.out.entities.push(Entity { run, ..entity });
                 }
             }
             Record::Relation { relation, head, tail } => {
                 let grounded = head.span.is_some() && tail.span.is_some();
                 let relation = Relation::new(relation, head, tail);
+                let words = format!("{}, {}, {}", relation.head, relation.relation, relation.tail);
                 if !grounded {
-                    let words = format!("{}, {}, {}", relation.head, relation.relation, relation.tail);
-                    self.not_in_text(task, words, LeftOut::Relation(relation));
+                    self.not_in_text(words, LeftOut::Relation(relation), at);
                 } else if !known {
-                    self.found(task, &format!("{}, {}, {}", relation.head, relation.relation, relation.tail));
-                    self.out.relations.push(relation);
+                    self.found(&words);
+                    self.out.relations.push(Relation { run, ..relation });
                 }
             }
-            Record::Event { label, trigger, arguments } => self.event(task, label, trigger, arguments, known),
+            Record::Event { label, trigger, arguments } => {
+                let Some(place) = trigger.span else {
+                    let words = format!("{}, {label}", trigger.text);
+                    let event = Event::new(label, trigger, arguments);
+                    return self.not_in_text(words, LeftOut::Event(event), at);
+                };
+                self.event((place, label), trigger, arguments, known);
+            }
         }
     }
 
-    fn event(
-        &mut self,
-        task: Task,
-        label: String,
-        trigger: Mention,
-        arguments: Vec<protocol::record::Argument>,
-        known: bool,
-    ) {
-        let Some(place) = trigger.span else {
-            let words = format!("{}, {label}", trigger.text);
-            let event = Event::new(label, trigger, arguments);
-            return self.not_in_text(task, words, LeftOut::Event(event));
-        };
+    /// Adds an event whose trigger stands in the text, or its arguments to the event that an earlier part saw there.
+    fn event(&mut self, at: (Span, String), trigger: Mention, arguments: Vec<protocol::record::Argument>, known: bool) {
+        let run = self.about.run.clone();
         let mut kept: Vec<Argument> = Vec::new();
-        for argument in arguments {
-            let grounded = argument.mention.span.is_some();
-            let argument = Argument::from(argument);
-            let words = format!("{}, {}", argument.text, argument.role);
-            if !self.schema.has_role(&label, &argument.role) {
-                self.doubt(task, IssueKind::NotInSchema.name(), words, 1, None);
-            } else if !grounded {
-                let event = Event { arguments: vec![argument], ..Event::new(label.clone(), trigger.clone(), vec![]) };
-                self.not_in_text(task, words, LeftOut::Event(event));
+        for argument in arguments.into_iter().map(Argument::from) {
+            if !self.schema.has_role(&at.1, &argument.role) {
+                let words = format!("{}, {}", argument.text, argument.role);
+                self.doubt(IssueKind::NotInSchema.name(), words, Told::default());
             } else if !kept.iter().any(|known| known.says(&argument)) {
                 kept.push(argument);
             }
         }
-        let at = (place, label);
         match self.triggers.get(&at).and_then(|index| self.out.events.get_mut(*index)) {
             Some(event) => {
                 for argument in kept {
@@ -159,28 +189,45 @@ impl Merged<'_> {
             }
             None if known => {}
             None => {
-                self.found(task, &format!("{}, {}", trigger.text, at.1));
-                self.out.events.push(Event { arguments: kept, ..Event::new(at.1, trigger, vec![]) });
+                self.found(&format!("{}, {}", trigger.text, at.1));
+                self.out.events.push(Event { arguments: kept, run, ..Event::new(at.1, trigger, vec![]) });
             }
         }
     }
 
+    /// Tells of an argument that does not stand in the text, with the event that is found without it.
+    fn astray(&mut self, record: &Record, issue: &Issue) {
+        let (Record::Event { label, trigger, .. }, Some(argument)) = (record, &issue.argument) else { return };
+        let argument = Argument::from(argument.clone());
+        let words = format!("{}, {}", argument.text, argument.role);
+        if !self.schema.has_role(label, &argument.role) {
+            let told = Told { at: issue.at, ..Told::default() };
+            return self.doubt(IssueKind::NotInSchema.name(), words, told);
+        }
+        let event = Event { arguments: vec![argument], ..Event::new(label.clone(), trigger.clone(), vec![]) };
+        self.not_in_text(words, LeftOut::Event(event), issue.at);
+    }
+
     /// Forgets that an earlier part named this although it did not stand there.
-    fn found(&mut self, task: Task, words: &str) {
-        let kind = IssueKind::NotInText.name();
+    fn found(&mut self, words: &str) {
+        let (task, kind) = (self.about.task, IssueKind::NotInText.name());
         self.out.issues.retain(|d| d.task != task || d.kind != kind || d.words != words);
     }
 
-    fn not_in_text(&mut self, task: Task, words: String, record: LeftOut) {
-        self.doubt(task, IssueKind::NotInText.name(), words, 1, Some(record));
+    fn not_in_text(&mut self, words: String, record: LeftOut, at: Option<Span>) {
+        self.doubt(IssueKind::NotInText.name(), words, Told { count: None, at, record: Some(record) });
     }
 
-    /// The same doubt about several parts is told once.
-    fn doubt(&mut self, task: Task, kind: &str, words: String, count: usize, record: Option<LeftOut>) {
-        let same = |d: &&mut Doubt| d.task == task && d.kind == kind && d.words == words && d.record == record;
+    /// The same doubt about several parts is told once, with the place of the first.
+    fn doubt(&mut self, kind: &str, words: String, told: Told) {
+        let (task, part, count) = (self.about.task, self.about.part, told.count.unwrap_or(1));
+        let same = |d: &&mut Doubt| d.task == task && d.kind == kind && d.words == words && d.record == told.record;
         match self.out.issues.iter_mut().find(same) {
             Some(earlier) => earlier.count += count,
-            None => self.out.issues.push(Doubt { task, kind: kind.to_owned(), words, count, record }),
+            None => {
+                let (kind, at, record) = (kind.to_owned(), told.at, told.record);
+                self.out.issues.push(Doubt { task, kind, words, count, at, part, record });
+            }
         }
     }
 }
@@ -200,6 +247,7 @@ mod tests {
             span: *span,
             parsed: parse::records(answer, slice_chars(text, span.start, span.end), Some(&choice), true),
             finish: FinishReason::Stop,
+            run: Some(format!("run at {}", span.start)),
         };
         merge(schema, answers.iter().map(part).collect())
     }
@@ -228,9 +276,10 @@ mod tests {
             assert_eq!(slice_chars(text, e.start.unwrap(), e.end.unwrap()), e.text);
         }
         let json = serde_json::to_string(&found.issues).unwrap();
-        let expected =
-            r#"[{"task":"ner","kind":"not_in_text","words":"Zoe, person","record":{"type":"person","text":"Zoe"}}]"#;
+        let expected = r#"[{"task":"ner","kind":"not_in_text","words":"Zoe, person","at":{"start":29,"end":32},"part":{"start":0,"end":14},"record":{"type":"person","text":"Zoe"}}]"#;
         assert_eq!(json, expected);
+        let runs: Vec<_> = found.entities.iter().filter_map(|e| e.run.as_deref()).collect();
+        assert_eq!(runs, ["run at 0", "run at 0", "run at 14"]);
     }
 
     #[test]
@@ -263,7 +312,7 @@ mod tests {
             &[(all(text), "(Acme, founder, Ann) (Acme, founder, Bob)")],
         );
         let json = serde_json::to_string(&found.relations).unwrap();
-        let expected = r#"[{"relation":"founder","head":"Acme","tail":"Ann","head_start":12,"head_end":16,"tail_start":0,"tail_end":3}]"#;
+        let expected = r#"[{"relation":"founder","head":"Acme","tail":"Ann","head_start":12,"head_end":16,"tail_start":0,"tail_end":3,"run":"run at 0"}]"#;
         assert_eq!(json, expected);
         assert_eq!((found.issues.len(), found.issues[0].words.as_str()), (1, "Acme, founder, Bob"));
     }
@@ -278,17 +327,22 @@ mod tests {
         ];
         let found = merged(text, &schema, &answers);
         let json = serde_json::to_string(&found.events).unwrap();
-        let expected = r#"[{"type":"merger","trigger":"bought","trigger_start":12,"trigger_end":18,"arguments":[{"role":"buyer","text":"Acme","start":7,"end":11},{"role":"target","text":"Beta","start":19,"end":23}]}]"#;
+        let expected = r#"[{"type":"merger","trigger":"bought","trigger_start":12,"trigger_end":18,"arguments":[{"role":"buyer","text":"Acme","start":7,"end":11},{"role":"target","text":"Beta","start":19,"end":23}],"run":"run at 0"}]"#;
         assert_eq!(json, expected);
         let issues: Vec<_> = found.issues.iter().map(|d| (d.kind.as_str(), d.words.as_str())).collect();
-        assert_eq!(issues, [("not_in_schema", "May, judge"), ("not_in_text", "Gamma, target")]);
-        assert!(matches!(&found.issues[1].record, Some(LeftOut::Event(e)) if e.arguments[0].text == "Gamma"));
+        assert_eq!(issues, [("not_in_text", "Gamma, target"), ("not_in_schema", "May, judge")]);
+        assert!(matches!(&found.issues[0].record, Some(LeftOut::Event(e)) if e.arguments[0].text == "Gamma"));
     }
 
     #[test]
     fn how_an_answer_ended_is_told() {
-        let part =
-            Part { task: Task::Entities, span: all(""), parsed: Parsed::default(), finish: FinishReason::Length };
+        let part = Part {
+            task: Task::Entities,
+            span: all(""),
+            parsed: Parsed::default(),
+            finish: FinishReason::Length,
+            run: None,
+        };
         let found = merge(&schema(r#"{"entities": ["a"]}"#), vec![part.clone(), part]);
         assert_eq!((found.issues[0].kind.as_str(), found.issues[0].count), ("cut_off", 2));
     }

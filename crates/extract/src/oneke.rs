@@ -22,23 +22,53 @@ pub(crate) fn prompt(instruction: &str, input: Option<&str>) -> String {
     format!("[INST] <<SYS>>\n{SYSTEM}\n<</SYS>>\n\n{said} [/INST]")
 }
 
-/// The instruction that asks for a choice: `{"instruction": …, "schema": […]}`.
+/// The instruction that asks for a choice: `{"instruction": …, "schema": […]}`; with descriptions the schema is an object of
+/// them.
 pub(crate) fn instruction(choice: &SchemaChoice) -> String {
     let said = choice.language.pick(english(choice), chinese(choice));
-    let names = |names: &[String]| names.iter().map(|name| json!(name).to_string()).collect::<Vec<_>>().join(", ");
-    let types = match (choice.task, choice.asking.only) {
-        (Task::Entities | Task::Relations, _) | (Task::Events, Some(EventPart::Triggers)) => names(&choice.types),
-        (Task::Events, only) => {
-            let trigger = if only.is_none() { "\"trigger\": true, " } else { "" };
-            let roles = names(&choice.roles);
-            let event =
-                |name: &String| format!("{{\"event_type\": {}, {trigger}\"arguments\": [{roles}]}}", json!(name));
-            choice.types.iter().map(event).collect::<Vec<_>>().join(", ")
-        }
+    let plain = choice.task != Task::Events || choice.asking.only == Some(EventPart::Triggers);
+    let described = !choice.asking.descriptions.is_empty();
+    let one = |name: &String| match (plain, described) {
+        (true, false) => json!(name).to_string(),
+        (true, true) => format!("{}: {}", json!(name), json!(description(choice, name))),
+        (false, described) => event(choice, name, described),
     };
+    let types = choice.types.iter().map(one).collect::<Vec<_>>().join(", ");
+    let (open, close) = if described { ('{', '}') } else { ('[', ']') };
     let examples = &choice.asking.examples;
     let examples = if examples.is_empty() { String::new() } else { format!(", \"examples\": {}", json!(examples)) };
-    format!("{{\"instruction\": {}, \"schema\": [{types}]{examples}}}", json!(said))
+    format!("{{\"instruction\": {}, \"schema\": {open}{types}{close}{examples}}}", json!(said))
+}
+
+/// What a type means; empty where that is not said.
+fn description<'a>(choice: &'a SchemaChoice, name: &str) -> &'a str {
+    choice.asking.descriptions.get(name).map_or("", |description| description.own.as_str())
+}
+
+/// An event type with its roles: `{"event_type": …, "trigger": true, "arguments": […]}`, or with descriptions
+/// `"type": {"type": description, "trigger": true, "arguments": {role: description}}`.
+fn event(choice: &SchemaChoice, name: &String, described: bool) -> String {
+    let trigger = if choice.asking.only.is_none() { "\"trigger\": true, " } else { "" };
+    let roles = roles(choice, name);
+    if !described {
+        let roles = roles.iter().map(|role| json!(role).to_string()).collect::<Vec<_>>().join(", ");
+        return format!("{{\"event_type\": {}, {trigger}\"arguments\": [{roles}]}}", json!(name));
+    }
+    let of_role = |role: &String| {
+        let known = choice.asking.descriptions.get(name).and_then(|description| description.roles.get(role));
+        format!("{}: {}", json!(role), json!(known.map_or("", String::as_str)))
+    };
+    let roles = roles.iter().map(of_role).collect::<Vec<_>>().join(", ");
+    let own = match description(choice, name) {
+        "" => String::new(),
+        own => format!("{}: {}, ", json!(name), json!(own)),
+    };
+    format!("{}: {{{own}{trigger}\"arguments\": {{{roles}}}}}", json!(name))
+}
+
+/// The roles that an event type is asked for with: its own, where they are known.
+pub(crate) fn roles<'a>(choice: &'a SchemaChoice, event: &str) -> &'a [String] {
+    choice.asking.roles.get(event).unwrap_or(&choice.roles)
 }
 
 fn english(choice: &SchemaChoice) -> &'static str {
@@ -126,6 +156,27 @@ mod tests {
             assert_eq!(said["schema"], expected);
             assert!(said["instruction"].as_str().unwrap().starts_with("You are an expert in "));
         }
+        let mut own = choice(Task::Events, None);
+        own.types = vec!["a".into(), "b".into()];
+        own.roles = vec!["r".into(), "s".into()];
+        own.asking.roles = [("a".to_owned(), vec!["r".to_owned()]), ("b".to_owned(), vec!["s".to_owned()])].into();
+        let schema = |choice: &SchemaChoice| {
+            serde_json::from_str::<serde_json::Value>(&instruction(choice)).unwrap()["schema"].take()
+        };
+        let event = |name: &str, role: &str| json!({"event_type": name, "trigger": true, "arguments": [role]});
+        assert_eq!(schema(&own), json!([event("a", "r"), event("b", "s")]), "each event type has its own roles");
+        let says = |own: &str, role: &str| protocol::Description {
+            own: own.into(),
+            roles: if role.is_empty() { Default::default() } else { [(role.to_owned(), "who".to_owned())].into() },
+        };
+        own.asking.descriptions = [("a".to_owned(), says("It is an a.", "r")), ("b".to_owned(), says("", ""))].into();
+        assert_eq!(
+            schema(&own),
+            json!({"a": {"a": "It is an a.", "trigger": true, "arguments": {"r": "who"}}, "b": {"trigger": true, "arguments": {"s": ""}}})
+        );
+        let mut described = choice(Task::Relations, None);
+        described.asking.descriptions = [("c".to_owned(), says("A c.", ""))].into();
+        assert_eq!(schema(&described), json!({"a \"b\"": "", "c": "A c."}));
         let chinese = SchemaChoice { language: Language::Zh, ..choice(Task::Events, None) };
         assert!(instruction(&chinese).starts_with("{\"instruction\": \"你是专门进行事件提取的专家。"));
     }

@@ -6,6 +6,8 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::{graph::Origin, offsets::Offsets};
+
 /// Everything that was found in a text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Extraction {
@@ -26,23 +28,49 @@ pub struct Extraction {
 impl Extraction {
     /// What stands in the text, of records as pages show them.
     pub fn of(records: &[Record]) -> Self {
+        Self::of_all(records.iter().filter(|record| record.stands()).cloned())
+    }
+
+    /// All of some records, as gold need not stand in the text.
+    pub fn of_all(records: impl IntoIterator<Item = Record>) -> Self {
         let mut found = Self::default();
         for record in records {
-            match record.clone() {
-                Record::Entity { label, mention } if mention.span.is_some() => {
-                    found.entities.push(Entity::new(label, mention));
-                }
-                Record::Relation { relation, head, tail } if head.span.is_some() && tail.span.is_some() => {
-                    found.relations.push(Relation::new(relation, head, tail));
-                }
-                Record::Event { label, trigger, mut arguments } if trigger.span.is_some() => {
-                    arguments.retain(|a| a.mention.span.is_some());
-                    found.events.push(Event::new(label, trigger, arguments));
-                }
-                _ => {}
+            match LeftOut::from(record) {
+                LeftOut::Entity(entity) => found.entities.push(entity),
+                LeftOut::Relation(relation) => found.relations.push(relation),
+                LeftOut::Event(event) => found.events.push(event),
             }
         }
         found
+    }
+
+    /// The places in the text of all mentions, and of the parts that issues name, counted in another unit. What issues say
+    /// of answers stays in code points of these.
+    pub fn count_in(&mut self, offsets: &Offsets) {
+        let moved = |start: &mut Option<usize>, end: &mut Option<usize>| {
+            for at in [start, end].into_iter().flatten() {
+                *at = offsets.at(*at);
+            }
+        };
+        let event = |e: &mut Event| {
+            moved(&mut e.trigger_start, &mut e.trigger_end);
+            e.arguments.iter_mut().for_each(|a| moved(&mut a.start, &mut a.end));
+        };
+        let relation = |r: &mut Relation| {
+            moved(&mut r.head_start, &mut r.head_end);
+            moved(&mut r.tail_start, &mut r.tail_end);
+        };
+        self.entities.iter_mut().for_each(|e| moved(&mut e.start, &mut e.end));
+        self.relations.iter_mut().for_each(relation);
+        self.events.iter_mut().for_each(event);
+        for doubt in &mut self.issues {
+            doubt.part = doubt.part.map(|part| offsets.of(part));
+            match &mut doubt.record {
+                Some(LeftOut::Event(e)) => event(e),
+                Some(LeftOut::Relation(r)) => relation(r),
+                Some(LeftOut::Entity(_)) | None => {}
+            }
+        }
     }
 
     /// The records, as pages show them: entities, then triples, then events.
@@ -89,6 +117,34 @@ impl Extraction {
     }
 }
 
+/// Who found the records of a text, and with what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// The base or the tuned model.
+    pub origin: Origin,
+    /// The checkpoint's name.
+    pub model: String,
+    /// The adapter's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// What was asked for: a schema by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Which version of that, of one that is saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u32>,
+}
+
+impl MadeBy {
+    /// In words: `model + adapter, schema v3`.
+    pub fn title(&self) -> String {
+        let adapter = self.adapter.as_ref().map(|name| format!(" + {name}")).unwrap_or_default();
+        let version = self.schema_version.map(|version| format!(" v{version}")).unwrap_or_default();
+        let schema = self.schema.as_ref().map(|name| format!(", {name}{version}")).unwrap_or_default();
+        format!("{}{adapter}{schema}", self.model)
+    }
+}
+
 /// A named entity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entity {
@@ -112,6 +168,9 @@ pub struct Entity {
     /// In how many samples it was said too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Agreement>,
+    /// The run whose answer it is from, where that has an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// A triple.
@@ -144,6 +203,9 @@ pub struct Relation {
     /// In how many samples it was said too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Agreement>,
+    /// The run whose answer it is from, where that has an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// An event.
@@ -172,6 +234,9 @@ pub struct Event {
     /// Who and what took part.
     #[serde(default)]
     pub arguments: Vec<Argument>,
+    /// The run whose answer it is from, where that has an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// An argument of an event.
@@ -220,7 +285,7 @@ impl Entity {
     pub fn new(label: String, mention: Mention) -> Self {
         let (start, end) = ends(&mention);
         let Mention { text, found, certainty, agreement, .. } = mention;
-        Self { label, text, start, end, found, certainty, agreement }
+        Self { label, text, start, end, found, certainty, agreement, run: None }
     }
 }
 
@@ -231,7 +296,19 @@ impl Relation {
         let (found, certainty) = (head.found.max(tail.found), head.certainty.max(tail.certainty));
         let agreement = Agreement::fewest([head.agreement, tail.agreement]);
         let (head, tail) = (head.text, tail.text);
-        Self { relation, head, tail, head_start, head_end, tail_start, tail_end, found, certainty, agreement }
+        Self {
+            relation,
+            head,
+            tail,
+            head_start,
+            head_end,
+            tail_start,
+            tail_end,
+            found,
+            certainty,
+            agreement,
+            run: None,
+        }
     }
 }
 
@@ -241,7 +318,7 @@ impl Event {
         let (trigger_start, trigger_end) = ends(&trigger);
         let arguments = arguments.into_iter().map(Argument::from).collect();
         let Mention { text, found, certainty, agreement, .. } = trigger;
-        Self { label, trigger: text, trigger_start, trigger_end, found, certainty, agreement, arguments }
+        Self { label, trigger: text, trigger_start, trigger_end, found, certainty, agreement, arguments, run: None }
     }
 }
 
@@ -280,6 +357,12 @@ pub struct Doubt {
     /// How often it happened.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub count: usize,
+    /// Where the words stand in the answer, in its code points; of several places the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Span>,
+    /// The part of the text that the answer is about, where the text was read in several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Span>,
     /// The record left out because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<LeftOut>,

@@ -25,7 +25,8 @@ use crate::{
     split::{Asked, fields},
 };
 
-/// What an answer says.
+/// What an answer says. An event whose trigger stands in the text has those arguments alone that stand there too: the
+/// others are issues.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parsed {
     /// The records, in the answer's order, each once.
@@ -34,6 +35,11 @@ pub struct Parsed {
     pub issues: Vec<Issue>,
     /// The whole answer says, in the asked format, that there is nothing to find.
     pub nothing_found: bool,
+    /// Records that were given again, no more often than their words stand in the text: nothing is wrong with that.
+    pub repeated: usize,
+    /// Of answers put together: for each record the number of the answer that gave it, in the order in which they were
+    /// given. Empty for one answer.
+    pub answers: Vec<usize>,
 }
 
 /// Reads an answer. `source` is the text it is about, `done` whether the answer has ended: while it has not, its
@@ -112,8 +118,19 @@ struct Reader<'a> {
     here: Option<(usize, usize)>,
     ground: Ground<'a>,
     parsed: Parsed,
-    /// For every record, as [`said`] makes one line of it: its index unless it was left out, and that of the issue about its copies.
-    seen: QuickMap<String, (Option<usize>, Option<usize>)>,
+    /// The records so far, as [`said`] makes one line of each.
+    seen: QuickMap<String, Seen>,
+}
+
+/// A record that was given before.
+#[derive(Default)]
+struct Seen {
+    /// Its index, unless it was left out.
+    index: Option<usize>,
+    /// How often it was given again.
+    copies: usize,
+    /// The index of the issue about these.
+    issue: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -275,24 +292,33 @@ impl Reader<'_> {
         if self.asked.task.is_none() && record.mentions().iter().all(|(_, m)| m.span.is_none()) {
             return;
         }
+        let astray = without_astray(&mut record);
         let index = self.parsed.records.len();
-        let seen = match self.seen.entry(said(&record)) {
-            Entry::Occupied(seen) => Some(seen.into_mut()),
-            Entry::Vacant(new) => {
-                new.insert((asked.then_some(index), None));
-                None
-            }
-        };
-        if let Some((first, issue)) = seen {
-            match issue.and_then(|i| self.parsed.issues.get_mut(i)) {
-                Some(issue) => issue.count += 1,
-                None => {
-                    *issue = Some(self.parsed.issues.len());
-                    let words = words(&record);
-                    self.parsed.issues.push(Issue::new(IssueKind::Duplicate, &words, *first));
+        match self.seen.entry(said(&record)) {
+            Entry::Occupied(seen) => {
+                let seen = seen.into_mut();
+                seen.copies += 1;
+                let ends = if matches!(record, Record::Relation { .. }) { 2 } else { 1 };
+                let mentions = record.mentions();
+                let places = mentions.iter().take(ends).map(|(_, mention)| self.ground.count(&mention.text)).min();
+                match seen.issue.and_then(|i| self.parsed.issues.get_mut(i)) {
+                    Some(issue) => issue.count = seen.copies,
+                    // As often as the words stand in the text they may be listed.
+                    None if seen.copies < places.unwrap_or(0) => self.parsed.repeated += 1,
+                    None => {
+                        self.parsed.repeated -= seen.copies - 1;
+                        seen.issue = Some(self.parsed.issues.len());
+                        let mut issue = Issue::new(IssueKind::Duplicate, &words(&record), seen.index);
+                        issue.count = seen.copies;
+                        issue.at = self.here.and_then(|bytes| self.place(bytes));
+                        self.parsed.issues.push(issue);
+                    }
                 }
+                return;
             }
-            return;
+            Entry::Vacant(new) => {
+                new.insert(Seen { index: asked.then_some(index), ..Seen::default() });
+            }
         }
         self.ground.take(&record);
         if !asked {
@@ -305,6 +331,12 @@ impl Reader<'_> {
         for (_, mention) in record.mentions() {
             if mention.span.is_none() {
                 self.issue(IssueKind::NotInText, &mention.text, Some(index));
+            }
+        }
+        for argument in astray {
+            self.issue(IssueKind::NotInText, &format!("{}, {}", argument.mention.text, argument.role), Some(index));
+            if let Some(issue) = self.parsed.issues.last_mut() {
+                issue.argument = Some(argument);
             }
         }
         self.parsed.records.push(record);
@@ -343,6 +375,18 @@ impl Reader<'_> {
             _ => self.parsed.issues.push(issue),
         }
     }
+}
+
+/// Takes those arguments out of an event that do not stand in the text, where its trigger does: what is left of it is found,
+/// and these are not. An event without a trigger in the text is as it was answered.
+fn without_astray(record: &mut Record) -> Vec<Argument> {
+    let Record::Event { trigger, arguments, .. } = record else { return Vec::new() };
+    if trigger.span.is_none() {
+        return Vec::new();
+    }
+    let (kept, astray) = std::mem::take(arguments).into_iter().partition(|a| a.mention.span.is_some());
+    *arguments = kept;
+    astray
 }
 
 /// What OneKE answers where there is nothing.

@@ -10,7 +10,9 @@
 use protocol::{Asking, Language, SchemaChoice, Task, manifest::Title};
 
 use crate::node::Node;
+pub(crate) use literal::Literal;
 
+mod literal;
 mod write;
 mod yaml;
 
@@ -49,7 +51,8 @@ pub struct RelationType {
     pub item: Item,
     /// Entity types its head can have; any when empty.
     pub head: Vec<String>,
-    /// Entity types its tail can have, or `text`, `number` or `date` where it is no entity; any when empty.
+    /// Entity types its tail can have, or `text`, `number`, `number with unit` or `date` where it is no entity; any when
+    /// empty. What does not fit is told as an issue of the extraction.
     pub tail: Vec<String>,
 }
 

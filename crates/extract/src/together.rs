@@ -6,25 +6,32 @@
 
 use std::collections::HashMap;
 
-use protocol::{Record, Span, record::Argument};
+use protocol::{
+    Record, Span,
+    record::{Argument, folded},
+};
 
 use crate::{
     issue::{Issue, IssueKind},
     merge::Part,
     parse::Parsed,
     schema::Schema,
+    types,
 };
 
 /// Puts answers together. Places become places in the text; of what several parts say, type and words without regard to
 /// case, the first that stands in the text is kept, and an event that two parts saw at the same place has the arguments
 /// of both. Roles that an event type does not have are issues.
-pub fn records(schema: &Schema, mut parts: Vec<Part>) -> Parsed {
-    parts.sort_by_key(|part| (part.task, part.span.start));
-    let nothing_found = !parts.is_empty() && parts.iter().all(|part| part.parsed.nothing_found);
+pub fn records(schema: &Schema, parts: Vec<Part>) -> Parsed {
+    let mut parts: Vec<(usize, Part)> = parts.into_iter().enumerate().collect();
+    parts.sort_by_key(|(_, part)| (part.task, part.span.start));
+    let nothing_found = !parts.is_empty() && parts.iter().all(|(_, part)| part.parsed.nothing_found);
     let mut together = Together::new(schema);
-    for part in parts {
+    for (number, part) in parts {
+        together.number = number;
         together.part(part);
     }
+    together.end();
     together.out.nothing_found = nothing_found && together.out.records.is_empty();
     together.out
 }
@@ -36,11 +43,13 @@ struct Together<'a> {
     seen: HashMap<String, usize>,
     /// Place of an event's trigger and its type, in an earlier part: its index.
     triggers: HashMap<(Span, String), usize>,
+    /// Which of the answers is being read.
+    number: usize,
 }
 
 impl<'a> Together<'a> {
     fn new(schema: &'a Schema) -> Self {
-        Self { schema, out: Parsed::default(), seen: HashMap::new(), triggers: HashMap::new() }
+        Self { schema, out: Parsed::default(), seen: HashMap::new(), triggers: HashMap::new(), number: 0 }
     }
 
     fn part(&mut self, part: Part) {
@@ -60,7 +69,7 @@ impl<'a> Together<'a> {
             indexes.push(index);
             triggers.extend(trigger.map(|at| (at, index)));
             for words in unasked {
-                self.issue(Issue { kind: IssueKind::NotInSchema, words, record: Some(index), at: None, count: 1 });
+                self.issue(Issue::new(IssueKind::NotInSchema, &words, Some(index)));
             }
         }
         for (at, index) in triggers {
@@ -68,10 +77,35 @@ impl<'a> Together<'a> {
         }
         for issue in part.parsed.issues {
             // What is not in the text is told of the records that are kept.
-            if issue.kind != IssueKind::NotInText {
+            if issue.kind != IssueKind::NotInText || issue.argument.is_some() {
                 let record = issue.record.and_then(|i| indexes.get(i).copied());
-                self.issue(Issue { record, ..issue });
+                let kind = if self.is_foreign(&issue, record) { IssueKind::NotInSchema } else { issue.kind };
+                self.issue(Issue { record, kind, ..issue });
             }
+        }
+    }
+
+    /// Whether an issue is about an argument in a role that its event does not have.
+    fn is_foreign(&self, issue: &Issue, record: Option<usize>) -> bool {
+        let label = record.and_then(|index| self.out.records.get(index)).map(Record::label);
+        let role = issue.argument.as_ref().map(|argument| argument.role.as_str());
+        label.zip(role).is_some_and(|(label, role)| !self.schema.has_role(label, role))
+    }
+
+    /// What can only be said of all answers together.
+    fn end(&mut self) {
+        let records = &self.out.records;
+        // What one part imagined, and another found.
+        self.out.issues.retain(|issue| {
+            let Some((argument, index)) = issue.argument.as_ref().zip(issue.record) else { return true };
+            let Some(Record::Event { arguments, .. }) = records.get(index) else { return true };
+            let said = |known: &Argument| {
+                known.role == argument.role && folded(&known.mention.text) == folded(&argument.mention.text)
+            };
+            !arguments.iter().any(said)
+        });
+        for (index, words) in types::misfits(self.schema, &self.out.records) {
+            self.issue(Issue::new(IssueKind::NotOfType, &words, Some(index)));
         }
     }
 
@@ -97,16 +131,18 @@ impl<'a> Together<'a> {
         }
         let key = record.key();
         if let Some(index) = self.seen.get(&key).copied() {
-            let stands = |record: &Record| record.mentions().first().is_some_and(|(_, m)| m.span.is_some());
-            let better = |old: &Record| !old.grounded() && (record.grounded() || (stands(&record) && !stands(old)));
-            if self.out.records.get(index).is_some_and(better) {
+            if self.out.records.get(index).is_some_and(|old| record.stands() && !old.stands()) {
                 self.replace(index, record);
+                if let Some(number) = self.out.answers.get_mut(index) {
+                    *number = self.number;
+                }
             }
             return index;
         }
         let index = self.out.records.len();
         self.seen.insert(key, index);
         self.out.records.push(record);
+        self.out.answers.push(self.number);
         self.tell_missing(index);
         index
     }
@@ -115,7 +151,7 @@ impl<'a> Together<'a> {
         if let Some(old) = self.out.records.get_mut(index) {
             *old = record;
         }
-        self.out.issues.retain(|i| i.kind != IssueKind::NotInText || i.record != Some(index));
+        self.out.issues.retain(|i| i.kind != IssueKind::NotInText || i.record != Some(index) || i.argument.is_some());
         self.tell_missing(index);
     }
 
@@ -140,7 +176,7 @@ impl<'a> Together<'a> {
         let missing: Vec<String> =
             record.mentions().iter().filter(|(_, m)| m.span.is_none()).map(|(_, m)| m.text.clone()).collect();
         for words in missing {
-            self.issue(Issue { kind: IssueKind::NotInText, words, record: Some(index), at: None, count: 1 });
+            self.issue(Issue::new(IssueKind::NotInText, &words, Some(index)));
         }
     }
 
@@ -176,6 +212,7 @@ mod tests {
                 true,
             ),
             finish: FinishReason::Stop,
+            run: None,
         };
         records(&schema, answers.iter().map(part).collect())
     }
@@ -201,6 +238,7 @@ mod tests {
         );
         let labels: Vec<_> = found.records.iter().map(Record::label).collect();
         assert_eq!(labels, ["company", "company", "person", "paid"], "what two parts name is kept once");
+        assert_eq!(found.answers, [2, 2, 1, 0], "each by the answer that gave it");
         for (_, mention) in found.records.iter().flat_map(Record::mentions) {
             let span = mention.span.unwrap();
             assert_eq!(slice_chars(TEXT, span.start, span.end), mention.text);
@@ -233,6 +271,20 @@ mod tests {
         let [Record::Event { arguments, .. }] = found.records.as_slice() else { panic!("{found:?}") };
         assert_eq!(arguments.iter().map(|a| a.role.as_str()).collect::<Vec<_>>(), ["buyer", "target"]);
         assert_eq!((found.issues[0].kind, found.issues[0].words.as_str()), (IssueKind::NotInSchema, "May, judge"));
+    }
+
+    #[test]
+    fn what_an_event_is_without_is_an_issue_until_another_part_finds_it() {
+        let schema = r#"{"events": {"merger": ["buyer", "target"]}}"#;
+        let (first, both) = (Span { start: 0, end: 26 }, Span { start: 2, end: TEXT.chars().count() });
+        let answer = "(bought, merger, [(Acme, buyer), (Zoe, target), (Ann, target)])";
+        let found = said(schema, &[(Task::Events, first, answer)]);
+        let told = |found: &Parsed| found.issues.iter().map(|i| (i.kind, i.words.clone())).collect::<Vec<_>>();
+        let not = |words: &str| (IssueKind::NotInText, words.to_owned());
+        assert!(found.records.len() == 1 && found.records[0].grounded());
+        assert_eq!(told(&found), [not("Zoe, target"), not("Ann, target")]);
+        let found = said(schema, &[(Task::Events, first, answer), (Task::Events, both, answer)]);
+        assert_eq!((found.records.len(), told(&found)), (1, vec![not("Zoe, target")]));
     }
 
     #[test]

@@ -3,9 +3,14 @@
 
 mod holds;
 
-use extract::{Parsed, hint, label_color, parse, text};
+use extract::{
+    Parsed, ground, hint, label_color,
+    offsets::{Offsets, Unit},
+    parse, text,
+};
 use proptest::prelude::*;
-use protocol::SchemaChoice;
+use protocol::{Record, SchemaChoice, record::Mention, text::slice_chars};
+use unicode_normalization::UnicodeNormalization;
 
 fn schemas() -> Vec<Option<SchemaChoice>> {
     holds::schemas(&["a", "b, c", "机构"], &["r"])
@@ -79,6 +84,38 @@ proptest! {
             }
             let last = parse::records(&answer, &source, schema.as_ref(), true);
             holds::grows(&before, &last, &answer);
+        }
+    }
+
+    #[test]
+    fn words_of_a_text_are_found_and_every_unit_counts_to_the_same_place(
+        source in "([ab éë]|e\u{301}|\u{301}|한|\u{1112}\u{1161}\u{11ab}|张三|👍🏽|👨‍👩‍👧|𠮷|Ａ|İ){1,30}",
+        (from, length) in (0..30_usize, 1..12_usize),
+        composed in any::<bool>(),
+    ) {
+        let words: String = source.chars().skip(from).take(length).collect();
+        prop_assume!(!words.is_empty() && !words.starts_with(' ') && !words.ends_with(' '));
+        let said: String = if composed { words.nfc().collect() } else { words.nfd().collect() };
+        let mut records = [Record::Entity { label: "x".into(), mention: Mention::new(said) }];
+        ground::records(&source, &mut records);
+        let [Record::Entity { mention, .. }] = &records else { unreachable!() };
+        if let Some(span) = mention.span {
+            prop_assert_eq!(slice_chars(&source, span.start, span.end), &mention.text);
+            let bytes = Offsets::new(&source, Unit::Bytes).of(span);
+            prop_assert_eq!(&source[bytes.start..bytes.end], &mention.text);
+            let wide: Vec<u16> = source.encode_utf16().collect();
+            let units = Offsets::new(&source, Unit::Utf16).of(span);
+            prop_assert_eq!(String::from_utf16(&wide[units.start..units.end]).unwrap(), mention.text.clone());
+            for unit in [Unit::Bytes, Unit::Utf16] {
+                let offsets = Offsets::new(&source, unit);
+                prop_assert_eq!(offsets.back(offsets.of(span)), Some(span));
+            }
+        }
+        // Words between spaces are found however their letters are put together.
+        let alone = |at: usize| source.chars().nth(at).is_none_or(|c| c == ' ');
+        let begins = !words.starts_with('\u{301}') && (from == 0 || alone(from - 1));
+        if begins && alone(from + words.chars().count()) {
+            prop_assert!(mention.span.is_some(), "{words:?} in {source:?}");
         }
     }
 

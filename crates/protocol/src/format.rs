@@ -94,6 +94,23 @@ pub struct Asking {
     /// The examples themselves: words for each name that has some.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub examples: BTreeMap<String, Vec<String>>,
+    /// The roles of each event type, for formats that say them type by type; without it every event type has all roles.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// What the types mean, for formats that can say it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub descriptions: BTreeMap<String, Description>,
+}
+
+/// What a type and its roles mean, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The type; empty where only its roles are described.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub own: String,
+    /// Those of its roles that are described.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, String>,
 }
 
 impl Asking {

@@ -19,7 +19,7 @@ pub mod view;
 
 pub use admin::{AdapterUse, AdminView, EngineStatus, FoundAdapter};
 pub use events::{RunEvent, StateEvent, TextEvent};
-pub use format::{Asking, EventPart, Format, TaughtFormat};
+pub use format::{Asking, Description, EventPart, Format, TaughtFormat};
 pub use logprob::{Alternative, Hesitation, TokenLogprob};
 pub use manifest::{AdapterManifest, Example, ModelEntry, SchemaChoice, Task, Taught};
 pub use params::{PARAMETERS, ParameterError, ParameterPatch, ParameterSpec, Parameters};

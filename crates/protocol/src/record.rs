@@ -20,6 +20,8 @@ pub enum Found {
     Exact,
     /// In other case, width, spacing or punctuation.
     Normalised,
+    /// Letter by letter, but as a part of a longer word: `Ann` in `Annual`.
+    Part,
     /// With a few other letters: the model has misspelt them, or means something else.
     Fuzzy,
 }
@@ -30,6 +32,7 @@ impl Found {
         match self {
             Self::Exact => "exact",
             Self::Normalised => "normalised",
+            Self::Part => "part",
             Self::Fuzzy => "fuzzy",
         }
     }
@@ -196,6 +199,16 @@ impl Record {
     /// Whether every mention stands in the text.
     pub fn grounded(&self) -> bool {
         self.mentions().iter().all(|(_, m)| m.span.is_some())
+    }
+
+    /// Whether the words that make it what it is stand in the text: an entity's own, both ends of a relation, an event's
+    /// trigger. So it is found, whatever else is said of an event.
+    pub fn stands(&self) -> bool {
+        match self {
+            Self::Entity { mention, .. } => mention.span.is_some(),
+            Self::Relation { head, tail, .. } => head.span.is_some() && tail.span.is_some(),
+            Self::Event { trigger, .. } => trigger.span.is_some(),
+        }
     }
 
     /// How sure the model was of all of it: of its mentions the least.

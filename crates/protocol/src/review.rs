@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::view::Snapshot;
+use crate::{
+    record::{Judgement, Verdict},
+    view::Snapshot,
+};
 
 /// Where a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,6 +24,16 @@ pub enum State {
 impl State {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Unreviewed, Self::Accepted, Self::Corrected, Self::Failed];
+
+    /// Of a text that a person has gone through, or not, or whose answer is missing; and what was said of it.
+    pub fn of(reviewed: bool, failed: bool, judgements: &[Judgement]) -> Self {
+        match (reviewed, failed) {
+            (true, _) if judgements.iter().any(|j| j.verdict != Verdict::Right) => Self::Corrected,
+            (true, _) => Self::Accepted,
+            (false, true) => Self::Failed,
+            (false, false) => Self::Unreviewed,
+        }
+    }
 
     /// The name in addresses.
     pub fn name(self) -> &'static str {

@@ -84,7 +84,7 @@ pub fn is_han(c: char) -> bool {
 }
 
 /// Whether words of this character's script are written without spaces between them, or with particles grown on.
-fn is_unspaced(c: char) -> bool {
+pub fn is_unspaced(c: char) -> bool {
     is_han(c)
         || matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1100}'..='\u{11ff}'
             | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{318f}' | '\u{31f0}'..='\u{31ff}'

@@ -371,6 +371,9 @@ pub struct Snapshot {
     /// What its author had changed of its graph; nothing in links from before this was kept.
     #[serde(default)]
     pub edits: crate::graph::Edits,
+    /// The texts that its author had gone through; of those listed apart, and in links from before this was kept, none.
+    #[serde(default)]
+    pub reviewed: Vec<String>,
 }
 
 /// What to run.

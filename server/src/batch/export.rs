@@ -1,14 +1,18 @@
 //! A batch's results with the other columns of its file: a line for each text as `knowlm extract` writes them, or a table
-//! with a line for each record.
+//! with a line for each record; and its gold. Made group by group while they are sent, so that they can be of any size.
 
-use std::cell::Cell;
+use std::collections::HashSet;
 
 use axum::body::{Body, Bytes};
-use extract::{Schema, output::Extraction};
+use extract::{
+    Schema,
+    export::{self, Document, Layer, Options, Row, cell, in_words, rows, with_gold},
+    graph::Origin,
+    output::{Extraction, LeftOut, MadeBy},
+};
 use futures::{StreamExt, stream};
-use protocol::{Agreement, Column, batch::RowState};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use protocol::{Agreement, Column, Record, RunView, batch::RowState, record::Mention, review::State};
+use serde_json::{Map, Value, json};
 
 use super::{found, shown};
 use crate::store::{Batch, FullRow, Store, StoreError};
@@ -26,75 +30,176 @@ pub enum Format {
         /// Begin with a byte order mark.
         bom: bool,
     },
+    /// What people say is in the texts, for those that they have judged as a whole.
+    Gold,
 }
 
 /// A batch as a download, made while it is sent. A row that was not done yet is left out.
 pub fn body(store: Store, batch: Batch, format: Format) -> Body {
-    let schema = Schema::from_json(&batch.schema.json).unwrap_or_default();
     let head = match format {
-        Format::JsonLines => None,
-        Format::Csv { bom } => Some(head(&batch, bom)),
+        Format::JsonLines | Format::Gold => Vec::new(),
+        Format::Csv { bom } => head(&batch, bom),
     };
-    let state = (store, batch, schema, 0_i64, head);
-    let lines = stream::unfold(state, move |(store, batch, schema, from, head)| async move {
+    stream(store, batch, head, move |batch, schema, rows| written(batch, schema, rows, format))
+}
+
+/// A batch as [`export::export`] makes it of a session, row by row, in one of its formats of lines. `said`: with what people said.
+pub fn session(store: Store, batch: Batch, format: export::Format, said: bool, bom: bool) -> Body {
+    let made = move |documents: &[Document], bom| {
+        let files = export::export(format, documents, &Options { bom, ..Options::default() });
+        files.into_iter().map(|file| file.content).collect::<String>()
+    };
+    // What stands before the first text: of a table its heading.
+    let heading = made(&[], false).len();
+    let head = made(&[], bom).into_bytes();
+    stream(store, batch, head, move |batch, schema, rows| {
+        let documents: Vec<Document> =
+            rows.iter().map(|(full, seen)| document(batch, schema, full, said.then_some(*seen))).collect();
+        Ok(made(&documents, false).split_off(heading).into_bytes())
+    })
+}
+
+/// Rows that are done, each with whether a person has gone through it.
+type Rows = [(FullRow, bool)];
+
+fn stream(
+    store: Store,
+    batch: Batch,
+    head: Vec<u8>,
+    written: impl Fn(&Batch, &Schema, &Rows) -> Result<Vec<u8>, StoreError> + Send + 'static,
+) -> Body {
+    let schema = Schema::from_json(&batch.schema.json).unwrap_or_default();
+    let head = (!head.is_empty()).then_some(head);
+    let state = (store, batch, schema, 0_i64, head, written);
+    let lines = stream::unfold(state, async |(store, batch, schema, from, head, written)| {
         if let Some(head) = head {
-            return Some((Ok(Bytes::from(head)), (store, batch, schema, from, None)));
+            return Some((Ok(Bytes::from(head)), (store, batch, schema, from, None, written)));
         }
-        match store.full_rows(batch.owner, &batch.session, from, GROUP).await {
+        match group(&store, &batch, from).await {
             Ok(rows) => {
-                let next = rows.last()?.row.position + 1;
-                let bytes = written(&batch, &schema, &rows, format);
-                Some((bytes.map(Bytes::from), (store, batch, schema, next, None)))
+                let next = rows.last()?.0.row.position + 1;
+                let done: Vec<(FullRow, bool)> =
+                    rows.into_iter().filter(|(full, _)| full.row.state != RowState::Waiting).collect();
+                let bytes = written(&batch, &schema, &done);
+                Some((bytes.map(Bytes::from), (store, batch, schema, next, None, written)))
             }
             // The download is cut off, which the browser tells.
-            Err(error) => Some((Err(error), (store, batch, schema, i64::MAX, None))),
+            Err(error) => Some((Err(error), (store, batch, schema, i64::MAX, None, written))),
         }
     });
     // Compression asks once more after the end.
     Body::from_stream(lines.fuse())
 }
 
-fn written(batch: &Batch, schema: &Schema, rows: &[FullRow], format: Format) -> Result<Vec<u8>, StoreError> {
+async fn group(store: &Store, batch: &Batch, from: i64) -> Result<Vec<(FullRow, bool)>, StoreError> {
+    let rows = store.full_rows(batch.owner, &batch.session, from, GROUP).await?;
+    let ids: Vec<String> = rows.iter().filter_map(|full| full.row.document.clone()).collect();
+    let seen: HashSet<String> = store.reviewed_of(batch.owner, &ids).await?.into_iter().collect();
+    let with_seen = |full: FullRow| {
+        let seen = full.row.document.as_ref().is_some_and(|id| seen.contains(id));
+        (full, seen)
+    };
+    Ok(rows.into_iter().map(with_seen).collect())
+}
+
+fn written(batch: &Batch, schema: &Schema, rows: &Rows, format: Format) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    for full in rows.iter().filter(|full| full.row.state != RowState::Waiting) {
+    for (full, seen) in rows {
         match format {
             Format::JsonLines => {
-                serde_json::to_writer(&mut bytes, &line(schema, full))?;
+                serde_json::to_writer(&mut bytes, &line(batch, schema, full, *seen))?;
                 bytes.push(b'\n');
             }
-            Format::Csv { .. } => table(batch, schema, full, &mut bytes),
+            Format::Csv { .. } => table(batch, schema, full, *seen, &mut bytes),
+            Format::Gold => {
+                let document = document(batch, schema, full, Some(*seen));
+                for file in export::export(export::Format::Gold, &[document], &Options::default()) {
+                    bytes.extend_from_slice(file.content.as_bytes());
+                }
+            }
         }
     }
     Ok(bytes)
 }
 
-/// The line of a text, as `knowlm extract` writes it.
-#[derive(Serialize)]
-struct Line<'a> {
-    id: &'a Value,
-    text: &'a str,
-    #[serde(flatten)]
-    found: Extraction,
-    /// What the base found, where it was asked too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base: Option<Extraction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(flatten)]
-    extra: &'a Map<String, Value>,
+/// Where the review of a row is.
+fn state(full: &FullRow, seen: bool) -> State {
+    State::of(seen, full.row.state == RowState::Failed, &full.judgements)
 }
 
-fn line<'a>(schema: &Schema, full: &'a FullRow) -> Line<'a> {
+/// The line of a text, as `knowlm extract` writes it; `base` is what the base found, where it was asked too.
+fn line(batch: &Batch, schema: &Schema, full: &FullRow, seen: bool) -> Map<String, Value> {
     let columns = columns(full);
-    let found =
-        |column| found::records(schema, &full.row.text, full.runs.iter().filter(move |run| run.column == column));
-    Line {
-        id: &full.row.id,
-        text: &full.row.text,
-        found: columns.last().map(|column| found(*column)).unwrap_or_default(),
-        base: (columns.len() > 1).then(|| found(Column::Base)),
-        error: full.row.error.as_ref().map(|said| said.en.as_str()),
-        extra: &full.row.extra,
+    let found = |column| found::records(schema, &full.row.text, runs(full, column));
+    let main = columns.last().map(|column| found(*column)).unwrap_or_default();
+    let mut line = Map::new();
+    line.insert("id".to_owned(), full.row.id.clone());
+    line.insert("text".to_owned(), Value::from(full.row.text.clone()));
+    line.extend(with_gold(&full.row.text, &main, &full.judgements));
+    if columns.len() > 1 {
+        // What is missed is told once.
+        let mut base = with_gold(&full.row.text, &found(Column::Base), &full.judgements);
+        base.remove("gold_added");
+        line.insert("base".to_owned(), Value::Object(base));
+    }
+    line.insert("made_by".to_owned(), json!(columns.iter().map(|c| made_by(batch, full, *c)).collect::<Vec<_>>()));
+    line.insert("review".to_owned(), json!(state(full, seen)));
+    if let Some(said) = &full.row.error {
+        line.insert("error".to_owned(), Value::from(said.en.clone()));
+    }
+    for (name, value) in &full.row.extra {
+        line.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    line
+}
+
+/// A row as a text of a session; `seen`: with what people said, and whether they have gone through it.
+fn document(batch: &Batch, schema: &Schema, full: &FullRow, seen: Option<bool>) -> Document {
+    let error = full.row.error.as_ref().map(|said| ("error".to_owned(), Value::from(said.en.clone())));
+    Document {
+        id: shown(&full.row.id),
+        text: full.row.text.clone(),
+        layers: columns(full).into_iter().map(|column| layer(batch, schema, full, column)).collect(),
+        judgements: if seen.is_some() { full.judgements.clone() } else { Vec::new() },
+        state: seen.map(|seen| state(full, seen)),
+        extra: error.into_iter().chain(full.row.extra.clone()).collect(),
+    }
+}
+
+/// What a column found in a row.
+fn layer(batch: &Batch, schema: &Schema, full: &FullRow, column: Column) -> Layer {
+    let found = found::records(schema, &full.row.text, runs(full, column));
+    let ids = found.entities.iter().map(|e| &e.run).chain(found.relations.iter().map(|r| &r.run));
+    let ids: Vec<Option<String>> = ids.chain(found.events.iter().map(|e| &e.run)).cloned().collect();
+    let mut records = found.records();
+    // What was answered and does not stand in the text is shown as such.
+    records.extend(found.issues.iter().filter_map(|doubt| left_out(doubt.record.as_ref()?)));
+    Layer { made_by: Some(made_by(batch, full, column)), runs: ids, ..Layer::new(column.into(), records) }
+}
+
+/// A record that was left out as a whole; of an event that is found without an argument nothing.
+fn left_out(record: &LeftOut) -> Option<Record> {
+    let mut one = Extraction::default();
+    match record.clone() {
+        LeftOut::Entity(entity) => one.entities.push(entity),
+        LeftOut::Relation(relation) => one.relations.push(relation),
+        LeftOut::Event(event) => one.events.push(event),
+    }
+    one.records().into_iter().next().filter(|record| !record.stands())
+}
+
+fn runs(full: &FullRow, column: Column) -> impl Iterator<Item = &RunView> {
+    full.runs.iter().filter(move |run| run.column == column)
+}
+
+fn made_by(batch: &Batch, full: &FullRow, column: Column) -> MadeBy {
+    let run = runs(full, column).next();
+    MadeBy {
+        origin: column.into(),
+        model: run.map(|run| run.model.clone()).unwrap_or_default(),
+        adapter: run.and_then(|run| run.adapter.clone()),
+        schema: Some(batch.schema.name.clone()).filter(|name| !name.is_empty()),
+        schema_version: batch.schema.version,
     }
 }
 
@@ -105,7 +210,7 @@ fn columns(full: &FullRow) -> Vec<Column> {
     columns
 }
 
-const OWN: [&str; 13] = [
+const OWN: [&str; 26] = [
     "id",
     "variant",
     "kind",
@@ -114,10 +219,23 @@ const OWN: [&str; 13] = [
     "start",
     "end",
     "head",
+    "head_start",
+    "head_end",
     "tail",
+    "tail_start",
+    "tail_end",
     "role",
+    "found",
     "certainty",
     "agreement",
+    "gold",
+    "correction",
+    "model",
+    "adapter",
+    "schema",
+    "schema_version",
+    "run",
+    "review",
     "error",
 ];
 
@@ -126,71 +244,119 @@ fn is_sampled(batch: &Batch) -> bool {
     batch.parameters.samples > 0
 }
 
+fn own(batch: &Batch) -> impl Iterator<Item = &'static str> {
+    let sampled = is_sampled(batch);
+    OWN.into_iter().filter(move |name| sampled || *name != "agreement")
+}
+
 fn head(batch: &Batch, bom: bool) -> Vec<u8> {
     let mut bytes = if bom { "\u{feff}".as_bytes().to_vec() } else { Vec::new() };
-    let own: Vec<&str> = OWN.into_iter().filter(|name| is_sampled(batch) || *name != "agreement").collect();
-    let clear = |name: &String| if own.contains(&name.as_str()) { format!("input_{name}") } else { name.clone() };
-    let names: Vec<String> = own.iter().map(|name| (*name).to_owned()).chain(batch.columns.iter().map(clear)).collect();
+    let clear = |name: &String| if OWN.contains(&name.as_str()) { format!("input_{name}") } else { name.clone() };
+    let names: Vec<String> = own(batch).map(str::to_owned).chain(batch.columns.iter().map(clear)).collect();
     put(&mut bytes, names.iter().map(String::as_str));
     bytes
 }
 
-/// The lines of a text: one for each entity, triple, event and argument; one without any for a text in which nothing was found.
-fn table(batch: &Batch, schema: &Schema, full: &FullRow, bytes: &mut Vec<u8>) {
-    let id = shown(&full.row.id);
-    let error = full.row.error.as_ref().map_or("", |said| said.en.as_str());
+/// Values of a line of a table by the names of their columns; what is not named is empty.
+type Cells = Vec<(&'static str, String)>;
+
+/// The lines of a text: one for each entity, triple, event and argument that stands in it, and for each record that people
+/// added; one without any for a text in which nothing was found.
+fn table(batch: &Batch, schema: &Schema, full: &FullRow, seen: bool, bytes: &mut Vec<u8>) {
     let passed = |name: &String| full.row.passed(name).map(shown).unwrap_or_default();
     let extra: Vec<String> = batch.columns.iter().map(passed).collect();
-    let lines = Cell::new(0_usize);
-    let mut add = |cells: [&str; 10], agreement: Option<Agreement>| {
-        let agreed = agreement.map(|Agreement { found, of }| format!("{found} of {of}")).unwrap_or_default();
-        let agreed = is_sampled(batch).then_some(agreed.as_str());
-        let own = std::iter::once(id.as_str()).chain(cells).chain(agreed).chain([error]);
-        put(bytes, own.chain(extra.iter().map(String::as_str)));
-        lines.set(lines.get() + 1);
+    let about: Cells = vec![
+        ("id", shown(&full.row.id)),
+        ("review", state(full, seen).name().to_owned()),
+        ("error", full.row.error.as_ref().map_or_else(String::new, |said| said.en.clone())),
+    ];
+    let mut add = |cells: &Cells| {
+        let of =
+            |name: &str| about.iter().chain(cells).find(|(known, _)| *known == name).map_or("", |(_, value)| value);
+        put(bytes, own(batch).map(of).chain(extra.iter().map(String::as_str)));
     };
-    for column in columns(full) {
-        let variant = if column == Column::Base { "base" } else { "tuned" };
-        let found = found::records(schema, &full.row.text, full.runs.iter().filter(|run| run.column == column));
-        let number = |at: Option<usize>| at.map(|at| at.to_string()).unwrap_or_default();
-        for e in &found.entities {
-            let (start, end) = (number(e.start), number(e.end));
-            let cells = [variant, "entity", &e.label, &e.text, &start, &end, "", "", "", e.certainty.name()];
-            add(cells, e.agreement);
+    let mut any = false;
+    let columns = columns(full);
+    for column in &columns {
+        let text =
+            Document { layers: vec![layer(batch, schema, full, *column)], ..document(batch, schema, full, Some(seen)) };
+        // What people added is told once, with the column that is judged.
+        let said = |row: &Row<'_>| row.origins != [Origin::You] || Some(column) == columns.last();
+        for row in rows(&text).iter().filter(|row| row.shown && said(row)) {
+            cells(&text, row).iter().for_each(&mut add);
+            any = true;
         }
-        for r in &found.relations {
-            let cells = [variant, "relation", &r.relation, "", "", "", &r.head, &r.tail, "", r.certainty.name()];
-            add(cells, r.agreement);
+    }
+    if !any {
+        add(&Vec::new());
+    }
+}
+
+/// The lines of a record.
+fn cells(text: &Document, row: &Row<'_>) -> Vec<Cells> {
+    let variant = row.origins.first().map_or("", |origin| origin.name()).to_owned();
+    let mut by: Cells = vec![("variant", variant), ("run", row.runs.join("; "))];
+    by.extend(row.verdict.map(|verdict| ("gold", verdict.name().to_owned())));
+    by.extend(row.correction.map(|correction| ("correction", in_words(correction))));
+    let layer = text.layers.iter().find(|layer| row.origins.contains(&layer.origin));
+    if let Some(made) = layer.and_then(|layer| layer.made_by.as_ref()) {
+        by.push(("model", made.model.clone()));
+        by.extend(made.adapter.clone().map(|adapter| ("adapter", adapter)));
+        by.extend(made.schema.clone().map(|schema| ("schema", schema)));
+        by.extend(made.schema_version.map(|version| ("schema_version", version.to_string())));
+    }
+    let one = |kind: &str, label: &str, more: Vec<Cells>| {
+        let kind = vec![("kind", kind.to_owned()), ("type", label.to_owned())];
+        more.into_iter().flatten().chain(kind).chain(by.clone()).collect::<Cells>()
+    };
+    match &row.record {
+        Record::Entity { label, mention } => {
+            vec![one("entity", label, vec![words(TEXT, mention), certain(&[mention])])]
         }
-        for e in &found.events {
-            add([variant, "event", &e.label, &e.trigger, "", "", "", "", "", e.certainty.name()], e.agreement);
-            for a in &e.arguments {
-                let cells =
-                    [variant, "argument", &e.label, &a.text, "", "", &e.trigger, "", &a.role, a.certainty.name()];
-                add(cells, a.agreement);
+        Record::Relation { relation, head, tail } => {
+            vec![one("relation", relation, vec![words(HEAD, head), words(TAIL, tail), certain(&[head, tail])])]
+        }
+        Record::Event { label, trigger, arguments } => {
+            let mut lines = vec![one("event", label, vec![words(TEXT, trigger), certain(&[trigger])])];
+            for argument in arguments {
+                let role = vec![("role", argument.role.clone())];
+                let mention = &argument.mention;
+                let more = vec![words(TEXT, mention), words(HEAD, trigger), certain(&[mention]), role];
+                lines.push(one("argument", label, more));
             }
+            lines
         }
     }
-    if lines.get() == 0 {
-        add([""; 10], None);
-    }
+}
+
+const TEXT: [&str; 3] = ["text", "start", "end"];
+const HEAD: [&str; 3] = ["head", "head_start", "head_end"];
+const TAIL: [&str; 3] = ["tail", "tail_start", "tail_end"];
+
+/// Words and their place.
+fn words([text, start, end]: [&'static str; 3], mention: &Mention) -> Cells {
+    let place = mention.span.map(|span| [(start, span.start.to_string()), (end, span.end.to_string())]);
+    std::iter::once((text, mention.text.clone())).chain(place.into_iter().flatten()).collect()
+}
+
+/// How words were found and how sure the model was of them: of two the less.
+fn certain(mentions: &[&Mention]) -> Cells {
+    let found = mentions.iter().filter(|m| m.span.is_some()).map(|m| m.found).max();
+    let certainty = mentions.iter().map(|m| m.certainty).max().unwrap_or_default();
+    let agreement = Agreement::fewest(mentions.iter().map(|m| m.agreement));
+    let mut cells = vec![("certainty", certainty.name().to_owned())];
+    cells.extend(found.map(|found| ("found", found.name().to_owned())));
+    cells.extend(agreement.map(|Agreement { found, of }| ("agreement", format!("{found} of {of}"))));
+    cells
 }
 
 /// A line of CSV after RFC 4180. What a spreadsheet would compute is made text with an apostrophe.
 fn put<'c>(bytes: &mut Vec<u8>, cells: impl Iterator<Item = &'c str>) {
-    for (index, cell) in cells.enumerate() {
+    for (index, value) in cells.enumerate() {
         if index > 0 {
             bytes.push(b',');
         }
-        let risky = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
-        let safe = if risky { format!("'{cell}") } else { cell.to_owned() };
-        if safe.contains(['"', ',', '\n', '\r']) || safe.starts_with(' ') || safe.ends_with(' ') {
-            bytes.push(b'"');
-            bytes.extend_from_slice(safe.replace('"', "\"\"").as_bytes());
-            bytes.push(b'"');
-        } else {
-            bytes.extend_from_slice(safe.as_bytes());
-        }
+        bytes.extend_from_slice(cell(value).as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
 }
@@ -203,10 +369,10 @@ mod tests {
     #[test]
     fn a_spreadsheet_computes_nothing_and_loses_nothing() {
         let mut bytes = Vec::new();
-        put(&mut bytes, ["=HYPERLINK(\"x\")", "-12.5", "-x", "@a", "a, b", "二\n行", " padded"].into_iter());
+        put(&mut bytes, ["=HYPERLINK(\"x\")", "-12.5", "-x", "@a", "＝1", "a, b", "二\n行", " padded"].into_iter());
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
-            "\"'=HYPERLINK(\"\"x\"\")\",-12.5,'-x,'@a,\"a, b\",\"二\n行\",\" padded\"\r\n"
+            "\"'=HYPERLINK(\"\"x\"\")\",-12.5,'-x,'@a,'＝1,\"a, b\",\"二\n行\",\" padded\"\r\n"
         );
     }
 }

@@ -26,6 +26,7 @@ pub fn records<'r>(schema: &Schema, text: &str, runs: impl Iterator<Item = &'r R
             span,
             parsed: doubt::records(&run.text, words, Some(choice), run.hesitations.as_deref(), &run.samples),
             finish: run.finish_reason.unwrap_or(FinishReason::Stop),
+            run: Some(run.id.clone()),
         })
     });
     merge::merge(schema, parts.collect())

@@ -271,28 +271,92 @@ async fn a_download_has_every_row_with_its_other_columns() {
     let batch = server.store.batch(1, &session).await.unwrap().0;
     let read = |format| {
         let body = export::body(server.store.clone(), batch.clone(), format);
-        async { String::from_utf8(axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap() }
+        async { text_of(body).await }
     };
+    let run = server.rows(&session).await[0].runs[0].id.clone();
     let lines = read(export::Format::JsonLines).await;
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), &lines[0]["source"], &lines[0]["id"]), (2, &"=1+1".into(), &"a".into()));
-    assert_eq!(lines[0]["entities"][0]["text"], "Ada");
-    assert_eq!(
-        (lines[0]["entities"][0]["start"].as_u64(), lines[1]["entities"].as_array().unwrap().len()),
-        (Some(0), 0)
-    );
+    let ada = &lines[0]["entities"][0];
+    assert_eq!((&ada["text"], ada["start"].as_u64(), &ada["run"]), (&"Ada".into(), Some(0), &run.as_str().into()));
+    assert_eq!(lines[1]["entities"].as_array().unwrap().len(), 0);
+    let made_by = serde_json::json!([{"origin": "tuned", "model": "m", "adapter": "ie", "schema": "People"}]);
+    assert!(lines.iter().all(|line| line["made_by"] == made_by && line["review"] == "unreviewed"));
     let table = read(export::Format::Csv { bom: true }).await;
     let samples = r#"UPDATE run SET samples = '["(Ada, person)", "None", "(Ada, person)"]'"#;
     sqlx::query(samples).execute(server.store.pool()).await.unwrap();
     let sampled = Batch { parameters: Parameters { samples: 3, ..batch.parameters.clone() }, ..batch.clone() };
-    let body = export::body(server.store.clone(), sampled, export::Format::Csv { bom: false });
-    let with_samples = String::from_utf8(axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
-    assert!(with_samples.starts_with("id,variant,kind,type,text,start,end,head,tail,role,certainty,agreement,error,"));
-    assert!(with_samples.contains("\r\na,tuned,entity,person,Ada,0,3,,,,sure,2 of 3,,"), "{with_samples}");
-    assert!(with_samples.contains("\r\nb,,,,,,,,,,,,,\"x, y\"\r\n"), "{with_samples}");
+    let with_samples = text_of(export::body(server.store.clone(), sampled, export::Format::Csv { bom: false })).await;
+    assert!(with_samples.contains(",role,found,certainty,agreement,gold,"), "{with_samples}");
+    assert!(with_samples.contains("\r\na,tuned,entity,person,Ada,0,3,,,,,,,,exact,sure,2 of 3,,,m,ie,People,,"));
     assert_eq!(
         table,
-        "\u{feff}id,variant,kind,type,text,start,end,head,tail,role,certainty,error,source\r\n\
-         a,tuned,entity,person,Ada,0,3,,,,,,'=1+1\r\nb,,,,,,,,,,,,\"x, y\"\r\n"
+        format!(
+            "\u{feff}id,variant,kind,type,text,start,end,head,head_start,head_end,tail,tail_start,tail_end,role,found,\
+             certainty,gold,correction,model,adapter,schema,schema_version,run,review,error,source\r\n\
+             a,tuned,entity,person,Ada,0,3,,,,,,,,exact,,,,m,ie,People,,{run},unreviewed,,'=1+1\r\n\
+             b{}unreviewed,,\"x, y\"\r\n",
+            ",".repeat(23)
+        )
     );
+}
+
+async fn text_of(body: axum::body::Body) -> String {
+    String::from_utf8(axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_said_goes_out_with_a_batch_and_only_whole_texts_are_gold() {
+    use protocol::{Judgement, Record, Verdict, record::Mention};
+    let server = server().await;
+    server.finder.broken.store(true, Ordering::SeqCst);
+    let csv = "id,text\na,Ada met Bob\nb,It rained\nc,Ada is broken\nd,Ada saw Eve\n7,Ada again\n";
+    let session = server.begin(csv, true).await.unwrap();
+    server.ended(&session).await;
+    let batch = server.store.batch(1, &session).await.unwrap().0;
+    let texts: Vec<String> = server.rows(&session).await.iter().filter_map(|full| full.row.document.clone()).collect();
+    let said = |words: &str, verdict| Judgement {
+        record: Record::Entity { label: "person".into(), mention: Mention::new(words) },
+        verdict,
+        correction: None,
+    };
+    let judged = vec![said("Ada", Verdict::Right), said("Bob", Verdict::Added)];
+    server.store.accept(1, &texts[0], &judged).await.unwrap();
+    server.store.accept(1, &texts[1], &[]).await.unwrap();
+    server.store.judge(1, &texts[3], &said("Eve", Verdict::Added)).await.unwrap();
+    server.store.judge(1, &texts[4], &said("Ada", Verdict::Wrong)).await.unwrap();
+
+    let store = || server.store.clone();
+    let json = |text: String| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    let lines = json(text_of(export::body(store(), batch.clone(), export::Format::JsonLines)).await);
+    let reviews: Vec<&str> = lines.iter().map(|line| line["review"].as_str().unwrap()).collect();
+    assert_eq!(reviews, ["corrected", "accepted", "failed", "unreviewed", "unreviewed"]);
+    assert_eq!(
+        (&lines[0]["entities"][0]["gold"], &lines[0]["gold_added"][0]["text"]),
+        (&"right".into(), &"Bob".into())
+    );
+    assert_eq!(
+        (lines[0]["gold_added"][0]["start"].as_u64(), &lines[2]["error"]),
+        (Some(8), &"The model broke.".into())
+    );
+
+    let ids = |lines: &[Value]| lines.iter().map(|line| line["id"].to_string()).collect::<Vec<_>>().join(" ");
+    let gold = json(text_of(export::body(store(), batch.clone(), export::Format::Gold)).await);
+    assert_eq!(ids(&gold), r#""a" "b" 7"#, "all of the last is judged, of the one before only what was added");
+    assert_eq!(gold[0]["entities"].as_array().unwrap().len(), 2);
+    assert_eq!((&gold[1]["entities"], &gold[2]["entities"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+
+    let table = text_of(export::body(store(), batch.clone(), export::Format::Csv { bom: false })).await;
+    assert!(table.contains("a,you,entity,person,Bob,8,11,,,,,,,,exact,,added,,"), "{table}");
+    let whole = |format, said| text_of(export::session(store(), batch.clone(), format, said, false));
+    use ::extract::export::Format as Whole;
+    assert_eq!(json(whole(Whole::Gold, true).await), gold, "as a session it is the same");
+    let lines = json(whole(Whole::Jsonl, true).await);
+    assert_eq!(
+        (lines.len(), &lines[0]["review"], &lines[2]["error"]),
+        (5, &"corrected".into(), &"The model broke.".into())
+    );
+    assert!(json(whole(Whole::Jsonl, false).await)[0].get("review").is_none(), "what the models said alone");
+    let table = whole(Whole::Csv, true).await;
+    assert_eq!((table.matches("id,kind,type").count(), table.lines().count()), (1, 8), "{table}");
 }

@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use extract::{
+    graph::Origin,
     output::Extraction,
     score::{self, Comparison, Micro, MistakeKind, Pair, Score, Scored},
 };
@@ -15,7 +16,7 @@ use protocol::Task;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{CliError, export::refuse_input, out, out_json};
+use super::{CliError, export::refuse_input, layers, out, out_json};
 
 /// Options of `eval`.
 #[derive(Debug, Args)]
@@ -25,7 +26,9 @@ use super::{CliError, export::refuse_input, out, out_json};
         knowlm eval --task ner --gold gold.jsonl --pred tuned.jsonl --against base.jsonl --json\n\n\
         Both files are in the form that `knowlm extract` writes; gold needs only \"id\" and its records,\n\
         and texts that it has not are left out:\n  \
-        {\"id\": 1, \"entities\": [{\"type\": \"person\", \"text\": \"Ada\"}]}\n\n\
+        {\"id\": 1, \"entities\": [{\"type\": \"person\", \"text\": \"Ada\"}]}\n\
+        Of exported sessions and batches, predictions are what one model found, whatever people added, and gold is what people\n\
+        say of the texts that they have judged as a whole.\n\n\
         micro (the definition of IEPile): right, predicted and gold records of all texts are added up, each copy counts.\n\
         per text (that of the OneKE framework): scores of each text, records once and without regard to case, then their\n\
         mean; a text with nothing right counts 0.")]
@@ -42,6 +45,13 @@ pub struct EvalArgs {
     /// What another system found: both are compared, with 95 % intervals from 1000 samples of the texts
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Which model's records of the predictions are scored, where the file has those of several: base or tuned [default:
+    /// tuned, where there are any]
+    #[arg(long, value_name = "WHO", value_parser = ["base", "tuned"])]
+    origin: Option<String>,
+    /// The same for the other system
+    #[arg(long, value_name = "WHO", value_parser = ["base", "tuned"], requires = "against")]
+    against_origin: Option<String>,
     /// List so many of the records that are missed or wrong; or write all of them to a file, a line of JSON for each text
     #[arg(long, value_name = "NUMBER_OR_FILE", default_value = "0")]
     errors: Errors,
@@ -89,6 +99,14 @@ impl TaskName {
 struct Report {
     task: Task,
     texts: usize,
+    /// Whose records are scored, where the predictions have those of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'static str>,
+    /// The same of the other system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_against: Option<&'static str>,
+    /// Texts of the gold that are not judged as a whole: no gold.
+    not_gold: usize,
     /// Texts of the predictions that the gold has not: nobody has judged them, and they count nowhere.
     left_out: usize,
     /// Texts whose line in the predictions says that they failed; they count as nothing found.
@@ -129,11 +147,22 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
         let inputs = [Some(args.gold.as_path()), Some(&args.pred), args.against.as_deref()];
         refuse_input("--errors", path, inputs.into_iter().flatten())?;
     }
-    let gold = Lines::read(&args.gold)?;
-    let pred = Lines::read(&args.pred)?;
-    let other = args.against.as_deref().map(Lines::read).transpose()?;
+    let found = |path: &Path, origin: &Option<String>| {
+        let origin = origin.as_ref().map(|name| if name == "base" { Origin::Base } else { Origin::Tuned });
+        Lines::read(path, Side::Found(origin))
+    };
+    let gold = Lines::read(&args.gold, Side::Gold)?;
+    let pred = found(&args.pred, &args.origin)?;
+    let other = args.against.as_deref().map(|path| found(path, &args.against_origin)).transpose()?;
     if gold.all.is_empty() {
-        return Err(CliError::Failed(format!("the gold {} has no texts", args.gold.display())));
+        let name = args.gold.display();
+        return Err(CliError::Failed(match gold.left_out {
+            0 => format!("the gold {name} has no texts"),
+            left_out => format!(
+                "the gold {name} has no text that is judged as a whole: {left_out} are judged in part or not at all. Accept \
+                 texts in the review, or judge every record of them"
+            ),
+        }));
     }
     if !gold.failed.is_empty() {
         return Err(CliError::Failed(format!(
@@ -170,6 +199,9 @@ pub fn run(args: &EvalArgs) -> Result<(), CliError> {
     let report = Report {
         task,
         texts: pairs.len(),
+        origin: pred.origin.map(Origin::name),
+        origin_against: other.as_ref().and_then(|other| other.origin).map(Origin::name),
+        not_gold: gold.left_out,
         left_out: pred.all.len().saturating_sub(pairs.len()),
         failed: pred.failed_of(&gold),
         failed_against: other.as_ref().map(|other| other.failed_of(&gold)),
@@ -210,15 +242,38 @@ struct Lines {
     texts: HashMap<String, String>,
     /// The ids of those that failed.
     failed: Vec<String>,
+    /// Whose records these are, where the file has those of several.
+    origin: Option<Origin>,
+    /// Texts that are no gold.
+    left_out: usize,
+}
+
+/// What a file is read as.
+#[derive(Clone, Copy)]
+enum Side {
+    /// What people say.
+    Gold,
+    /// What one model found.
+    Found(Option<Origin>),
 }
 
 impl Lines {
-    fn read(path: &Path) -> Result<Self, CliError> {
+    fn read(path: &Path, side: Side) -> Result<Self, CliError> {
         let name = path.display().to_string();
         let failed = |reason: String| CliError::Failed(format!("{name} {reason}"));
         let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
-        let mut lines =
-            Self { name: name.clone(), all: Vec::new(), at: HashMap::new(), texts: HashMap::new(), failed: Vec::new() };
+        let mut lines = Self {
+            name: name.clone(),
+            all: Vec::new(),
+            at: HashMap::new(),
+            texts: HashMap::new(),
+            failed: Vec::new(),
+            origin: None,
+            left_out: 0,
+        };
+        if let Side::Found(wanted) = side {
+            lines.origin = layers::origin(&text, wanted);
+        }
         let mut numbers: Vec<usize> = Vec::new();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.trim().is_empty() {
@@ -238,7 +293,14 @@ impl Lines {
             if let Some(text) = value.get("text").and_then(Value::as_str) {
                 lines.texts.insert(id.clone(), text.to_owned());
             }
-            let found = Extraction::read_records(&value).map_err(|e| failed(format!("line {number}: {e}")))?;
+            let found = match side {
+                Side::Gold => layers::gold(&value),
+                Side::Found(_) => layers::found(&value, lines.origin).map(Some),
+            };
+            let Some(found) = found.map_err(|e| failed(format!("line {number}: {e}")))? else {
+                lines.left_out += 1;
+                continue;
+            };
             if let Some(first) = lines.at.insert(id.clone(), lines.all.len()) {
                 let first = numbers.get(first).copied().unwrap_or_default();
                 return Err(failed(format!("has the id {id} twice, in lines {first} and {number}")));
@@ -293,7 +355,15 @@ fn table(report: &Report) -> String {
     if report.left_out > 0 {
         let _ = write!(failed, "; {} more have no gold and are left out", report.left_out);
     }
+    if report.not_gold > 0 {
+        let _ = write!(failed, "; {} are not judged as a whole and no gold", report.not_gold);
+    }
     let _ = writeln!(text, "{} texts{failed}", report.texts);
+    for (whose, origin) in [("predictions", report.origin), ("other system", report.origin_against)] {
+        if let Some(origin) = origin {
+            let _ = writeln!(text, "Of the {whose}, those of the {origin} model.");
+        }
+    }
     for (scored, Scores { score, against }) in &report.scores {
         let m = &score.micro;
         let _ = writeln!(text, "\n{:<28} precision  recall      F1   right  predicted  gold", scored.name());
@@ -350,7 +420,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        Lines::read(&path).map_err(|e| e.to_string().rsplit('/').next().unwrap().to_owned())
+        let side = if name == "gold" { Side::Gold } else { Side::Found(None) };
+        Lines::read(&path, side).map_err(|e| e.to_string().rsplit('/').next().unwrap().to_owned())
     }
 
     #[test]

@@ -12,10 +12,10 @@ use extract::{
     graph::Origin,
     ground,
     offsets::Unit,
-    output::{Extraction, LeftOut},
+    output::{Extraction, LeftOut, MadeBy},
 };
-use protocol::{Judgement, Language, Record, Verdict, record::Found};
-use serde_json::Value;
+use protocol::{Judgement, Language, Record, Verdict, record::Found, review::State};
+use serde_json::{Map, Value};
 
 use super::{CliError, out};
 use crate::schemas;
@@ -28,7 +28,8 @@ use crate::schemas;
         knowlm export found.jsonl --to turtle | less\n\n\
         RECORDS is what `knowlm extract` writes, or what this command writes as jsonl. Formats:\n  \
         json jsonl    the records of each text with origin and judgement\n  \
-        gold          what was judged right, added or corrected to, as `knowlm eval --gold` reads it\n  \
+        gold          what was judged right, added or corrected to, as `knowlm eval --gold` reads it: of texts that were\n                \
+                      gone through, or of which everything that was found is judged\n  \
         csv           a row for each record and argument; nothing in it runs as a formula\n  \
         markdown html texts with tables; html also with marks and the graph, in one file\n  \
         brat doccano  for annotation tools; brat is a folder of .txt and .ann\n  \
@@ -94,6 +95,12 @@ pub fn run(args: &ExportArgs) -> Result<(), CliError> {
         ..Options::default()
     };
     let files = export(format, &documents, &options);
+    if format == Format::Gold {
+        let partly = documents.iter().filter(|d| !d.is_gold()).count();
+        if partly > 0 {
+            eprintln!("{partly} of {} texts are not judged as a whole; they are left out.", documents.len());
+        }
+    }
     match &args.out {
         Some(folder) if format.is_folder() => {
             let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
@@ -176,9 +183,25 @@ fn read(path: &Path, origin: Origin) -> Result<(Vec<Document>, usize), CliError>
 }
 
 /// The names of a line that have a meaning here.
-const OWN: [&str; 7] = ["id", "text", "entities", "relations", "events", "issues", "not_in_text"];
+const OWN: [&str; 11] = [
+    "id",
+    "text",
+    "entities",
+    "relations",
+    "events",
+    "issues",
+    "not_in_text",
+    "base",
+    "gold_added",
+    "made_by",
+    "review",
+];
 
-fn document(line: Value, origin: Origin) -> Result<Document, String> {
+/// A text of a line of records; `origin` found those that do not say who did.
+///
+/// # Errors
+/// What is wrong with the line.
+pub(super) fn document(line: Value, origin: Origin) -> Result<Document, String> {
     let Value::Object(mut fields) = line else { return Err("it is no object".into()) };
     let id = match fields.get("id") {
         Some(Value::String(id)) => id.clone(),
@@ -188,24 +211,25 @@ fn document(line: Value, origin: Origin) -> Result<Document, String> {
     let text = fields.get("text").and_then(Value::as_str).ok_or("it has no \"text\"")?.to_owned();
     let mut document = Document { id, text, ..Document::default() };
     let places = Places::new(&document.text);
-    let list = |name: &str| fields.get(name).and_then(Value::as_array).into_iter().flatten();
-    let found: Vec<&Value> = ["entities", "relations", "events"].into_iter().flat_map(list).collect();
-    let mut records = found.iter().map(|value| places.record(value)).collect::<Result<Vec<_>, _>>()?;
-    // A file made by hand need not say where words stand.
-    ground::records(&document.text, &mut records);
-    let mut layers = Layers { origin, base: Vec::new(), tuned: Vec::new() };
-    for (value, record) in found.into_iter().zip(records) {
-        layers.add(value, record, &places, &mut document.judgements)?;
+    let mut layers =
+        Layers { origin, base: Layer::new(Origin::Base, vec![]), tuned: Layer::new(Origin::Tuned, vec![]) };
+    layers.read(&fields, &places, &mut document.judgements)?;
+    // What a comparison of a whole file has of the base.
+    if let Some(base) = fields.get("base").and_then(Value::as_object) {
+        layers.origin = Origin::Base;
+        layers.read(base, &places, &mut document.judgements)?;
     }
-    for value in list("not_in_text").chain(list("issues").filter_map(|issue| issue.get("record"))) {
-        let mut record = places.record(value)?;
-        // Of an event that was left out, the trigger may stand in the text: it is no more found for that.
-        if matches!(record, Record::Event { .. }) {
-            record.mentions_mut().into_iter().for_each(|mention| mention.span = None);
-        }
-        layers.add(value, record, &places, &mut document.judgements)?;
+    for value in fields.get("gold_added").and_then(Value::as_array).into_iter().flatten() {
+        let record = places.record(value)?;
+        document.judgements.push(Judgement { record, verdict: Verdict::Added, correction: None });
+    }
+    for made in fields.get("made_by").and_then(Value::as_array).into_iter().flatten() {
+        let made: MadeBy = serde_json::from_value(made.clone()).map_err(|e| format!("\"made_by\": {e}"))?;
+        let layer = layers.of(made.origin);
+        layer.made_by = Some(made);
     }
     document.layers = layers.into_layers();
+    document.state = fields.get("review").and_then(Value::as_str).and_then(State::from_name);
     fields.retain(|name, _| !OWN.contains(&name.as_str()));
     document.extra = fields;
     Ok(document)
@@ -253,11 +277,37 @@ impl<'a> Places<'a> {
 struct Layers {
     /// Of those that do not say.
     origin: Origin,
-    base: Vec<Record>,
-    tuned: Vec<Record>,
+    base: Layer,
+    tuned: Layer,
 }
 
 impl Layers {
+    /// Adds the records of a line, and what it says of them.
+    fn read(
+        &mut self,
+        fields: &Map<String, Value>,
+        places: &Places<'_>,
+        judgements: &mut Vec<Judgement>,
+    ) -> Result<(), String> {
+        let list = |name: &str| fields.get(name).and_then(Value::as_array).into_iter().flatten();
+        let found: Vec<&Value> = ["entities", "relations", "events"].into_iter().flat_map(list).collect();
+        let mut records = found.iter().map(|value| places.record(value)).collect::<Result<Vec<_>, _>>()?;
+        // A file made by hand need not say where words stand.
+        ground::records(places.text, &mut records);
+        for (value, record) in found.into_iter().zip(records) {
+            self.add(value, record, places, judgements)?;
+        }
+        for value in list("not_in_text").chain(list("issues").filter_map(|issue| issue.get("record"))) {
+            let mut record = places.record(value)?;
+            // Of an event that was left out, the trigger may stand in the text: it is no more found for that.
+            if matches!(record, Record::Event { .. }) {
+                record.mentions_mut().into_iter().for_each(|mention| mention.span = None);
+            }
+            self.add(value, record, places, judgements)?;
+        }
+        Ok(())
+    }
+
     /// Adds a record, and what its value says of it.
     fn add(
         &mut self,
@@ -267,25 +317,36 @@ impl Layers {
         judgements: &mut Vec<Judgement>,
     ) -> Result<(), String> {
         let verdict = value.get("gold").and_then(Value::as_str).and_then(Verdict::from_name);
-        if let Some(verdict) = verdict {
+        // Base and tuned may both have found what is judged once.
+        if let Some(verdict) = verdict.filter(|_| !judgements.iter().any(|j| j.record.key() == own.key())) {
             let correction = value.get("correction").map(|value| places.record(value)).transpose()?;
             judgements.push(Judgement { record: own.clone(), verdict, correction });
         }
         let said: Option<Vec<&str>> =
             value.get("origins").and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_str).collect());
         let said = said.unwrap_or_else(|| vec![self.origin.name()]);
-        if said.contains(&"base") {
-            self.base.push(own.clone());
-        }
-        if said.contains(&"tuned") {
-            self.tuned.push(own);
+        let run = value.get("run").or_else(|| value.get("runs")?.get(0)).and_then(Value::as_str).map(str::to_owned);
+        for origin in [Origin::Base, Origin::Tuned].into_iter().filter(|origin| said.contains(&origin.name())) {
+            let layer = self.of(origin);
+            layer.records.push(own.clone());
+            layer.runs.push(run.clone());
         }
         Ok(())
     }
 
+    fn of(&mut self, origin: Origin) -> &mut Layer {
+        if origin == Origin::Base { &mut self.base } else { &mut self.tuned }
+    }
+
     fn into_layers(self) -> Vec<Layer> {
-        let layers = [(Origin::Tuned, self.tuned), (Origin::Base, self.base)];
-        layers.into_iter().filter(|(_, r)| !r.is_empty()).map(|(origin, records)| Layer { origin, records }).collect()
+        let mut layers: Vec<Layer> = [self.tuned, self.base].into();
+        layers.retain(|layer| !layer.records.is_empty() || layer.made_by.is_some());
+        for layer in &mut layers {
+            if layer.runs.iter().all(Option::is_none) {
+                layer.runs.clear();
+            }
+        }
+        layers
     }
 }
 
@@ -313,6 +374,7 @@ fn judged_by(documents: &mut [Document], path: &Path) -> Result<(), CliError> {
                 judgements.push(Judgement { record, verdict: Verdict::Added, correction: None });
             }
         }
+        document.state = Some(State::of(true, false, &judgements));
         document.judgements = judgements;
     }
     if known == 0 {
@@ -352,7 +414,8 @@ mod tests {
     #[test]
     fn a_line_of_records_is_read_with_what_was_left_out_and_what_was_said() {
         let line = json!({
-            "id": 7, "text": "Ann founded Acme.", "source": "web",
+            "id": 7, "text": "Ann founded Acme.", "source": "web", "review": "corrected",
+            "made_by": [{"origin": "tuned", "model": "m", "adapter": "ie", "schema": "News", "schema_version": 2}],
             "entities": [{"type": "person", "text": "Ann", "start": 0, "end": 3, "origins": ["base", "tuned"], "gold": "right"}],
             "relations": [{"relation": "founder", "head": "Acme", "tail": "Ann", "head_start": 12, "head_end": 16, "tail_start": 0, "tail_end": 3}],
             "events": [],
@@ -366,6 +429,25 @@ mod tests {
         let again = export(Format::Jsonl, std::slice::from_ref(&document), &Options::default()).remove(0).content;
         let read = self::document(serde_json::from_str(&again).unwrap(), Origin::Tuned).unwrap();
         assert_eq!(read, document, "what is written as jsonl is read again");
+    }
+
+    #[test]
+    fn a_line_of_a_compared_batch_has_both_layers_and_what_people_added_apart() {
+        let line = json!({
+            "id": "a", "text": "Ann met Bob in Rome.",
+            "entities": [{"type": "x", "text": "Ann", "start": 0, "end": 3, "run": "r2", "gold": "right"}],
+            "base": {
+                "entities": [{"type": "x", "text": "Bob", "start": 8, "end": 11, "run": "r1"},
+                             {"type": "x", "text": "Ann", "start": 0, "end": 3, "run": "r1", "gold": "right"}],
+                "issues": [{"task": "ner", "kind": "not_in_text", "words": "Zoe, x", "record": {"type": "x", "text": "Zoe"}}]},
+            "gold_added": [{"type": "x", "text": "Rome", "start": 15, "end": 19}],
+        });
+        let document = document(line, Origin::Tuned).unwrap();
+        let shown: Vec<_> = document.layers.iter().map(|l| (l.origin, l.records.len(), l.runs.clone())).collect();
+        let run = |id: &str| Some(id.to_owned());
+        assert_eq!(shown, [(Origin::Tuned, 1, vec![run("r2")]), (Origin::Base, 3, vec![run("r1"), run("r1"), None]),]);
+        let verdicts: Vec<Verdict> = document.judgements.iter().map(|j| j.verdict).collect();
+        assert_eq!((verdicts, document.extra.len()), (vec![Verdict::Right, Verdict::Added], 0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod export;
 mod extract;
 mod generate;
 mod job;
+mod layers;
 mod load;
 mod sampling;
 mod serve;

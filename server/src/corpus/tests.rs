@@ -17,12 +17,13 @@ fn text(id: usize, records: Vec<Record>) -> Found {
         model: "m".into(),
         adapter: None,
         records,
+        runs: Vec::new(),
         issues: Vec::new(),
         ends: Vec::new(),
         nothing_found: false,
     };
     let document = DocumentView { id: format!("d{id}"), text: String::new(), judgements: Vec::new() };
-    Found { document, columns: vec![column], schema: None }
+    Found { document, columns: vec![column], schema: None, asked: None }
 }
 
 fn entity(words: &str) -> Record {

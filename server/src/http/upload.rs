@@ -176,6 +176,7 @@ pub async fn download(
     let fields = Fields::read(query.unwrap_or_default().as_bytes());
     let (format, ending, kind) = match fields.get("format") {
         "csv" => (Format::Csv { bom: fields.get("bom") == "on" }, "csv", "text/csv; charset=utf-8"),
+        "gold" => (Format::Gold, "gold.jsonl", "application/x-ndjson"),
         _ => (Format::JsonLines, "jsonl", "application/x-ndjson"),
     };
     match state.studio.store.batch(owner.0, &session).await {

@@ -162,6 +162,7 @@ async fn nobody_sees_or_changes_what_is_anothers() {
         shared_at: 1,
         session: store.session(ME, &id).await.unwrap(),
         edits: Edits::default(),
+        reviewed: Vec::new(),
     };
     store.insert_share(ME, "share", "hash", &snapshot).await.unwrap();
 
@@ -301,6 +302,7 @@ async fn a_share_stays_as_it_was_until_it_is_closed() {
         shared_at: 5,
         session: store.session(ME, &id).await.unwrap(),
         edits: Edits::default(),
+        reviewed: Vec::new(),
     };
     store.insert_share(ME, "share", "hash", &snapshot).await.unwrap();
     store.rename(ME, &id, "After").await.unwrap();

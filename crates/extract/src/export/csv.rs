@@ -3,12 +3,13 @@
 //! A spreadsheet runs what begins like a formula. Text that does gets an apostrophe before it, which spreadsheets take as
 //! "this is text".
 
-use protocol::{Agreement, Record, record::Mention};
+use protocol::{Agreement, Record, record::Mention, review::State};
 
-use super::{Document, Options, joined, rows, verdict_name};
+use super::{Document, Options, Row, Sources, joined, rows, verdict_name};
 use crate::{
     graph::{Graph, Place},
     offsets::Offsets,
+    output::MadeBy,
 };
 
 /// A table that grows row by row.
@@ -28,11 +29,13 @@ impl Table {
     }
 }
 
-/// A cell: never a formula, in quotation marks where it must be.
-fn cell(text: &str) -> String {
+/// A cell: never a formula, in quotation marks where it must be. A number below zero is none.
+pub fn cell(text: &str) -> String {
     let formula = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠');
-    let safe = text.trim_start_matches([' ', '\u{feff}']).starts_with(formula);
-    let text = if safe { format!("'{text}") } else { text.to_owned() };
+    let number = text.strip_prefix('-').is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+        && text.parse::<f64>().is_ok();
+    let risky = text.trim_start_matches([' ', '\u{feff}']).starts_with(formula) && !number;
+    let text = if risky { format!("'{text}") } else { text.to_owned() };
     if text.contains(['"', ',', ';', '\t', '\n', '\r']) || text != text.trim() {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
@@ -62,6 +65,12 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
             "gold",
             "correction",
             "agreement",
+            "model",
+            "adapter",
+            "schema",
+            "schema_version",
+            "runs",
+            "review",
         ],
     );
     for document in documents {
@@ -71,8 +80,19 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                 [offsets.at(s.start).to_string(), offsets.at(s.end).to_string()]
             })
         };
-        for row in rows(document) {
+        let state = document.state.map_or("", State::name);
+        let rows = rows(document);
+        if rows.is_empty() && document.state.is_some() {
+            let mut cells = vec![String::new(); COLUMNS];
+            if let [id, .., last] = cells.as_mut_slice() {
+                (*id, *last) = (document.id.clone(), state.to_owned());
+            }
+            table.row(&cells);
+        }
+        for row in rows {
             let origin = joined(&row.origins);
+            let [model, adapter, schema, version] = made_by(document, &row);
+            let runs = row.runs.join("; ");
             let correction = row.correction.map(words).unwrap_or_default();
             let mut add = |kind: &str, label: &str, first: &Mention, role: &str, other: Option<&Mention>| {
                 let [start, end] = place(first);
@@ -101,6 +121,12 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
                     verdict_name(row.verdict).to_owned(),
                     correction.clone(),
                     agreement.map(|Agreement { found, of }| format!("{found} of {of}")).unwrap_or_default(),
+                    model.clone(),
+                    adapter.clone(),
+                    schema.clone(),
+                    version.clone(),
+                    runs.clone(),
+                    state.to_owned(),
                 ]);
             };
             match &row.record {
@@ -118,8 +144,28 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
     table.0
 }
 
+/// Columns of a table of records.
+const COLUMNS: usize = 23;
+
+/// Model, adapter, schema and its version, of those who found a record; where they differ, one after the other.
+fn made_by(document: &Document, row: &Row<'_>) -> [String; 4] {
+    let layers = document.layers.iter().filter(|layer| row.origins.contains(&layer.origin));
+    let made: Vec<&MadeBy> = layers.filter_map(|layer| layer.made_by.as_ref()).collect();
+    let each = |of: &dyn Fn(&MadeBy) -> Option<String>| {
+        let mut values: Vec<String> = made.iter().filter_map(|made| of(made)).collect();
+        values.dedup();
+        values.join("; ")
+    };
+    [
+        each(&|made| Some(made.model.clone())),
+        each(&|made| made.adapter.clone()),
+        each(&|made| made.schema.clone()),
+        each(&|made| made.schema_version.map(|version| version.to_string())),
+    ]
+}
+
 /// A record in words: `Ada, person`.
-pub(super) fn words(record: &Record) -> String {
+pub fn words(record: &Record) -> String {
     match record {
         Record::Entity { label, mention } => format!("{}, {label}", mention.text),
         Record::Relation { relation, head, tail } => format!("{}, {relation}, {}", head.text, tail.text),
@@ -131,8 +177,9 @@ pub(super) fn words(record: &Record) -> String {
 }
 
 /// A row for each node.
-pub(super) fn nodes(graph: &Graph, options: &Options) -> String {
-    let mut table = Table::new(options.bom, &["id", "name", "type", "kind", "aliases", "origin", "gold", "texts"]);
+pub(super) fn nodes(graph: &Graph, sources: &Sources<'_>, options: &Options) -> String {
+    let columns = ["id", "name", "type", "kind", "aliases", "origin", "gold", "texts", "made_by", "runs"];
+    let mut table = Table::new(options.bom, &columns);
     for node in &graph.nodes {
         let kind = if node.kind == crate::graph::NodeKind::Event { "event" } else { "entity" };
         table.row(&[
@@ -144,14 +191,17 @@ pub(super) fn nodes(graph: &Graph, options: &Options) -> String {
             joined(&node.origins),
             verdict_name(node.verdict).to_owned(),
             texts(&node.places),
+            sources.made_by(&node.places),
+            sources.runs(&node.places),
         ]);
     }
     table.0
 }
 
 /// A row for each edge.
-pub(super) fn edges(graph: &Graph, options: &Options) -> String {
-    let columns = ["id", "source", "target", "source_name", "relation", "target_name", "origin", "gold", "texts"];
+pub(super) fn edges(graph: &Graph, sources: &Sources<'_>, options: &Options) -> String {
+    let names = ["id", "source", "target", "source_name", "relation", "target_name", "origin", "gold", "texts"];
+    let columns = [&names[..], &["made_by", "runs"]].concat();
     let mut table = Table::new(options.bom, &columns);
     for edge in &graph.edges {
         let (Some(from), Some(to)) = (graph.nodes.get(edge.from), graph.nodes.get(edge.to)) else { continue };
@@ -165,6 +215,8 @@ pub(super) fn edges(graph: &Graph, options: &Options) -> String {
             joined(&edge.origins),
             verdict_name(edge.verdict).to_owned(),
             texts(&edge.places),
+            sources.made_by(&edge.places),
+            sources.runs(&edge.places),
         ]);
     }
     table.0

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{csv::texts, joined, verdict_name};
+use super::{Sources, csv::texts, joined, verdict_name};
 use crate::graph::{Graph, NodeKind};
 
 /// A statement for each node, then one for each edge.
-pub(super) fn cypher(graph: &Graph) -> String {
+pub(super) fn cypher(graph: &Graph, sources: &Sources<'_>) -> String {
     let mut out = String::from("CREATE CONSTRAINT knowlm_id IF NOT EXISTS FOR (n:Node) REQUIRE n.id IS UNIQUE;\n");
     for node in &graph.nodes {
         let kind = if node.kind == NodeKind::Event { "event" } else { "entity" };
@@ -15,7 +15,7 @@ pub(super) fn cypher(graph: &Graph) -> String {
         let _ = writeln!(
             out,
             "MERGE (n:Node {{id: {}}}) SET {label}n.name = {}, n.type = {}, n.kind = '{kind}', n.aliases = [{}], \
-             n.origin = '{}', n.gold = '{}', n.texts = {};",
+             n.origin = '{}', n.gold = '{}', n.texts = {}, n.made_by = {}, n.runs = {};",
             string(&node.id),
             string(&node.name),
             string(&node.label),
@@ -23,6 +23,8 @@ pub(super) fn cypher(graph: &Graph) -> String {
             joined(&node.origins),
             verdict_name(node.verdict),
             string(&texts(&node.places)),
+            string(&sources.made_by(&node.places)),
+            string(&sources.runs(&node.places)),
         );
     }
     for edge in &graph.edges {
@@ -30,7 +32,7 @@ pub(super) fn cypher(graph: &Graph) -> String {
         let _ = writeln!(
             out,
             "MATCH (a:Node {{id: {}}}), (b:Node {{id: {}}}) MERGE (a)-[r:{} {{id: {}}}]->(b) \
-             SET r.origin = '{}', r.gold = '{}', r.texts = {};",
+             SET r.origin = '{}', r.gold = '{}', r.texts = {}, r.made_by = {}, r.runs = {};",
             string(&from.id),
             string(&to.id),
             name(&edge.label),
@@ -38,6 +40,8 @@ pub(super) fn cypher(graph: &Graph) -> String {
             joined(&edge.origins),
             verdict_name(edge.verdict),
             string(&texts(&edge.places)),
+            string(&sources.made_by(&edge.places)),
+            string(&sources.runs(&edge.places)),
         );
     }
     out

@@ -32,5 +32,9 @@ fn line(document: &Document) -> Value {
         .filter(|(a, _)| a.verdict.is_some() && !a.helper)
         .map(|(a, id): (_, usize)| json!(format!("{id}: {}", verdict_name(a.verdict))))
         .collect();
-    json!({"id": document.id, "text": document.text, "entities": entities, "relations": relations, "Comments": judged})
+    let made_by: Vec<_> = document.layers.iter().filter_map(|layer| layer.made_by.as_ref()).collect();
+    json!({
+        "id": document.id, "text": document.text, "entities": entities, "relations": relations, "Comments": judged,
+        "made_by": made_by, "review": document.state,
+    })
 }

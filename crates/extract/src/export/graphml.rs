@@ -2,17 +2,17 @@
 
 use std::fmt::Write;
 
-use super::{csv::texts, joined, verdict_name};
+use super::{Sources, csv::texts, joined, verdict_name};
 use crate::{
     graph::{Graph, NodeKind},
     svg::escape,
 };
 
-const NODE: [&str; 7] = ["name", "type", "kind", "aliases", "origin", "gold", "texts"];
-const EDGE: [&str; 4] = ["relation", "origin", "gold", "texts"];
+const NODE: [&str; 9] = ["name", "type", "kind", "aliases", "origin", "gold", "texts", "made_by", "runs"];
+const EDGE: [&str; 6] = ["relation", "origin", "gold", "texts", "made_by", "runs"];
 
 /// The graph as XML.
-pub(super) fn graphml(graph: &Graph) -> String {
+pub(super) fn graphml(graph: &Graph, sources: &Sources<'_>) -> String {
     let mut out = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<graphml xmlns=\"http://graphml.graphdrawing.org/xmlns\">\n",
     );
@@ -33,6 +33,8 @@ pub(super) fn graphml(graph: &Graph) -> String {
             joined(&node.origins),
             verdict_name(node.verdict).to_owned(),
             texts(&node.places),
+            sources.made_by(&node.places),
+            sources.runs(&node.places),
         ];
         data(&mut out, "node", &NODE, &values);
         out.push_str("    </node>\n");
@@ -40,8 +42,14 @@ pub(super) fn graphml(graph: &Graph) -> String {
     for edge in &graph.edges {
         let (Some(from), Some(to)) = (graph.nodes.get(edge.from), graph.nodes.get(edge.to)) else { continue };
         let _ = writeln!(out, "    <edge id=\"{}\" source=\"{}\" target=\"{}\">", edge.id, from.id, to.id);
-        let values =
-            [edge.label.clone(), joined(&edge.origins), verdict_name(edge.verdict).to_owned(), texts(&edge.places)];
+        let values = [
+            edge.label.clone(),
+            joined(&edge.origins),
+            verdict_name(edge.verdict).to_owned(),
+            texts(&edge.places),
+            sources.made_by(&edge.places),
+            sources.runs(&edge.places),
+        ];
         data(&mut out, "edge", &EDGE, &values);
         out.push_str("    </edge>\n");
     }

@@ -69,6 +69,9 @@ pub(super) fn page(documents: &[Document], options: &Options) -> String {
     }
     for (document, rows) in documents.iter().zip(&all) {
         let _ = writeln!(out, "<h2>{}</h2>", escape(&document.id));
+        for made in document.layers.iter().filter_map(|layer| layer.made_by.as_ref()) {
+            let _ = writeln!(out, "<p class=\"muted\">{}: {}</p>", pick("Made by", "来自"), escape(&made.title()));
+        }
         text(&mut out, document, rows, options);
         table(&mut out, rows, options);
     }

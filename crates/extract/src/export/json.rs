@@ -1,11 +1,14 @@
-//! JSON: the lines of `knowlm extract`, with origin and gold.
+//! JSON: the lines of `knowlm extract`, with where records come from, and gold.
 
-use protocol::{Record, Span};
+use std::collections::{HashMap, HashSet};
+
+use protocol::{Judgement, Record, Span};
 use serde_json::{Map, Value, json};
 
 use super::{Document, Options, Row, rows, verdict_name};
 use crate::{
-    judge,
+    ground,
+    judge::{self, Verdicts},
     offsets::Offsets,
     output::{Extraction, LeftOut},
 };
@@ -24,26 +27,20 @@ pub(super) fn lines(documents: &[Document], options: &Options) -> String {
     documents.iter().map(|d| format!("{}\n", text(d, options))).collect()
 }
 
-/// A line with the gold of each text that was judged.
+/// A line with the gold of each text of which it is complete: another would make right answers wrong.
 pub(super) fn gold(documents: &[Document], options: &Options) -> String {
     let line = |d: &Document| {
         let offsets = Offsets::new(&d.text, options.unit);
         let records: Vec<Record> = judge::gold(&d.judgements).into_iter().map(|r| moved(r, &offsets)).collect();
-        let mut found = Extraction::default();
-        for record in records {
-            match LeftOut::from(record) {
-                LeftOut::Entity(entity) => found.entities.push(entity),
-                LeftOut::Relation(relation) => found.relations.push(relation),
-                LeftOut::Event(event) => found.events.push(event),
-            }
-        }
+        let found = Extraction::of_all(records);
         let mut line = head(d);
         line.insert("entities".into(), json!(found.entities));
         line.insert("relations".into(), json!(found.relations));
         line.insert("events".into(), json!(found.events));
+        line.extend(d.state.map(|state| ("review".to_owned(), json!(state))));
         format!("{}\n", Value::Object(line))
     };
-    documents.iter().filter(|d| !d.judgements.is_empty()).map(line).collect()
+    documents.iter().filter(|d| d.is_gold()).map(line).collect()
 }
 
 /// Ids that were numbers are numbers again.
@@ -70,6 +67,11 @@ fn text(document: &Document, options: &Options) -> Value {
     }
     let mut line = head(document);
     line.extend(lists.into_iter().map(|(name, list)| (name.to_owned(), Value::Array(list))));
+    line.extend(document.state.map(|state| ("review".to_owned(), json!(state))));
+    let made_by: Vec<_> = document.layers.iter().filter_map(|layer| layer.made_by.as_ref()).collect();
+    if !made_by.is_empty() {
+        line.insert("made_by".to_owned(), json!(made_by));
+    }
     for (name, value) in &document.extra {
         line.entry(name.clone()).or_insert_with(|| value.clone());
     }
@@ -81,6 +83,9 @@ fn record(row: &Row<'_>, offsets: &Offsets) -> Value {
     if let Value::Object(fields) = &mut value {
         let origins: Vec<&str> = row.origins.iter().map(|o| o.name()).collect();
         fields.insert("origins".into(), json!(origins));
+        if !row.runs.is_empty() {
+            fields.insert("runs".into(), json!(row.runs));
+        }
         if row.verdict.is_some() {
             fields.insert("gold".into(), Value::from(verdict_name(row.verdict)));
         }
@@ -89,6 +94,38 @@ fn record(row: &Row<'_>, offsets: &Offsets) -> Value {
         }
     }
     value
+}
+
+/// The fields of a line of `knowlm extract`, with what people say of its records: `gold` and `correction` stand with each
+/// record, and what the model missed in `gold_added`.
+pub fn with_gold(text: &str, found: &Extraction, judgements: &[Judgement]) -> Map<String, Value> {
+    let Value::Object(mut line) = json!(found) else { return Map::new() };
+    if judgements.is_empty() {
+        return line;
+    }
+    let said: HashMap<String, &Judgement> = judgements.iter().rev().map(|j| (j.record.key(), j)).collect();
+    let verdicts = Verdicts::new(judgements);
+    let mut told = HashSet::new();
+    let keys: Vec<String> = found.records().iter().map(Record::key).collect();
+    let mut keys = keys.iter();
+    for name in ["entities", "relations", "events"] {
+        for value in line.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
+            let (Some(key), Value::Object(fields)) = (keys.next(), value) else { continue };
+            let Some(verdict) = verdicts.of(key) else { continue };
+            fields.insert("gold".into(), Value::from(verdict.name()));
+            if let Some(correction) = said.get(key).and_then(|judgement| judgement.correction.as_ref()) {
+                fields.insert("correction".into(), json!(LeftOut::from(correction.clone())));
+                told.insert(correction.key());
+            }
+            told.insert(key.clone());
+        }
+    }
+    let missed = judge::gold(judgements).into_iter().filter(|record| !told.contains(&record.key()));
+    let mut added: Vec<Record> = missed.map(|record| record.clone().without_certainty()).collect();
+    ground::records(text, &mut added);
+    let added: Vec<LeftOut> = added.into_iter().map(LeftOut::from).collect();
+    line.insert("gold_added".into(), json!(added));
+    line
 }
 
 /// A record with its places counted in another unit.

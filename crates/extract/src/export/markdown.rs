@@ -22,6 +22,15 @@ pub(super) fn markdown(documents: &[Document], options: &Options) -> String {
         for line in document.text.lines() {
             let _ = writeln!(out, "> {}", inline(line));
         }
+        let made: Vec<String> = document
+            .layers
+            .iter()
+            .filter_map(|layer| layer.made_by.as_ref())
+            .map(|made| inline(&made.title()))
+            .collect();
+        if !made.is_empty() {
+            let _ = writeln!(out, "\n{}: {}", pick("Made by", "来自"), made.join("; "));
+        }
         let rows = rows(document);
         if rows.is_empty() {
             let _ = writeln!(out, "\n{}\n", pick("Nothing found.", "没有抽取结果。"));

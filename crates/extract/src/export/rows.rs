@@ -18,6 +18,8 @@ pub struct Row<'a> {
     pub record: Record,
     /// Who found it, each once; people when they alone say it.
     pub origins: Vec<Origin>,
+    /// The runs whose answers it is from, as far as they are known.
+    pub runs: Vec<String>,
     /// What people say of it.
     pub verdict: Option<Verdict>,
     /// What it should have been.
@@ -39,10 +41,10 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
         // The copy that a column has at a place, and how many copies it has.
         let mut copies: HashMap<(String, Vec<Option<Span>>), usize> = HashMap::new();
         let mut counts: HashMap<String, usize> = HashMap::new();
-        for record in &layer.records {
-            let key = record.key();
+        for (index, record) in layer.records.iter().enumerate() {
+            let (key, run) = (record.key(), layer.run(index).map(str::to_owned));
             // What stands nowhere is no further copy.
-            let copy = if stands(record) {
+            let copy = if record.stands() {
                 let place = record.mentions().into_iter().map(|(_, mention)| mention.span).collect();
                 *copies.entry((key.clone(), place)).or_insert_with(|| {
                     let count = counts.entry(key.clone()).or_default();
@@ -60,6 +62,7 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
                     row.origins.push(layer.origin);
                     row.origins.sort_unstable();
                 }
+                row.runs.extend(run.filter(|run| !row.runs.contains(run)));
                 if !record.certainty().is_unknown() {
                     // Of two columns the later's: of base and tuned the one that is judged.
                     let said = record.mentions();
@@ -67,7 +70,7 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
                         (mention.certainty, mention.agreement) = (said.certainty, said.agreement);
                     }
                 }
-                if !row.shown && stands(record) {
+                if !row.shown && record.stands() {
                     (row.record, row.shown) = (record.clone(), true);
                 }
                 continue;
@@ -76,9 +79,10 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
             rows.push(Row {
                 record: record.clone(),
                 origins: vec![layer.origin],
+                runs: run.into_iter().collect(),
                 verdict,
                 correction: said.and_then(|j| j.correction.as_ref()),
-                shown: stands(record),
+                shown: record.stands(),
             });
         }
     }
@@ -89,17 +93,9 @@ pub fn rows(document: &Document) -> Vec<Row<'_>> {
             let mut placed = [record.clone().without_certainty()];
             ground::records(&document.text, &mut placed);
             let [record] = placed;
-            rows.push(Row { record, origins: vec![Origin::You], verdict, correction: None, shown: true });
+            let (origins, runs) = (vec![Origin::You], Vec::new());
+            rows.push(Row { record, origins, runs, verdict, correction: None, shown: true });
         }
     }
     rows
-}
-
-/// Whether the words that make a record what it is stand in the text.
-fn stands(record: &Record) -> bool {
-    match record {
-        Record::Entity { mention, .. } => mention.span.is_some(),
-        Record::Relation { head, tail, .. } => head.span.is_some() && tail.span.is_some(),
-        Record::Event { trigger, .. } => trigger.span.is_some(),
-    }
 }

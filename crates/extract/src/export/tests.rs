@@ -45,9 +45,9 @@ fn document() -> Document {
             correction: Some(entity("🙂 Ltd", "company\\`\"x")),
         },
     ];
-    let layers = vec![Layer { origin: Origin::Tuned, records }];
+    let layers = vec![Layer::new(Origin::Tuned, records)];
     let extra = Map::from_iter([("source".to_owned(), json!("web")), ("text".to_owned(), json!("no"))]);
-    Document { id: "../a b".into(), text: TEXT.into(), layers, judgements, extra }
+    Document { id: "../a b".into(), text: TEXT.into(), layers, judgements, state: None, extra }
 }
 
 fn made(format: Format) -> String {
@@ -59,7 +59,7 @@ fn made(format: Format) -> String {
 fn a_record_goes_out_once_with_who_found_it_and_what_was_said() {
     let mut document = document();
     let base = vec![entity("张三", "人物 [a]"), entity("Acme", "company")];
-    document.layers.push(Layer { origin: Origin::Base, records: base });
+    document.layers.push(Layer::new(Origin::Base, base));
     let shown: Vec<String> = rows(&document)
         .iter()
         .map(|r| format!("{} {} {} {}", csv::words(&r.record), joined(&r.origins), verdict_name(r.verdict), r.shown))
@@ -78,8 +78,8 @@ fn the_same_words_at_two_places_are_two_rows() {
         mention: Mention::at("Ann", protocol::Span { start, end: start + 3 }),
     };
     let layers = vec![
-        Layer { origin: Origin::Tuned, records: vec![entity("Ann", "x"), at(0), at(8), at(8)] },
-        Layer { origin: Origin::Base, records: vec![at(0)] },
+        Layer::new(Origin::Tuned, vec![entity("Ann", "x"), at(0), at(8), at(8)]),
+        Layer::new(Origin::Base, vec![at(0)]),
     ];
     let document = Document { text: "Ann met Ann".into(), layers, ..Document::default() };
     let shown: Vec<_> = rows(&document).iter().map(|r| (r.record.clone(), joined(&r.origins), r.shown)).collect();
@@ -110,15 +110,149 @@ fn json_is_the_lines_of_extract_with_origin_and_gold() {
 
 #[test]
 fn gold_is_what_eval_reads() {
-    let line: Value = serde_json::from_str(&made(Format::Gold)).unwrap();
+    assert_eq!(made(Format::Gold), "", "what is judged in part is no gold");
+    let accepted = Document { state: Some(State::Corrected), ..document() };
+    let nothing =
+        Document { id: "none".into(), state: Some(State::Accepted), judgements: vec![], layers: vec![], ..document() };
+    let both = export(Format::Gold, &[accepted, nothing.clone()], &Options::default())[0].content.clone();
+    let lines: Vec<Value> = both.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[1]["id"], &lines[1]["entities"]), (&json!("none"), &json!([])), "nothing found is gold too");
+    let line = &lines[0];
+    assert_eq!(line["review"], "corrected");
     let words: Vec<&str> = line["entities"].as_array().unwrap().iter().map(|e| e["text"].as_str().unwrap()).collect();
     assert_eq!(words, ["张三", "🙂 Ltd"]);
-    assert!(crate::output::Extraction::read_records(&line).is_ok());
+    assert!(crate::output::Extraction::read_records(line).is_ok());
+    let mut judged = document();
+    for record in judged.layers[0].records.clone().into_iter().filter(Record::stands) {
+        if !judged.judgements.iter().any(|j| j.record == record) {
+            judged.judgements.push(Judgement { record, verdict: Verdict::Wrong, correction: None });
+        }
+    }
+    assert_eq!(export(Format::Gold, &[judged], &Options::default())[0].content.lines().count(), 1, "all is judged");
+    let table = export(Format::Csv, &[nothing], &Options::default())[0].content.clone();
+    assert!(table.ends_with("\r\nnone,,,,,,,,,,,,,,,,,,,,,,accepted\r\n"), "{table}");
     let unjudged = Document { judgements: vec![], id: "7".into(), ..document() };
     assert_eq!(export(Format::Gold, std::slice::from_ref(&unjudged), &Options::default())[0].content, "");
     let line: Value =
         serde_json::from_str(&export(Format::Jsonl, &[unjudged], &Options::default())[0].content).unwrap();
     assert_eq!(line["id"], 7, "an id that was a number is one");
+}
+
+fn with_sources() -> Document {
+    let mut document = Document { state: Some(State::Accepted), ..document() };
+    let made_by = crate::output::MadeBy {
+        origin: Origin::Tuned,
+        model: "SmolLM \"2\"".into(),
+        adapter: Some("ie".into()),
+        schema: Some("新闻".into()),
+        schema_version: Some(3),
+    };
+    document.layers[0].made_by = Some(made_by);
+    document.layers[0].runs = vec![Some("r1".into()), None, None, Some("r2".into()), Some("r3".into())];
+    document
+}
+
+#[test]
+fn every_format_says_where_records_come_from_as_far_as_it_can() {
+    let made = |format| export(format, &[with_sources()], &Options::default()).remove(0).content;
+    let line: Value = serde_json::from_str(&made(Format::Jsonl)).unwrap();
+    let made_by =
+        json!([{"origin": "tuned", "model": "SmolLM \"2\"", "adapter": "ie", "schema": "新闻", "schema_version": 3}]);
+    assert_eq!((&line["made_by"], &line["review"]), (&made_by, &json!("accepted")));
+    assert_eq!((&line["entities"][0]["runs"], &line["relations"][0]["runs"]), (&json!(["r1"]), &json!(["r2"])));
+    let table = made(Format::Csv);
+    assert!(table.lines().nth(1).unwrap().ends_with(",\"SmolLM \"\"2\"\"\",ie,新闻,3,r1,accepted"), "{table}");
+    let statement = r#"k:model "SmolLM \"2\"" ; k:adapter "ie" ; k:schema "新闻" ; k:schemaVersion 3 ; k:run "r2" ]"#;
+    assert!(made(Format::Turtle).contains(statement));
+    let words = |quote: &str| format!("SmolLM {quote}2{quote} + ie, 新闻 v3");
+    assert!(made(Format::Cypher).contains(&format!("r.made_by = '{}', r.runs = 'r2';", words("\""))));
+    assert!(made(Format::GraphMl).contains(&format!("<data key=\"edge_made_by\">{}</data>", words("&quot;"))));
+    assert!(made(Format::Edges).contains(&format!(",\"{}\",r2\r\n", words("\"\""))));
+    assert!(made(Format::Html).contains(&words("&quot;")) && made(Format::Markdown).contains("Made by: SmolLM"));
+    let line: Value = serde_json::from_str(&made(Format::Doccano)).unwrap();
+    assert_eq!(line["made_by"], made_by);
+}
+
+#[test]
+fn a_line_of_extract_takes_gold_along_with_what_was_missed_apart() {
+    let mut document = document();
+    let missed = Judgement { record: entity("Ltd", "company"), verdict: Verdict::Added, correction: None };
+    document.judgements.push(missed);
+    let found = crate::output::Extraction::of(&document.layers[0].records);
+    let line = Value::Object(with_gold(TEXT, &found, &document.judgements));
+    assert_eq!((&line["entities"][0]["gold"], &line["entities"][1]["gold"]), (&json!("right"), &json!("corrected")));
+    assert_eq!(line["entities"][1]["correction"]["text"], "🙂 Ltd");
+    assert!(line["relations"][0].get("gold").is_none());
+    let ltd = TEXT.chars().count() - 4;
+    assert_eq!(line["gold_added"], json!([{"type": "company", "text": "Ltd", "start": ltd, "end": ltd + 3}]));
+    let plain = with_gold(TEXT, &found, &[]);
+    assert!(!plain.contains_key("gold_added"), "without judgements a line is as it was");
+}
+
+#[test]
+fn turtle_is_read_by_others_with_every_name_as_it_was() {
+    let names = ["张三", "\"O'Neil\" \\ .", "<b>&", "🙂 \u{7f}\u{1}.", "a.b;c#d@e", "\u{feff}x", "'' '\"\"\""];
+    let text = names.join(" | ");
+    let mut records: Vec<Record> = names.iter().map(|name| entity(name, &format!("type {name}"))).collect();
+    records.extend(names.windows(2).map(|two| relation(two[0], &format!("关系 {}", two[1]), two[1])));
+    ground::records(&text, &mut records);
+    let layers = vec![Layer::new(Origin::Tuned, records)];
+    let hostile = Document { id: "a \" b".into(), text, layers, ..with_sources() };
+    let mut labels = Vec::new();
+    for document in [with_sources(), hostile] {
+        let turtle = export(Format::Turtle, &[document], &Options::default()).remove(0).content;
+        for triple in oxttl::TurtleParser::new().for_slice(turtle.as_bytes()) {
+            let triple = triple.unwrap_or_else(|e| panic!("{e} in {turtle}"));
+            if let ("http://www.w3.org/2000/01/rdf-schema#label", oxttl_term) =
+                (triple.predicate.as_str(), triple.object)
+            {
+                labels.push(oxttl_term.to_string());
+            }
+        }
+    }
+    // As the parser writes what is read from a plain statement.
+    let shown = |name: &str| {
+        let one = format!("<urn:a> <urn:b> {} .", string(name, '"'));
+        oxttl::TurtleParser::new().for_slice(one.as_bytes()).next().unwrap().unwrap().object.to_string()
+    };
+    for name in names {
+        assert!(labels.contains(&shown(name)), "{name:?} in {labels:?}");
+    }
+    assert_eq!(shown("张三"), "\"张三\"");
+}
+
+#[test]
+fn cypher_keeps_hostile_names_in_their_marks() {
+    for name in ["a`b", "a\\u0060b", "'; MATCH (n) DETACH DELETE n; //", "`) DELETE n //", "张三\\", "\n", "\u{2028}x"]
+    {
+        let text = format!("{name} and Ann");
+        let mut records = vec![entity(name, name), entity("Ann", name), relation(name, name, "Ann")];
+        ground::records(&text, &mut records);
+        let layers = vec![Layer::new(Origin::Tuned, records)];
+        let document = Document { id: name.into(), text, layers, ..Document::default() };
+        let statements = export(Format::Cypher, &[document], &Options::default()).remove(0).content;
+        for line in statements.lines() {
+            let outside = outside_marks(line).unwrap_or_else(|| panic!("{line} ends within a string"));
+            assert!(!outside.contains("DELETE") && !outside.contains("//"), "{line}");
+            assert_eq!(outside.matches(';').count(), 1, "{line}");
+        }
+    }
+}
+
+/// What of a statement is no string and no name in marks; `None` when one of these does not end.
+fn outside_marks(line: &str) -> Option<String> {
+    let (mut open, mut escaped, mut rest) = (None, false, String::new());
+    for c in line.chars() {
+        match open {
+            Some('\'') if escaped => escaped = false,
+            Some('\'') if c == '\\' => escaped = true,
+            Some(mark) if c == mark => open = None,
+            Some(_) => {}
+            None if c == '\'' || c == '`' => open = Some(c),
+            None => rest.push(c),
+        }
+    }
+    open.is_none().then_some(rest)
 }
 
 #[test]
@@ -127,17 +261,15 @@ fn no_cell_of_a_table_is_a_formula_and_every_row_has_all_columns() {
     let lines: Vec<&str> = table.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "id,kind,type,text,start,end,role,other,other_start,other_end,in_text,found,certainty,origin,gold,correction,agreement"
+        "id,kind,type,text,start,end,role,other,other_start,other_end,in_text,found,certainty,origin,gold,correction,agreement,model,adapter,schema,schema_version,runs,review"
     );
     assert!(lines[1].starts_with("../a b,entity,人物 [a],张三,3,5,,,,,yes,exact,,tuned,right,"), "{}", lines[1]);
     assert!(lines[2].contains(",\"company\\`\"\"x\",'=SUM(A1),"), "{}", lines[2]);
     assert!(lines[3].contains(",nowhere,,,,,,,no,,,tuned,,"), "{}", lines[3]);
     assert!(table.contains(",\"\"\"O'Neil\"\"\nfounded\","), "a line break stays in its cell");
-    for formula in ["=1", "+1", "-1", "@x", "\t=1", "＝1", " =1"] {
-        let document = Document {
-            layers: vec![Layer { origin: Origin::Base, records: vec![entity(formula, formula)] }],
-            ..Document::default()
-        };
+    for formula in ["=1", "+1", "-1+2", "@x", "\t=1", "＝1", " =1", "-", "-x"] {
+        let document =
+            Document { layers: vec![Layer::new(Origin::Base, vec![entity(formula, formula)])], ..Document::default() };
         let table = export(Format::Csv, &[document], &Options::default()).remove(0).content;
         assert!(table.split("\r\n").nth(1).unwrap().replace('"', "").starts_with(",entity,'"), "{table}");
     }
@@ -155,10 +287,10 @@ fn a_triple_with_one_end_in_the_text_tells_its_samples_in_every_form() {
     assert_eq!(record.agreement(), said);
     let crate::output::LeftOut::Relation(left_out) = record.clone().into() else { panic!("a triple") };
     assert_eq!(left_out.agreement, said);
-    let layers = vec![Layer { origin: Origin::Tuned, records: vec![record] }];
+    let layers = vec![Layer::new(Origin::Tuned, vec![record])];
     let document = Document { text: "Ann ran".into(), layers, ..Document::default() };
     let table = export(Format::Csv, &[document], &Options::default()).remove(0).content;
-    assert!(table.trim_end().ends_with(",2 of 3"), "{table}");
+    assert!(table.trim_end().ends_with(",2 of 3,,,,,,"), "{table}");
 }
 
 #[test]
@@ -203,7 +335,7 @@ fn brat_has_places_in_one_line_and_names_without_spaces() {
     let text = "a\r\nb\u{85}c\u{2028}d\u{b}e";
     let mut records = vec![entity(text, "x")];
     ground::records(text, &mut records);
-    let layers = vec![Layer { origin: Origin::Tuned, records }];
+    let layers = vec![Layer::new(Origin::Tuned, records)];
     let odd = Document { id: "张".repeat(99), text: text.into(), layers, ..Document::default() };
     let files = export(Format::Brat, &[odd], &Options::default());
     assert_eq!(files[0].name, format!("{}.txt", "张".repeat(66)));
@@ -247,18 +379,8 @@ fn cypher_names_and_strings_do_not_end_early() {
     for line in statements.lines().filter(|l| l.starts_with('M')) {
         assert!(line.ends_with(';'), "{line}");
         // Outside strings and names nothing is left that a text could have brought in.
-        let (mut open, mut escaped, mut rest) = (None, false, String::new());
-        for c in line.chars() {
-            match open {
-                Some('\'') if escaped => escaped = false,
-                Some('\'') if c == '\\' => escaped = true,
-                Some(mark) if c == mark => open = None,
-                Some(_) => {}
-                None if c == '\'' || c == '`' => open = Some(c),
-                None => rest.push(c),
-            }
-        }
-        assert!(open.is_none() && !rest.contains("SUM") && !rest.contains('张'), "{rest}");
+        let rest = outside_marks(line).unwrap();
+        assert!(!rest.contains("SUM") && !rest.contains('张'), "{rest}");
     }
     assert!(statements.contains("SET n:`company_``\"x`"), "{statements}");
     assert!(statements.contains("[r:`founder's ``n``` {id: 'e"));
@@ -278,7 +400,7 @@ fn graphml_and_pages_hold_hostile_words_as_words() {
     assert!(made(Format::Svg).starts_with("<svg xmlns="));
     let mut records = vec![entity("张三", "x")];
     ground::records(TEXT, &mut records);
-    let layers = vec![Layer { origin: Origin::Tuned, records }];
+    let layers = vec![Layer::new(Origin::Tuned, records)];
     let alone = Document { text: TEXT.into(), layers, ..Document::default() };
     assert!(export(Format::Svg, &[alone], &Options::default())[0].content.contains("张三"));
 }

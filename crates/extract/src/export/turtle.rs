@@ -7,10 +7,11 @@ use std::fmt::Write;
 
 use protocol::Verdict;
 
+use super::Sources;
 use crate::graph::{Graph, NodeKind, Place};
 
 /// The graph as triples.
-pub(super) fn turtle(graph: &Graph) -> String {
+pub(super) fn turtle(graph: &Graph, sources: &Sources<'_>) -> String {
     let mut out = String::from(
         "@prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .\n\
          @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .\n\
@@ -59,7 +60,7 @@ pub(super) fn turtle(graph: &Graph) -> String {
             let _ = write!(out, " ; k:gold {}", literal(verdict.name()));
         }
         for place in &edge.places {
-            let _ = write!(out, " ;\n    k:source {}", source(place));
+            let _ = write!(out, " ;\n    k:source {}", source(place, sources));
         }
         out.push_str(" .\n");
     }
@@ -67,12 +68,19 @@ pub(super) fn turtle(graph: &Graph) -> String {
 }
 
 /// Where a statement is made, as a node without a name.
-fn source(place: &Place) -> String {
+fn source(place: &Place, sources: &Sources<'_>) -> String {
     let mut parts =
         vec![format!("k:text {}", literal(&place.document)), format!("k:origin {}", literal(place.origin.name()))];
     if let Some(span) = place.span {
         parts.push(format!("k:start {} ; k:end {}", span.start, span.end));
     }
+    if let Some(made) = sources.layer(place).and_then(|layer| layer.made_by.as_ref()) {
+        parts.push(format!("k:model {}", literal(&made.model)));
+        parts.extend(made.adapter.as_ref().map(|adapter| format!("k:adapter {}", literal(adapter))));
+        parts.extend(made.schema.as_ref().map(|schema| format!("k:schema {}", literal(schema))));
+        parts.extend(made.schema_version.map(|version| format!("k:schemaVersion {version}")));
+    }
+    parts.extend(sources.run(place).map(|run| format!("k:run {}", literal(run))));
     format!("[ {} ]", parts.join(" ; "))
 }
 

@@ -1,9 +1,12 @@
 //! The grammars of the formats that are written the same way by every adapter.
 
+use std::fmt::Write;
+
 use protocol::{EventPart, Format, Language, SchemaChoice, Task};
 use serde_json::json;
 
 use super::{NAME, quoted};
+use crate::oneke;
 
 /// The rules of answers in a format; `None` where nothing is asked for.
 pub(super) fn rules(format: Format, choice: &SchemaChoice) -> Option<String> {
@@ -16,7 +19,7 @@ pub(super) fn rules(format: Format, choice: &SchemaChoice) -> Option<String> {
     // What is asked of an argument alone is a role.
     let arguments = choice.task == Task::Events && choice.asking.only == Some(EventPart::Arguments);
     if format == Format::OnekeJson {
-        return Some(by_type(choice, &types, &roles));
+        return Some(by_type(choice, &types));
     }
     let json = format == Format::Json;
     // Without roles in the instruction a model names them itself.
@@ -91,9 +94,43 @@ fn in_objects(choice: &SchemaChoice, arguments: bool) -> (String, String) {
     }
 }
 
-/// One object with every asked type as a key, in the asked order.
-fn by_type(choice: &SchemaChoice, types: &[String], roles: &[String]) -> String {
-    let item = match (choice.task, choice.asking.only) {
+/// One object with every asked type as a key, in the asked order. Event types whose roles differ have a list each.
+fn by_type(choice: &SchemaChoice, types: &[String]) -> String {
+    let trimmed = |names: &[String]| names.iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+    // Alike in every type but of events.
+    let mut items: Vec<String> = Vec::new();
+    let mut lists = Vec::new();
+    for name in types {
+        let roles: Vec<String> = trimmed(oneke::roles(choice, name));
+        let item = item(choice, &roles);
+        let known = items.iter().position(|other| *other == item);
+        let number = known.unwrap_or(items.len());
+        if known.is_none() {
+            items.push(item);
+        }
+        lists.push(format!("{} LIST{}", quoted(&key(name)), numbered(number)));
+    }
+    let values = if items.iter().any(|item| item.contains("VALUE")) {
+        "VALUE: \"\\\"NAN\\\"\" | TEXT | \"[\" TEXT (\", \" TEXT)+ \"]\"\n"
+    } else {
+        ""
+    };
+    let mut rules = format!("ANSWER: \"{{\" {} \"}}\"\n", lists.join(" \", \" "));
+    for (number, item) in items.iter().enumerate() {
+        let n = numbered(number);
+        let _ = write!(rules, "LIST{n}: \"[\" (ITEM{n} (\", \" ITEM{n})*)? \"]\"\nITEM{n}: {item}\n");
+    }
+    rules + values + "TEXT: \"\\\"\" WORDS \"\\\"\"\n"
+}
+
+/// The first of several rules has no number.
+fn numbered(number: usize) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+/// What stands in the list of a type.
+fn item(choice: &SchemaChoice, roles: &[String]) -> String {
+    match (choice.task, choice.asking.only) {
         (Task::Entities, _) | (Task::Events, Some(EventPart::Triggers)) => "TEXT".to_owned(),
         (Task::Relations, _) => format!("{} TEXT {} TEXT \"}}\"", quoted("{\"subject\": "), quoted(", \"object\": ")),
         (Task::Events, only) => {
@@ -106,14 +143,7 @@ fn by_type(choice: &SchemaChoice, types: &[String], roles: &[String]) -> String 
             };
             format!("{begin} {keys} \"}}}}\"")
         }
-    };
-    let values =
-        if item.contains("VALUE") { "VALUE: \"\\\"NAN\\\"\" | TEXT | \"[\" TEXT (\", \" TEXT)+ \"]\"\n" } else { "" };
-    let lists: Vec<String> = types.iter().map(|name| format!("{} LIST", quoted(&key(name)))).collect();
-    format!(
-        "ANSWER: \"{{\" {} \"}}\"\nLIST: \"[\" (ITEM (\", \" ITEM)*)? \"]\"\nITEM: {item}\n{values}TEXT: \"\\\"\" WORDS \"\\\"\"\n",
-        lists.join(" \", \" ")
-    )
+    }
 }
 
 fn key(name: &str) -> String {
@@ -185,6 +215,26 @@ VALUE: "\"NAN\"" | TEXT | "[" TEXT (", " TEXT)+ "]"
 TEXT: "\"" WORDS "\""
 "#
         );
+    }
+
+    #[test]
+    fn event_types_have_their_own_roles() {
+        let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let asking = Asking {
+            roles: [("b".to_owned(), own(&["s"])), ("c".to_owned(), vec![])].into(),
+            ..Asking::in_format(Format::OnekeJson)
+        };
+        let (types, roles) = (own(&["a", "b", "c"]), own(&["r", "s"]));
+        let choice = SchemaChoice { task: Task::Events, language: Language::En, types, roles, asking };
+        let grammar = lark(None, &choice, "Ada").unwrap();
+        for rule in [
+            r#"ANSWER: "{" "\"a\": " LIST ", " "\"b\": " LIST1 ", " "\"c\": " LIST2 "}""#,
+            r#"ITEM: "{\"trigger\": " TEXT ", \"arguments\": {" "\"r\": " VALUE ", " "\"s\": " VALUE "}}""#,
+            r#"ITEM1: "{\"trigger\": " TEXT ", \"arguments\": {" "\"s\": " VALUE "}}""#,
+            r#"LIST2: "[" (ITEM2 (", " ITEM2)*)? "]""#,
+        ] {
+            assert!(grammar.lines().any(|line| line == rule), "{rule}\n{grammar}");
+        }
     }
 
     #[test]

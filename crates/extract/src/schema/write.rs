@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{AdapterManifest, Asking, Language, SchemaChoice, Task};
+use protocol::{AdapterManifest, Asking, Description, Format, Language, SchemaChoice, Task};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{EventType, Item, RelationType, Schema};
@@ -15,7 +15,7 @@ impl Schema {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// One task as a schema: every event type can have every role.
+    /// One task as a schema: every event type can have every role, unless its own are known.
     pub fn of_choice(choice: &SchemaChoice) -> Self {
         let items = |names: &[String]| names.iter().map(|name| Item::named(name)).collect::<Vec<_>>();
         let mut schema = Self { language: Some(choice.language), ..Self::default() };
@@ -26,8 +26,11 @@ impl Schema {
                 schema.relations = items(&choice.types).into_iter().map(relation).collect();
             }
             Task::Events => {
-                let event = |item| EventType { item, roles: items(&choice.roles) };
-                schema.events = items(&choice.types).into_iter().map(event).collect();
+                let event = |name: &String| EventType {
+                    item: Item::named(name),
+                    roles: items(choice.asking.roles.get(name).unwrap_or(&choice.roles)),
+                };
+                schema.events = choice.types.iter().map(event).collect();
             }
         }
         schema
@@ -79,10 +82,44 @@ impl Schema {
                 if asking.with_examples {
                     question.asking.examples = self.examples(&question);
                 }
+                if prompt::format(manifest, &question) == Format::OnekeJson {
+                    question.asking.roles = self.own_roles(&question);
+                    question.asking.descriptions = self.descriptions(&question);
+                }
                 questions.push(question);
             }
         }
         questions
+    }
+
+    /// The roles of each event type of a question, where they are not the same for all.
+    fn own_roles(&self, question: &SchemaChoice) -> BTreeMap<String, Vec<String>> {
+        let asked = self.events.iter().filter(|event| question.types.contains(&event.item.name));
+        let of = |event: &EventType| event.roles.iter().map(|role| role.name.clone()).collect::<Vec<_>>();
+        let own: BTreeMap<String, Vec<String>> = match question.task {
+            Task::Events => asked.map(|event| (event.item.name.clone(), of(event))).collect(),
+            _ => BTreeMap::new(),
+        };
+        if own.values().all(|roles| *roles == question.roles) { BTreeMap::new() } else { own }
+    }
+
+    /// What the schema says of a question's types and their roles; nothing where it says nothing of any.
+    fn descriptions(&self, question: &SchemaChoice) -> BTreeMap<String, Description> {
+        let own = |item: &Item| item.description.clone().unwrap_or_default();
+        let plain = |item: &Item| (item.name.clone(), Description { own: own(item), ..Description::default() });
+        let with_roles = |event: &EventType| {
+            let roles = event.roles.iter().filter(|role| role.description.is_some());
+            let roles = roles.map(|role| (role.name.clone(), own(role))).collect();
+            (event.item.name.clone(), Description { own: own(&event.item), roles })
+        };
+        let all: Vec<(String, Description)> = match question.task {
+            Task::Entities => self.entities.iter().map(plain).collect(),
+            Task::Relations => self.relations.iter().map(|relation| plain(&relation.item)).collect(),
+            Task::Events => self.events.iter().map(with_roles).collect(),
+        };
+        all.into_iter()
+            .filter(|(name, said)| question.types.contains(name) && *said != Description::default())
+            .collect()
     }
 
     /// The examples that the schema has of a question's types and roles.
@@ -302,6 +339,22 @@ mod tests {
             [(None, None, one("person", "Ada")), (None, Some(EventPart::Triggers), one("buyer", "Acme"))],
             "lines say neither entities nor events"
         );
+    }
+
+    #[test]
+    fn a_format_that_says_roles_and_meanings_type_by_type_is_told_them() {
+        let asked =
+            Schema::from_json(ALL).unwrap().questions(Language::En, None, &Asking::in_format(Format::OnekeJson));
+        let asking = |task| asked.iter().find(|q| q.task == task).map(|q| q.asking.clone()).unwrap();
+        let events = asking(Task::Events);
+        assert_eq!(events.roles["merger"], ["buyer", "price"]);
+        assert_eq!((events.roles["arrest"].as_slice(), events.roles["strike"].len()), (&["suspect".to_owned()][..], 0));
+        assert_eq!(events.descriptions["merger"].roles["price"], "With currency.");
+        assert_eq!(events.descriptions["arrest"].own, "By police.");
+        assert!(!events.descriptions.contains_key("strike") && asking(Task::Relations).descriptions.is_empty());
+        assert_eq!(asking(Task::Entities).descriptions["organization"].own, "Companies.");
+        let tuples = Schema::from_json(ALL).unwrap().questions(Language::En, None, &Asking::default());
+        assert!(tuples.iter().all(|q| q.asking.is_default()), "their published form has no place for that");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod input;
 mod output;
 mod progress;
+mod sample;
 mod work;
 
 use std::{
@@ -22,20 +23,22 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use engine::{Generator, LocalEngine};
-use extract::{Schema, prompt};
-use protocol::{Asking, EventPart, Format, Language, Task, params::MAX_SAMPLES};
-use serde_json::json;
+use extract::{Schema, graph::Origin, offsets::Unit, output::MadeBy, prompt};
+use protocol::{
+    AdapterManifest, Asking, EventPart, Format, Language, Task, batch::SAMPLE, params::MAX_SAMPLES, view::AdapterInfo,
+};
+use serde_json::{Value, json};
 
 use super::{
     CliError,
     load::{Adapters, ModelArgs, load},
-    out_json,
+    out, out_json,
     sampling::SamplingArgs,
     serve::signal,
 };
 use crate::{defaults::Defaults, schemas};
-use input::Columns;
-use output::{Made, Output};
+use input::{Columns, Row};
+use output::{Lines, Made, Output};
 use progress::Progress;
 
 /// Options of `extract`.
@@ -43,7 +46,8 @@ use progress::Progress;
 #[command(
     after_help = "Examples:\n  knowlm extract --schema assets/schemas/people-places-organizations-en.json --input texts.jsonl --output found.jsonl\n  \
         knowlm extract --schema mine.yaml --input rows.csv --text-column body --output found.jsonl --limit 20\n  \
-        knowlm extract --schema mine.yaml --input texts.txt --output found.jsonl --format oneke-json --with-examples\n\n\
+        knowlm extract --schema mine.yaml --input texts.txt --output found.jsonl --format oneke-json --with-examples\n  \
+        knowlm extract --schema mine.yaml --input rows.csv --try | less\n\n\
         Input: .jsonl with {\"id\", \"text\"} in each line; .csv, .tsv or .xlsx with a column \"text\" (and \"id\"); .txt with a text in each\n\
         line; .md, .html, .pdf or .docx as one text; or a folder of documents (.txt too), each one text with its name as the id.\n\
         Without ids the line's number is the id. Other fields pass through; one that has a name of the output's own is\n\
@@ -51,10 +55,13 @@ use progress::Progress;
         Output: {\"id\", \"text\", \"entities\": [{\"type\", \"text\", \"start\", \"end\"}], \"relations\": [{\"relation\", \"head\", \"tail\"}],\n\
         \"events\": [{\"type\", \"trigger\", \"arguments\": [{\"role\", \"text\"}]}], \"issues\": [...]} in each line, in the order of the input (texts tried again come last).\n\
         Relations also have head_start, head_end, tail_start, tail_end, events trigger_start, trigger_end, arguments start, end.\n\
-        \"found\": \"normalised\" or \"fuzzy\" says that words stand in the text in other case or width, or with a letter or two that differ.\n\
+        \"found\": \"normalised\", \"part\" or \"fuzzy\" says that words stand in the text in other case or width, as a part of a longer\n\
+        word, or with a letter or two that differ.\n\
         \"certainty\": \"sure\" or \"check\" of each record says whether the model hesitated over it; of those to check more are wrong.\n\
         \"agreement\": {\"found\", \"of\"} says in how many samples it was said too, with --samples; said in few of them, it is to check.\n\
-        Offsets count Unicode code points. Run again with the same output, it goes on where it stopped; rows that failed (they\n\
+        \"made_by\": [{\"origin\", \"model\", \"adapter\", \"schema\"}] says who found them. An issue has \"at\": where its words stand in the\n\
+        answer; and \"part\": which part of the text that is about, where a text was read in several.\n\
+        Offsets count Unicode code points, or what --offsets says. Run again with the same output, it goes on where it stopped; rows that failed (they\n\
         have \"error\") are tried again.\n\n\
         Schema (JSON or YAML): {\"entities\": [\"person\"], \"relations\": [\"founder\"], \"events\": {\"merger\": [\"buyer\"]}}"
 )]
@@ -66,8 +73,12 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Where the records go, as .jsonl; beside it OUTPUT.state.json says how they were made
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "try_first")]
+    output: Option<PathBuf>,
+    /// Try so many texts first, drawn at random (the same for the same --seed): prints their lines and an estimate for all,
+    /// and leaves the output alone [without a number: 20]
+    #[arg(long = "try", id = "try_first", value_name = "NUMBER", num_args = 0..=1, default_missing_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
+    try_first: Option<u32>,
     /// Column or field of the text [default: text]
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
@@ -96,6 +107,9 @@ pub struct ExtractArgs {
     /// Answers computed side by side
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
+    /// How places in the text are counted: code-points, utf-16 or bytes
+    #[arg(long, value_name = "UNIT", default_value = "code-points", value_parser = PossibleValuesParser::new(Unit::ALL.map(|(name, _)| name)))]
+    offsets: String,
     /// Delete what is in the output, and begin anew
     #[arg(long)]
     restart: bool,
@@ -117,8 +131,10 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
     let schema = read_schema(&args.schema)?;
     let columns = Columns { text: args.text_column.as_deref(), id: args.id_column.as_deref() };
     let rows = input::read(&args.input, columns)?;
-    output::not_the_same(&args.output, &args.input, "--input")?;
-    output::not_the_same(&args.output, &args.schema, "--schema")?;
+    for (other, option) in [(&args.input, "--input"), (&args.schema, "--schema")] {
+        args.output.iter().try_for_each(|output| output::not_the_same(output, other, option))?;
+    }
+    let unit: Unit = args.offsets.parse().map_err(CliError::Usage)?;
     let wanted = args.limit.unwrap_or(rows.len()).min(rows.len());
 
     let given: Option<Vec<String>> = args.adapter.clone().map(|a| vec![a]);
@@ -147,14 +163,15 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
     }
     (parameters.guided, parameters.samples) = (guide, args.samples.unwrap_or(parameters.samples));
 
+    let manifest = adapter.as_ref().map(|adapter| &adapter.manifest);
+    let untaught = not_taught(&schema, manifest, &asking, &rows);
+    if !untaught.is_empty() {
+        eprintln!("Not taught to the model, so check what it finds of them: {}.", untaught.join(", "));
+    }
     let mut made = made(args, &engine, &schema, &parameters)?;
     made.insert("way of asking".to_owned(), asked_how(&asking, &schema)?);
-    let (output, done) = Output::open(&args.output, &made, args.restart)?;
-    let todo = output::todo(&args.output, &args.input, &rows, &done, wanted)?;
-    let before = wanted - todo.len();
-    if before > 0 {
-        eprintln!("{before} of {wanted} texts are done already.");
-    }
+    let offsets = if unit == Unit::CodePoints { Value::Null } else { json!(args.offsets) };
+    made.insert("way of counting places".to_owned(), offsets);
     let stop = stop_on_signal()?;
     let work = work::Work {
         engine: &engine,
@@ -164,12 +181,24 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
         parameters,
         guide,
         at_once: usize::from(args.concurrency) * 2,
+        made_by: made_by(&engine, adapter.as_ref(), &schema, &args.schema),
+        unit,
     };
+    let Some(path) = args.output.as_deref().filter(|_| args.try_first.is_none()) else {
+        let some = args.try_first.unwrap_or(SAMPLE as u32) as usize;
+        return sample::run(&work, rows.get(..wanted).unwrap_or(&rows), some, args.json, &stop);
+    };
+    let (output, done) = Output::open(path, &made, args.restart)?;
+    let todo = output::todo(path, &args.input, &rows, &done, wanted)?;
+    let before = wanted - todo.len();
+    if before > 0 {
+        eprintln!("{before} of {wanted} texts are done already.");
+    }
     let mut progress = Progress::start(before, wanted);
-    let summary = work::run(&work, &todo, output, &stop, |done| progress.at(done))?;
+    let summary = work::run(&work, &todo, Lines::File(output), &stop, |done| progress.at(done))?;
     progress.finish();
 
-    let name = args.output.display();
+    let name = path.display();
     let done = before + summary.texts;
     if stop.load(Ordering::Relaxed) && done < wanted {
         return Err(CliError::Failed(format!(
@@ -177,10 +206,10 @@ pub fn run(args: &ExtractArgs) -> Result<(), CliError> {
         )));
     }
     // The records of all texts, also of those that an earlier run did.
-    let all = if before > 0 { output::totals(&args.output)? } else { summary };
+    let all = if before > 0 { output::totals(path)? } else { summary };
     if args.json {
         out_json(&json!({
-            "output": args.output, "texts": wanted, "done_before": before, "failed": summary.failed,
+            "output": path, "texts": wanted, "done_before": before, "failed": summary.failed,
             "nothing_found": all.nothing_found, "entities": all.entities, "relations": all.relations,
             "events": all.events, "not_in_text": all.not_in_text, "seconds": progress.seconds(),
         }))?;
@@ -220,6 +249,48 @@ fn read_schema(path: &Path) -> Result<Schema, CliError> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| CliError::Failed(format!("the schema {name} cannot be read: {e}")))?;
     schemas::parse(&text, schemas::is_yaml(path)).map_err(|said| CliError::Failed(format!("the schema {name}: {said}")))
+}
+
+/// Who finds the records: what every line says of them. A schema without a title goes by the name of its file.
+fn made_by(engine: &LocalEngine, adapter: Option<&AdapterInfo>, schema: &Schema, path: &Path) -> MadeBy {
+    let title = schema.title.in_language(schema.language.unwrap_or_default()).to_owned();
+    let stem = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    MadeBy {
+        origin: if adapter.is_some() { Origin::Tuned } else { Origin::Base },
+        model: engine.model().name,
+        adapter: adapter.map(|adapter| adapter.name.clone()),
+        schema: Some(title).filter(|title| !title.is_empty()).or(stem),
+        schema_version: None,
+    }
+}
+
+/// Texts whose language says in which languages will be asked.
+const LOOKED_AT: usize = 200;
+
+/// Types and roles that the adapter was not taught in a language of the texts.
+fn not_taught(schema: &Schema, manifest: Option<&AdapterManifest>, asking: &Asking, rows: &[Row]) -> Vec<String> {
+    // Nobody knows what a base, or an adapter that does not say, was taught.
+    if manifest.is_none_or(|manifest| manifest.taught.is_empty()) {
+        return Vec::new();
+    }
+    let texts = rows.iter().take(LOOKED_AT).filter_map(|row| row.text.as_deref().ok());
+    let mut languages: Vec<Language> = match schema.language {
+        Some(language) => vec![language],
+        None => texts.map(Language::of_text).collect(),
+    };
+    languages.sort();
+    languages.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for choice in languages.into_iter().flat_map(|language| schema.questions(language, manifest, asking)) {
+        let taught = prompt::taught(manifest, &choice);
+        let of = |all: &[String], taught: &[bool]| {
+            all.iter().zip(taught).filter(|(_, taught)| !**taught).map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        let new = of(&choice.types, &taught.types).into_iter().chain(of(&choice.roles, &taught.roles));
+        names.extend(new.map(|name| format!("{name} ({}, {})", choice.task.code(), choice.language.code())));
+    }
+    names.dedup();
+    names
 }
 
 /// What the records depend on, beside the texts.
@@ -270,16 +341,18 @@ fn parts() -> impl TypedValueParser<Value = EventPart> {
 }
 
 /// How the schema is asked for, with its examples where they are given.
-fn asked_how(asking: &Asking, schema: &Schema) -> Result<serde_json::Value, CliError> {
+fn asked_how(asking: &Asking, schema: &Schema) -> Result<Value, CliError> {
     if asking.is_default() {
-        return Ok(serde_json::Value::Null);
+        return Ok(Value::Null);
     }
-    let examples = asking.with_examples.then(|| schema.to_json());
+    // What is given of the schema beside its names.
+    let told = asking.with_examples || asking.format == Some(Format::OnekeJson);
+    let examples = told.then(|| schema.to_json());
     Ok(json!({"asking": serde_json::to_value(asking).map_err(CliError::failed)?, "examples": examples}))
 }
 
 /// The part of a schema that answers depend on.
-fn asked(schema: &Schema) -> serde_json::Value {
+fn asked(schema: &Schema) -> Value {
     let names = |items: &[extract::schema::Item]| items.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
     json!({
         "language": schema.language,

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     CliError,
     input::{Row, key},
+    out,
     work::Summary,
 };
 
@@ -21,6 +22,36 @@ pub type Made = BTreeMap<String, Value>;
 
 /// The lines that are there already: for each id its text.
 pub type Done = HashMap<String, String>;
+
+/// Where lines go.
+#[derive(Debug)]
+pub enum Lines {
+    /// Into the output.
+    File(Output),
+    /// Onto standard output.
+    Shown,
+    /// Nowhere: only what they come to is wanted.
+    Counted,
+}
+
+impl Lines {
+    /// Writes a line, all of it at once.
+    pub fn write(&mut self, line: &impl Serialize) -> Result<(), CliError> {
+        match self {
+            Self::File(output) => output.write(line),
+            Self::Shown => out(&format!("{}\n", serde_json::to_string(line).map_err(CliError::failed)?)),
+            Self::Counted => Ok(()),
+        }
+    }
+
+    /// Everything written is on disk.
+    pub fn sync(&self) -> Result<(), CliError> {
+        match self {
+            Self::File(output) => output.sync(),
+            Self::Shown | Self::Counted => Ok(()),
+        }
+    }
+}
 
 /// The output, ready for the next line.
 #[derive(Debug)]

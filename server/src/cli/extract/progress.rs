@@ -67,13 +67,17 @@ fn rate(done: usize, of: usize, seconds: f64) -> String {
     if done == 0 {
         return "just begun".into();
     }
-    let left = ((of - done.min(of)) as f64 / rate).round() as u64;
-    let left = match (left / 3600, left / 60 % 60, left % 60) {
+    let left = words(((of - done.min(of)) as f64 / rate).round() as u64);
+    format!("{rate:.1} texts/s, {left} left")
+}
+
+/// A time in seconds: `1 min 20 s`.
+pub fn words(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    };
-    format!("{rate:.1} texts/s, {left} left")
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use engine::{CancelHandle, GenerateRequest, Generator, Grammar, LocalEngine, Sub
 use extract::{
     Schema, doubt, guide,
     merge::{self, Part},
-    output::{Doubt, Extraction},
+    offsets::{Offsets, Unit},
+    output::{Doubt, Extraction, MadeBy},
     prompt,
 };
 use protocol::{
@@ -25,7 +26,7 @@ use protocol::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{CliError, input::Row, output::Output};
+use super::{CliError, input::Row, output::Lines};
 use crate::{
     questions::{Questions, Reading},
     samples::{self, Answer},
@@ -41,6 +42,10 @@ pub struct Work<'a> {
     pub guide: bool,
     /// Questions that the engine has at a time, with their samples.
     pub at_once: usize,
+    /// With what, as every line says.
+    pub made_by: MadeBy,
+    /// How places in the text are counted.
+    pub unit: Unit,
 }
 
 /// What came of the texts.
@@ -53,6 +58,8 @@ pub struct Summary {
     pub relations: usize,
     pub events: usize,
     pub not_in_text: usize,
+    /// Other issues.
+    pub issues: usize,
 }
 
 /// Texts in a group.
@@ -83,20 +90,12 @@ struct Open {
 pub fn run(
     work: &Work<'_>,
     rows: &[&Row],
-    output: Output,
+    output: Lines,
     stop: &AtomicBool,
     told: impl FnMut(usize),
 ) -> Result<Summary, CliError> {
     let mut asked: BTreeMap<Language, Questions> = BTreeMap::new();
-    let mut writer = Writer {
-        output,
-        rows,
-        schema: work.schema,
-        ready: BTreeMap::new(),
-        next: 0,
-        summary: Summary::default(),
-        told,
-    };
+    let mut writer = Writer { output, rows, work, ready: BTreeMap::new(), next: 0, summary: Summary::default(), told };
     let mut open: BTreeMap<usize, Open> = BTreeMap::new();
     let mut questions: VecDeque<Question> = VecDeque::new();
     let mut running: BTreeMap<u64, (Question, CancelHandle)> = BTreeMap::new();
@@ -242,6 +241,7 @@ fn answered(rows: &[&Row], open: &mut BTreeMap<usize, Open>, question: &Question
                 &samples,
             ),
             finish: outcome.finish_reason,
+            run: None,
         }),
         Err(reason) => row.error = row.error.take().or(Some(format!("{}: {reason}", question.choice.task.code()))),
     }
@@ -255,9 +255,9 @@ fn finished(open: &mut BTreeMap<usize, Open>) -> Option<(usize, Open)> {
 
 /// Writes lines in the order of the rows.
 struct Writer<'a, T> {
-    output: Output,
+    output: Lines,
     rows: &'a [&'a Row],
-    schema: &'a Schema,
+    work: &'a Work<'a>,
     ready: BTreeMap<usize, Open>,
     next: usize,
     summary: Summary,
@@ -271,17 +271,22 @@ impl<T: FnMut(usize)> Writer<'_, T> {
             let Some(row) = self.rows.get(self.next) else { break };
             self.next += 1;
             let found = if done.error.is_some() { Vec::new() } else { done.parts };
-            let mut found = merge::merge(self.schema, found);
+            let mut found = merge::merge(self.work.schema, found);
             for task in done.unguided {
                 let (kind, words) = ("not_guided".to_owned(), String::new());
-                found.issues.push(Doubt { task, kind, words, count: 1, record: None });
+                found.issues.push(Doubt { task, kind, words, count: 1, at: None, part: None, record: None });
             }
             match done.error {
                 Some(_) => self.summary.failed += 1,
                 None => self.count(&found),
             }
             let text = row.text.as_deref().unwrap_or("");
-            self.output.write(&Line { id: &row.id, text, found, error: done.error, extra: &row.extra })?;
+            if self.work.unit != Unit::CodePoints {
+                found.count_in(&Offsets::new(text, self.work.unit));
+            }
+            let made_by = done.error.is_none().then_some([&self.work.made_by]);
+            let (id, error, extra) = (&row.id, done.error, &row.extra);
+            self.output.write(&Line { id, text, found, made_by, error, extra })?;
             self.summary.texts += 1;
             (self.told)(self.summary.texts);
         }
@@ -300,7 +305,10 @@ impl Summary {
         summary.entities += found.entities.len();
         summary.relations += found.relations.len();
         summary.events += found.events.len();
-        summary.not_in_text += found.issues.iter().filter(|d| d.record.is_some()).map(|d| d.count).sum::<usize>();
+        let (left_out, others): (Vec<&Doubt>, Vec<&Doubt>) = found.issues.iter().partition(|d| d.record.is_some());
+        let counted = |doubts: &[&Doubt]| doubts.iter().map(|d| d.count).sum::<usize>();
+        summary.not_in_text += counted(&left_out);
+        summary.issues += counted(&others);
         let nothing = found.entities.is_empty() && found.relations.is_empty() && found.events.is_empty();
         summary.nothing_found += usize::from(nothing);
     }
@@ -313,6 +321,8 @@ struct Line<'a> {
     text: &'a str,
     #[serde(flatten)]
     found: Extraction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_by: Option<[&'a MadeBy; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(flatten)]
