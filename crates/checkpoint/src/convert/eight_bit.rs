@@ -3,7 +3,7 @@
 //! Beside such a matrix `X.weight` lies `X.SCB`, the largest number of each row: a weight is `whole * largest / 127`
 //! (bitsandbytes, LLM.int8). Without it the numbers are taken as they are, as PyTorch's `.to()` takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::Sentence;
 
@@ -24,14 +24,12 @@ pub(crate) fn is_matrix(info: &Info) -> bool {
 pub(super) fn weights(source: &Source) -> Result<Vec<Tensor<'_>>, String> {
     let mut beside: BTreeMap<String, Tensor<'_>> = BTreeMap::new();
     let mut others = Vec::new();
-    let has_matrix = |stem: &str| {
-        let name = format!("{stem}.weight");
-        source.infos().iter().any(|info| info.name == name && is_matrix(info))
-    };
+    let matrices: BTreeSet<&str> =
+        source.infos().iter().filter(|info| is_matrix(info)).filter_map(|i| i.name.strip_suffix(".weight")).collect();
     for tensor in source.tensors() {
         let stem =
             ["SCB", "weight_format"].iter().find_map(|end| tensor.info.name.strip_suffix(end)?.strip_suffix('.'));
-        match stem.filter(|stem| has_matrix(stem)) {
+        match stem.filter(|stem| matrices.contains(stem)) {
             Some(_) => drop(beside.insert(tensor.info.name.clone(), tensor)),
             None => others.push(tensor),
         }

@@ -6,6 +6,8 @@
 //! `scale * (whole - zero)`; the zero is stored less one, but in the form that calls itself `gptq_v2`. Source: the
 //! layout of AutoGPTQ and GPTQModel.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::{
@@ -35,16 +37,21 @@ struct Config {
 /// # Errors
 /// The parts of a matrix do not fit, or nothing says how many bits a number has; the message says which.
 pub(super) fn weights<'a>(source: &'a Source, tensors: Vec<Tensor<'a>>) -> Result<Vec<Tensor<'a>>, String> {
-    let stems: Vec<String> =
+    let stems: BTreeSet<String> =
         tensors.iter().filter_map(|t| t.info.name.strip_suffix(".qweight").map(str::to_owned)).collect();
     if stems.is_empty() {
         return Ok(tensors);
     }
     let layout = layout(source)?;
-    let is_part = |name: &str| {
-        name.rsplit_once('.').is_some_and(|(stem, part)| PARTS.contains(&part) && stems.iter().any(|s| s == stem))
-    };
-    let mut all: Vec<Tensor<'a>> = tensors.into_iter().filter(|t| !is_part(&t.info.name)).collect();
+    let is_part =
+        |name: &str| name.rsplit_once('.').is_some_and(|(stem, part)| PARTS.contains(&part) && stems.contains(stem));
+    let (parts, mut all): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|t| is_part(&t.info.name));
+    // Scales and groups are kept in memory. Where parts shared their bytes, a small file could ask for any amount of it.
+    let claimed = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.info.bytes() as u64));
+    let stored: u64 = source.files().map(|(_, bytes)| bytes).sum();
+    if claimed.is_none_or(|claimed| claimed > stored) {
+        return Err(format!("its packed matrices claim more bytes than the {stored} of its files"));
+    }
     for stem in &stems {
         all.push(matrix(source, stem, &layout)?);
     }
@@ -77,7 +84,10 @@ fn matrix<'a>(source: &'a Source, stem: &str, layout: &Layout) -> Result<Tensor<
         return Err(odd());
     };
     let inputs = word_rows.checked_mul(packed).filter(|n| n.checked_mul(outputs).is_some()).ok_or_else(odd)?;
-    let fits = words.info.element == Element::I32
+    // With outputs, there are as many bytes in the file as there are inputs.
+    let fits = word_rows > 0
+        && outputs > 0
+        && words.info.element == Element::I32
         && zeros.info.element == Element::I32
         && outputs == of_scales
         && outputs.is_multiple_of(packed)

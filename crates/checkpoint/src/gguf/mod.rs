@@ -96,7 +96,9 @@ pub enum Value {
     Text(String),
     /// An array of strings.
     Texts(Vec<String>),
-    /// An array of integers or truth values.
+    /// An array of truth values, or of integers of one byte.
+    Bytes(Vec<u8>),
+    /// An array of longer integers.
     Integers(Vec<i64>),
     /// An array of floats.
     Floats(Vec<f64>),

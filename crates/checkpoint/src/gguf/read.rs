@@ -161,8 +161,8 @@ impl<'a> Reader<'a> {
         Ok(match kind {
             8 => Value::Texts((0..length).map(|_| self.text()).collect::<Result<_, _>>()?),
             6 | 12 => Value::Floats((0..length).map(|_| self.float(kind)).collect::<Result<_, _>>()?),
+            0 | 1 | 7 => Value::Bytes(self.take(length)?.to_vec()),
             _ => {
-                let kind = if kind == 7 { 0 } else { kind };
                 let mut numbers = Vec::new();
                 for _ in 0..length {
                     numbers.push(self.integer(kind)?.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX));

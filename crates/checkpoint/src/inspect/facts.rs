@@ -65,6 +65,7 @@ fn metadata(directory: &Directory) -> Json {
         Value::Texts(all) if all.len() <= LONG => json!(all),
         Value::Integers(all) if all.len() <= LONG => json!(all),
         Value::Floats(all) if all.len() <= LONG => json!(all),
+        Value::Bytes(all) => json!(format!("({} bytes)", all.len())),
         Value::Texts(all) => json!(format!("({} texts)", all.len())),
         Value::Integers(all) => json!(format!("({} numbers)", all.len())),
         Value::Floats(all) => json!(format!("({} numbers)", all.len())),

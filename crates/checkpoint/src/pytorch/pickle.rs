@@ -2,8 +2,8 @@
 //!
 //! A pickle is a list of instructions for a machine with a stack. Those that PyTorch needs to write down a
 //! dictionary of tensors are followed here; every value they make is one of [`Node`]. An instruction makes at
-//! most one value, so a short program cannot fill the memory. Source: the instructions' descriptions in
-//! Python's `pickletools`.
+//! most one value, and there are limits for values, entries and names, so that no program can fill the memory: it takes
+//! some 50 MB at most. Source: the instructions' descriptions in Python's `pickletools`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,11 @@ use crate::{BlockFormat, Element};
 /// The programs of the largest models have some 200 kB.
 pub(super) const MAX_PROGRAM: usize = 4 << 20;
 /// Those make some 50,000 values.
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 18;
+/// Those have some 2,000 tensors.
+const MAX_TENSORS: usize = 1 << 16;
+/// Names of tensors have some 100 bytes.
+const MAX_NAME: usize = 1 << 12;
 /// Names of storages are numbers.
 const MAX_KEY: usize = 32;
 
@@ -82,7 +86,7 @@ enum Node {
     List(Vec<usize>),
     Dict(Vec<(usize, usize)>),
     Global(Global),
-    Storage(Storage),
+    Storage(Box<Storage>),
     Tensor(Box<Tensor>),
 }
 
@@ -92,14 +96,24 @@ pub(super) fn read(program: &[u8]) -> Result<(Vec<(String, Tensor)>, usize), Err
     let Some(Node::Dict(entries)) = machine.nodes.get(top) else {
         return Err(Refused("it is no dictionary of tensors; save a model's state_dict()".into()));
     };
-    // By name first: a short program can give one long name to many entries, which are one then.
+    // By the place of the name first, then by name: a short program can give one long name to many entries, which are
+    // one then.
+    let by_place: HashMap<usize, usize> = entries.iter().copied().collect();
+    let mut by_place: Vec<(usize, usize)> = by_place.into_iter().collect();
+    by_place.sort_unstable();
     let mut tensors = BTreeMap::new();
-    for (key, value) in entries {
+    for (key, value) in &by_place {
         if let (Some(Node::Text(name)), Some(Node::Tensor(tensor))) =
             (machine.nodes.get(*key), machine.nodes.get(*value))
         {
+            if name.len() > MAX_NAME {
+                return damaged("has a name far longer than any tensor's");
+            }
             tensors.insert(name.as_str(), tensor);
         }
+    }
+    if tensors.len() > MAX_TENSORS {
+        return damaged("names far more tensors than any model has");
     }
     if tensors.is_empty() && !entries.is_empty() {
         return Err(Refused("its dictionary holds no tensors; save a model's state_dict()".into()));
@@ -133,7 +147,8 @@ fn run(program: &[u8]) -> Result<(Machine<'_>, usize), Error> {
     if program.len() > MAX_PROGRAM {
         return damaged("is far longer than any model's");
     }
-    let mut machine = Machine { program, at: 0, nodes: vec![], stack: vec![], marks: vec![], memo: HashMap::new() };
+    let (nodes, stack, marks, memo) = (vec![], vec![], vec![], HashMap::new());
+    let mut machine = Machine { program, at: 0, nodes, plain: None, stack, marks, memo };
     let top = machine.run()?;
     Ok((machine, top))
 }
@@ -143,6 +158,8 @@ struct Machine<'a> {
     at: usize,
     /// Every value made so far.
     nodes: Vec<Node>,
+    /// The place of the one that nothing depends on.
+    plain: Option<usize>,
     /// Places in `nodes`.
     stack: Vec<usize>,
     /// Heights of the stack.
@@ -181,6 +198,17 @@ impl<'a> Machine<'a> {
     fn push(&mut self, node: Node) {
         self.stack.push(self.nodes.len());
         self.nodes.push(node);
+    }
+
+    /// All values that nothing depends on are one.
+    fn push_plain(&mut self) {
+        match self.plain {
+            Some(place) => self.stack.push(place),
+            None => {
+                self.plain = Some(self.nodes.len());
+                self.push(Node::Plain);
+            }
+        }
     }
 
     fn pop(&mut self) -> Result<usize, Error> {
@@ -234,7 +262,8 @@ impl<'a> Machine<'a> {
     /// Follows the program; gives the place of its result.
     fn run(&mut self) -> Result<usize, Error> {
         loop {
-            if self.nodes.len() > MAX_NODES || self.stack.len() > MAX_NODES {
+            let most = self.nodes.len().max(self.stack.len()).max(self.memo.len()).max(self.marks.len());
+            if most > MAX_NODES {
                 return damaged("makes far more values than any model's");
             }
             let code = self.take(1)?.first().copied().unwrap_or(0);
@@ -245,10 +274,10 @@ impl<'a> Machine<'a> {
                 b'.' => return self.pop(),
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
-                b'N' | 0x88 | 0x89 => self.push(Node::Plain),
+                b'N' | 0x88 | 0x89 => self.push_plain(),
                 b'G' => {
                     self.take(8)?;
-                    self.push(Node::Plain);
+                    self.push_plain();
                 }
                 b'J' => {
                     let n = self.number(4)? as u32 as i32;
@@ -376,7 +405,7 @@ impl<'a> Machine<'a> {
             && key.len() <= MAX_KEY
         {
             let storage = Storage { kind: *kind, key: key.clone(), first };
-            self.push(Node::Storage(storage));
+            self.push(Node::Storage(Box::new(storage)));
             return Ok(());
         }
         damaged("names bytes in a way that makes no sense")
@@ -411,7 +440,7 @@ impl<'a> Machine<'a> {
                 else {
                     return damaged("describes a tensor that makes no sense");
                 };
-                let tensor = Tensor { storage: storage.clone(), offset, shape, stride };
+                let tensor = Tensor { storage: Storage::clone(storage), offset, shape, stride };
                 self.push(Node::Tensor(Box::new(tensor)));
             }
             (Global::RebuildParameter, [tensor, ..]) => {

@@ -1,6 +1,6 @@
 //! The tokenizer as metadata of a GGUF file, to and fro.
 
-use super::{Cutting, Entry, Vocabulary, read_json::SPLITS};
+use super::{Cutting, Entry, MAX_UNUSED, Vocabulary, pieces, read_json::SPLITS};
 use crate::{gguf::Directory, sentencepiece::PieceKind, write::Meta};
 
 impl Vocabulary {
@@ -12,6 +12,10 @@ impl Vocabulary {
         if self.entries.len() > rows {
             let count = self.entries.len();
             return Err(format!("it has {count} entries, the model {rows}: they do not belong together"));
+        }
+        if rows - self.entries.len() > MAX_UNUSED {
+            let count = self.entries.len();
+            return Err(format!("it has {count} entries, the model {rows}, far more: they do not belong together"));
         }
         let padded = (self.entries.len()..rows).map(|id| (format!("[PAD{id}]"), 0.0, PieceKind::Unused));
         let entries = self.entries.iter().map(|e| (e.text.clone(), e.score, e.kind)).chain(padded);
@@ -93,12 +97,16 @@ impl Vocabulary {
             let (a, b) = merge.split_once(' ')?;
             Some((a.to_owned(), b.to_owned()))
         });
+        let merges: Vec<(String, String)> = match cutting {
+            Cutting::Pieces { .. } => pieces::merges(&entries)?,
+            Cutting::Bytes(_) => merges.collect(),
+        };
         let id = |name: &str| {
             let id = d.integer(&key(&format!("{name}_token_id"))).and_then(|id| u32::try_from(id).ok());
-            id.filter(|id| (*id as usize) < entries.len())
+            id.filter(|id| (*id as usize) < texts.len())
         };
         Ok(Some(Self {
-            merges: merges.collect(),
+            merges,
             bos: id("bos"),
             eos: id("eos"),
             unknown: id("unknown"),
@@ -106,7 +114,7 @@ impl Vocabulary {
             add_bos: d.flag(&key("add_bos_token")).unwrap_or(add_bos) && id("bos").is_some(),
             add_eos: d.flag(&key("add_eos_token")).unwrap_or(false) && id("eos").is_some(),
             chat_template: d.text("tokenizer.chat_template").map(str::to_owned),
-            ..Self::new(entries.clone(), cutting)
+            ..Self::new(entries, cutting)
         }))
     }
 }

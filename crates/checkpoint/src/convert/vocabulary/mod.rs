@@ -41,6 +41,23 @@ pub enum VocabularyError {
     },
 }
 
+/// A file of a tokenizer that is longer is none: the largest vocabularies make some 10 MB.
+const MAX_FILE: u64 = 64 << 20;
+/// Numbers without an entry, which are filled up: a few thousand at most, for adapters and round sizes.
+const MAX_UNUSED: usize = 1 << 16;
+/// Bytes of an entry that can be made of two others. The longest of published vocabularies are runs of 128 spaces.
+const MAX_ENTRY: usize = 512;
+/// Ways to make an entry of two others, for each entry: published vocabularies have two or three.
+const MAX_WAYS: usize = 32;
+
+/// That there are not too many merges for so many entries; each takes memory.
+fn few_ways(merges: usize, entries: usize) -> Result<(), String> {
+    if merges <= (entries + MAX_WAYS) * MAX_WAYS {
+        return Ok(());
+    }
+    Err(format!("its {entries} entries can be made of each other in far more ways than those of any real vocabulary"))
+}
+
 /// An entry of the vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -69,7 +86,7 @@ pub enum Cutting {
 pub struct Vocabulary {
     /// The entries; a place is a token's number.
     pub entries: Vec<Entry>,
-    /// What is merged, the first first. Empty where scores say it.
+    /// What is merged, the first first.
     pub merges: Vec<(String, String)>,
     /// How text is cut.
     pub cutting: Cutting,

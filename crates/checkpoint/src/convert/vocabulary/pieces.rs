@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{Cutting, Entry, Vocabulary, VocabularyError};
+use super::{Cutting, Entry, MAX_ENTRY, Vocabulary, VocabularyError, few_ways};
 use crate::{SentencePiece, sentencepiece::PieceKind};
 
 pub(super) fn read(path: &Path) -> Result<Vocabulary, VocabularyError> {
@@ -13,9 +13,13 @@ pub(super) fn read(path: &Path) -> Result<Vocabulary, VocabularyError> {
         return Err(VocabularyError::Unsupported { path: path.into(), reason });
     }
     let unknown = model.pieces.iter().position(|p| p.kind == PieceKind::Unknown);
-    let entries = model.pieces.into_iter().map(|p| Entry { text: p.text, score: p.score, kind: p.kind }).collect();
+    let entries: Vec<Entry> =
+        model.pieces.into_iter().map(|p| Entry { text: p.text, score: p.score, kind: p.kind }).collect();
     let cutting = Cutting::Pieces { space_before: model.space_before };
+    let wrong = |reason| VocabularyError::Unsupported { path: path.into(), reason };
+    let merges = merges(&entries).map_err(wrong)?;
     Ok(Vocabulary {
+        merges,
         bos: model.bos,
         eos: model.eos,
         unknown: unknown.and_then(|id| u32::try_from(id).ok()),
@@ -24,13 +28,17 @@ pub(super) fn read(path: &Path) -> Result<Vocabulary, VocabularyError> {
     })
 }
 
-/// The merges that the scores stand for.
-pub(super) fn merges(entries: &[Entry]) -> Vec<(String, String)> {
+/// The merges that the scores stand for; an error says that it is no real vocabulary.
+pub(super) fn merges(entries: &[Entry]) -> Result<Vec<(String, String)>, String> {
     let normal = |e: &&Entry| e.kind == PieceKind::Normal;
     let known: HashMap<&str, usize> =
         entries.iter().enumerate().filter(|(_, e)| normal(e)).map(|(id, e)| (e.text.as_str(), id)).collect();
     let mut merges = Vec::new();
     for entry in entries.iter().filter(normal) {
+        // Each of its bytes would be looked at as often as it has characters.
+        if entry.text.len() > MAX_ENTRY {
+            return Err(format!("an entry of it is {} bytes long; {MAX_ENTRY} are read", entry.text.len()));
+        }
         let from = merges.len();
         for (at, _) in entry.text.char_indices().skip(1) {
             let (a, b) = entry.text.split_at(at);
@@ -39,10 +47,11 @@ pub(super) fn merges(entries: &[Entry]) -> Vec<(String, String)> {
             }
         }
         merges[from..].sort_by_key(|merge| merge.1);
+        few_ways(merges.len(), entries.len())?;
     }
     // A stable order: ways to make the same entry stay as they are.
     merges.sort_by(|a, b| b.0.total_cmp(&a.0));
-    merges.into_iter().map(|(_, _, (a, b))| (a.to_owned(), b.to_owned())).collect()
+    Ok(merges.into_iter().map(|(_, _, (a, b))| (a.to_owned(), b.to_owned())).collect())
 }
 
 /// Scores that stand for merges: the first merge that makes an entry has the greatest.
@@ -58,6 +67,7 @@ pub(super) fn scores(entries: &mut [Entry], merges: &[(String, String)]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -77,7 +87,7 @@ mod tests {
             entry("c", -6.0),
             entry("中", -7.0),
         ];
-        let merges = merges(&entries);
+        let merges = merges(&entries).unwrap();
         let shown: Vec<String> = merges.iter().map(|(a, b)| format!("{a} {b}")).collect();
         assert_eq!(shown, ["b c", "a b", "ab c", "a bc"]);
         scores(&mut entries, &merges);

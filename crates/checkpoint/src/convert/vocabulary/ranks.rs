@@ -1,11 +1,16 @@
 //! The `tokenizer.model` of LLaMA 3: a text of lines, each an entry's bytes in base64 and its rank, as OpenAI's tiktoken
 //! has them. Entries are merged by rank; the special tokens are in no file.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use serde::Deserialize;
 
-use super::{Cutting, Entry, Vocabulary, VocabularyError};
+use super::{Cutting, Entry, MAX_ENTRY, MAX_FILE, Vocabulary, VocabularyError, few_ways};
 use crate::{huggingface::read_json, sentencepiece::PieceKind};
 
 /// Special tokens behind the entries of the list.
@@ -13,7 +18,8 @@ const SPECIAL: usize = 256;
 
 /// Whether a file is such a list, whole or damaged: its first line is base64, a space and a number, or all of it is text.
 pub(super) fn is_list(path: &Path) -> bool {
-    let Ok(bytes) = fs::read(path) else { return false };
+    // What is too long is for the other reader too, which says so.
+    let Ok(Some(bytes)) = content(path) else { return false };
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let is_text = |bytes: &[u8]| {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
@@ -23,8 +29,19 @@ pub(super) fn is_list(path: &Path) -> bool {
     entry(line).is_some() || !line.is_empty() && is_text(&bytes)
 }
 
+/// What is in a file; none when it is longer than any tokenizer's.
+fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= MAX_FILE).then_some(bytes))
+}
+
 pub(super) fn read(path: &Path) -> Result<Vocabulary, VocabularyError> {
-    let list = fs::read(path).map_err(|source| VocabularyError::Io { path: path.into(), source })?;
+    let list = content(path).map_err(|source| VocabularyError::Io { path: path.into(), source })?;
+    let list = list.ok_or_else(|| VocabularyError::Unsupported {
+        path: path.into(),
+        reason: format!("it is longer than {MAX_FILE} bytes, which no list of tokens is"),
+    })?;
     let wrong = |line: usize, reason: &str| {
         let reason = format!("line {} of it {reason}; fetch it again", line + 1);
         VocabularyError::Unsupported { path: path.into(), reason }
@@ -35,12 +52,17 @@ pub(super) fn read(path: &Path) -> Result<Vocabulary, VocabularyError> {
         let Some((bytes, _)) = entry(line).filter(|(_, rank)| *rank == number) else {
             return Err(wrong(number, "is no entry in base64 with its rank"));
         };
+        // Each of its bytes would be looked at as often as it has bytes.
+        if bytes.len() > MAX_ENTRY {
+            return Err(wrong(number, "has an entry far longer than that of any real vocabulary"));
+        }
         entries.push(entry_of(written(&bytes), PieceKind::Normal));
         if ranks.insert(bytes, number).is_some() {
             return Err(wrong(number, "has an entry that was there before"));
         }
     }
-    let merges = merges(&ranks).into_iter().filter_map(|(_, a, b)| Some((entries.get(a)?, entries.get(b)?)));
+    let merges = merges(&ranks).map_err(|reason| VocabularyError::Unsupported { path: path.into(), reason })?;
+    let merges = merges.into_iter().filter_map(|(_, a, b)| Some((entries.get(a)?, entries.get(b)?)));
     let merges = merges.map(|(a, b)| (a.text.clone(), b.text.clone())).collect();
     let (special, third_point_nought) = (entries.len(), is_third_point_nought(path));
     entries.extend((0..SPECIAL).map(|n| entry_of(special_name(n, third_point_nought), PieceKind::Control)));
@@ -88,16 +110,17 @@ fn special_name(n: usize, third_point_nought: bool) -> String {
 }
 
 /// All ways to make an entry of two others, by ranks: the entry's own first, since that says what is merged before what.
-fn merges(ranks: &HashMap<Vec<u8>, usize>) -> Vec<(usize, usize, usize)> {
-    let ways = ranks.iter().flat_map(|(bytes, rank)| {
-        (1..bytes.len()).filter_map(|at| {
+fn merges(ranks: &HashMap<Vec<u8>, usize>) -> Result<Vec<(usize, usize, usize)>, String> {
+    let mut merges: Vec<(usize, usize, usize)> = Vec::new();
+    for (bytes, rank) in ranks {
+        merges.extend((1..bytes.len()).filter_map(|at| {
             let (a, b) = bytes.split_at(at);
             Some((*rank, *ranks.get(a)?, *ranks.get(b)?))
-        })
-    });
-    let mut merges: Vec<_> = ways.collect();
+        }));
+        few_ways(merges.len(), ranks.len())?;
+    }
     merges.sort_unstable();
-    merges
+    Ok(merges)
 }
 
 /// Bytes as a byte-level vocabulary writes them: those that are printed as themselves, the others as the characters
@@ -118,28 +141,31 @@ fn entry(line: &[u8]) -> Option<(Vec<u8>, usize)> {
 
 /// The bytes; none where there are none, or an end is missing.
 fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').bytes().map(|b| match b {
+    let digit = |b: u8| match b {
         b'A'..=b'Z' => Some(b - b'A'),
         b'a'..=b'z' => Some(b - b'a' + 26),
         b'0'..=b'9' => Some(b - b'0' + 52),
         b'+' => Some(62),
         b'/' => Some(63),
         _ => None,
-    });
-    let digits: Vec<u8> = digits.collect::<Option<_>>()?;
+    };
+    let digits = text.trim_end_matches('=').as_bytes();
     if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
     }
-    let fours = digits.chunks(4).map(|four| {
-        let bits = four.iter().fold(0u32, |n, d| n << 6 | u32::from(*d)) << (6 * (4 - four.len()));
-        bits.to_be_bytes()[1..four.len()].to_vec()
-    });
-    Some(fours.collect::<Vec<_>>().concat())
+    let mut bytes = Vec::with_capacity(digits.len());
+    for four in digits.chunks(4) {
+        let bits = four.iter().try_fold(0u32, |n, b| Some(n << 6 | u32::from(digit(*b)?)))? << (6 * (4 - four.len()));
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

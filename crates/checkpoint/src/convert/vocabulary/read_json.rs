@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use serde_json::Value;
 
-use super::{Cutting, Entry, Vocabulary, VocabularyError, pieces};
+use super::{Cutting, Entry, MAX_UNUSED, Vocabulary, VocabularyError, pieces};
 use crate::{huggingface::read_json, sentencepiece::PieceKind};
 
 /// How texts are split before merging, by the names that GGUF files have; the expression, where there is one.
@@ -107,6 +107,10 @@ fn parse(json: &Value) -> Result<Vocabulary, String> {
         texts.insert(place(&added["id"])?, (text, kind));
     }
     let count = texts.keys().max().map_or(0, |most| most + 1);
+    if count - texts.len() > MAX_UNUSED {
+        let (last, there) = (count - 1, texts.len());
+        return Err(format!("it has {there} entries, and one of them is number {last}: the others are missing"));
+    }
     let mut entries = Vec::with_capacity(count);
     for id in 0..count {
         let entry = match texts.get(&id) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Cutting, Vocabulary, pieces, read_json::SPLITS};
+use super::{Cutting, Vocabulary, read_json::SPLITS};
 use crate::{
     sentencepiece::PieceKind,
     write::{Companion, Content},
@@ -49,15 +49,7 @@ impl Vocabulary {
             .filter(|(_, e)| e.kind != PieceKind::Unused)
             .map(|(id, e)| (e.text.clone(), id.into()))
             .collect();
-        let made;
-        let merges = match self.cutting {
-            Cutting::Pieces { .. } if self.merges.is_empty() => {
-                made = pieces::merges(&self.entries);
-                &made
-            }
-            _ => &self.merges,
-        };
-        let merges: Vec<Value> = merges.iter().map(|(a, b)| json!([a, b])).collect();
+        let merges: Vec<Value> = self.merges.iter().map(|(a, b)| json!([a, b])).collect();
         let is_pieces = matches!(self.cutting, Cutting::Pieces { .. });
         let model = json!({
             "type": "BPE", "dropout": null, "unk_token": self.text(self.unknown).filter(|_| is_pieces),
