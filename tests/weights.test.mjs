@@ -21,10 +21,11 @@ async function weights(...args) {
   return JSON.parse(stdout);
 }
 
+const checksum = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
 /** Every file of a folder with its checksum. */
 function checksums(path) {
-  const sum = (name) => createHash('sha256').update(readFileSync(join(path, name))).digest('hex');
-  return Object.fromEntries(readdirSync(path).map((name) => [name, sum(name)]));
+  return Object.fromEntries(readdirSync(path).map((name) => [name, checksum(join(path, name))]));
 }
 
 async function answer(model) {
@@ -75,26 +76,46 @@ test('a folder becomes GGUF files that answer', async () => {
   }
 });
 
-test('killed at twenty moments and run again, there are the same files in the end', async () => {
-  const line = (out) => [
-    'weights', 'recover', '--raw', at('base'), '--diff', at('base'), '--out', out, '--shard-size', '20MB',
-  ];
-  assert.equal((await knowlm(line(at('whole')))).code, 0);
-  const want = checksums(at('whole'));
-  assert.ok(want['model.safetensors.index.json'], 'it is in several files');
-  for (let kill = 0; kill < 20; kill++) {
-    const child = spawn(binary, line(at('killed')), { stdio: 'ignore' });
+/** Kills the same command at random moments, each time from the beginning, and has it run to its end after. */
+async function killed(kills, args, whole, out) {
+  const begun = performance.now();
+  const done = await knowlm(['weights', ...args, '--out', whole]);
+  assert.equal(done.code, 0, done.stderr);
+  const took = performance.now() - begun;
+  const folder = existsSync(join(whole, 'config.json'));
+  const files = (path) => (folder ? checksums(path) : { file: checksum(path) });
+  const want = files(whole);
+  let unfinished = 0;
+  for (let kill = 0; kill < kills; kill++) {
+    rmSync(out, { recursive: true, force: true });
+    rmSync(`${out}.knowlm-manifest.json`, { force: true });
+    const child = spawn(binary, ['weights', ...args, '--out', out], { stdio: 'ignore' });
     const ended = new Promise((resolve) => child.on('exit', resolve));
-    setTimeout(() => child.kill('SIGKILL'), 20 + Math.random() * 60 * (kill + 1));
+    setTimeout(() => child.kill('SIGKILL'), Math.random() * took);
     await ended;
-    for (const name of existsSync(at('killed')) ? readdirSync(at('killed')) : []) {
-      if (!name.endsWith('.safetensors')) continue;
-      const sum = createHash('sha256').update(readFileSync(join(at('killed'), name))).digest('hex');
-      assert.equal(sum, want[name], `${name} is whole after kill ${kill + 1}`);
+    // What has a final name is whole.
+    for (const name of folder && existsSync(out) ? readdirSync(out) : []) {
+      if (name.startsWith('.')) continue;
+      assert.equal(checksum(join(out, name)), want[name], `${name} is whole after kill ${kill + 1} of ${args[0]}`);
     }
+    if (!folder && existsSync(out)) assert.equal(checksum(out), want.file, `the file is whole after kill ${kill + 1}`);
+    const complete = folder ? existsSync(join(out, 'knowlm-manifest.json')) : existsSync(`${out}.knowlm-manifest.json`);
+    unfinished += complete ? 0 : 1;
+    const again = await knowlm(['weights', ...args, '--out', out]);
+    assert.equal(again.code, 0, again.stderr);
+    assert.deepEqual(files(out), want, `${args[0]} after kill ${kill + 1}`);
   }
-  assert.equal((await knowlm(line(at('killed')))).code, 0);
-  assert.deepEqual(checksums(at('killed')), want);
+  assert.ok(unfinished > 0, 'some of the runs were ended in their work');
+  rmSync(whole, { recursive: true });
+  rmSync(out, { recursive: true });
+}
+
+test('killed at twenty moments and run again, there are the same files in the end', async () => {
+  const shards = ['--shard-size', '20MB'];
+  await killed(20, ['recover', '--raw', at('base'), '--diff', at('base'), ...shards], at('whole'), at('killed'));
+  await killed(20, ['merge', '--base', at('base'), '--adapter', adapter, ...shards], at('whole'), at('killed'));
+  await killed(20, ['convert', at('base'), '--to', 'pytorch', ...shards], at('whole'), at('killed'));
+  await killed(20, ['convert', at('base'), '--to', 'gguf', '--dtype', 'q8_0'], at('whole.gguf'), at('killed.gguf'));
 });
 
 test('without a tokenizer it works too, and says so; what cannot work says why', async () => {

@@ -1,10 +1,11 @@
-//! Developer commands behind the Makefile: `cargo xtask build | model | e2e | bench | lint-browser | docs`.
+//! Developer commands behind the Makefile: `cargo xtask build | model | e2e | bench | bench-weights | lint-browser | docs`.
 //!
 //! What must run before Rust can is in `scripts/setup.sh`; everything after that is here, so that it
 //! is typed, tested and the same on every machine.
 
 mod bench;
 mod bench_server;
+mod bench_weights;
 mod browser;
 mod docs;
 mod e2e;
@@ -12,7 +13,7 @@ mod files;
 mod model;
 mod process;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -48,6 +49,19 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measures time and memory of recovering, merging and converting a large made-up model, beside a copy of the same
+    /// bytes and, with --python, beside torch, transformers and peft. Takes a good three times the model's room on the disk.
+    BenchWeights {
+        /// The model's size in 16 bits, in GB.
+        #[arg(long, default_value_t = 8.0)]
+        gigabytes: f64,
+        /// Where its files go; must not be there yet, and is removed [default: target/bench-weights].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// A Python with torch, transformers and peft.
+        #[arg(long)]
+        python: Option<String>,
+    },
     /// Runs clippy over the crates that go to the browser, for the browser's target.
     LintBrowser,
     /// Writes docs/parameters.md from the parameter table.
@@ -74,6 +88,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         Command::Model => model::fetch_default(),
         Command::E2e { filter } => e2e::run_tests(&filter),
         Command::Bench { args } => bench::bench(&args),
+        Command::BenchWeights { gigabytes, dir, python } => bench_weights::bench(gigabytes, dir, python.as_deref()),
         Command::LintBrowser => browser::lint(),
         Command::Docs => docs::write(),
     }

@@ -182,7 +182,7 @@ fn unsupported(config: &Config) -> Option<String> {
     }
     for (name, odd) in [("rank_pattern", config.rank_pattern.odd()), ("alpha_pattern", config.alpha_pattern.odd())] {
         if let Some(odd) = odd {
-            return Some(format!("its {name} has the expression \"{odd}\"; only plain names are understood"));
+            return Some(format!("its {name} has the expression \"{odd}\", which is not understood here"));
         }
     }
     if config.use_dora {
@@ -396,7 +396,7 @@ mod tests {
             (r#"{"r": 4, "lora_alpha": 8, "use_dora": true}"#, "DoRA"),
             (r#"{"r": 4, "lora_alpha": 8, "bias": "all"}"#, "bias"),
             (r#"{"r": 4, "lora_alpha": 8, "rank_pattern": {"q_proj": 0}}"#, "the rank 0"),
-            (r#"{"r": 4, "lora_alpha": 8, "alpha_pattern": {"(q|k)_proj": 1}}"#, "the expression \"(q|k)_proj\""),
+            (r#"{"r": 4, "lora_alpha": 8, "alpha_pattern": {"(?=q)q_proj": 1}}"#, "the expression \"(?=q)q_proj\""),
             ("{", "is damaged or something else"),
         ] {
             write(dir.path(), config, &[(A, [4, 16]), (B, [8, 4])]);

@@ -4,7 +4,7 @@
 //! be in any form; what a number is stored as is decided by the second of the two.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
 };
@@ -79,6 +79,9 @@ pub struct ModelOptions {
     pub element: Option<Element>,
     /// The form of the weights.
     pub container: Container,
+    /// Whether a folder that is made of an original LLaMA gets the rotary buffers (`rotary_emb.inv_freq`) that conversions
+    /// of 2023 wrote, and that everyone computes by now.
+    pub rotary: bool,
     /// How to write.
     pub write: WriteOptions,
 }
@@ -139,6 +142,7 @@ fn companions(
         }
         all.extend(found);
     }
+    notes.extend(convert::no_config(&all));
     if !all.iter().any(|c| folder::tells_tokenizer(&c.name)) {
         notes.push(Sentence::new(
             "there is no tokenizer with either model: the result has none, and cannot be talked to",
@@ -159,9 +163,9 @@ fn plan<'a>(
     let sign = if direction == Direction::Diff { -1.0 } else { 1.0 };
     let mut raws = named(convert::as_huggingface(raw)?);
     let others = convert::as_huggingface(other)?;
-    let is_there = |name: &str| others.iter().any(|t| t.info.name == name);
+    let there: BTreeSet<&str> = others.iter().map(|t| t.info.name.as_str()).collect();
     let mut reasons = Vec::new();
-    let only_in_raw: Vec<String> = raws.keys().filter(|name| !is_there(name)).cloned().collect();
+    let only_in_raw: Vec<String> = raws.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
     for name in only_in_raw {
         if is_rotary(&name) || name == OUTPUT && is_tied(other.folder()) {
             let name = if is_rotary(&name) { ROTARY } else { OUTPUT };
@@ -262,7 +266,7 @@ fn named(tensors: Vec<Tensor<'_>>) -> BTreeMap<String, Tensor<'_>> {
 }
 
 /// Buffers that models of 2023 carried along, and that everyone computes anew.
-fn is_rotary(name: &str) -> bool {
+pub(crate) fn is_rotary(name: &str) -> bool {
     name.ends_with("rotary_emb.inv_freq")
 }
 

@@ -22,6 +22,19 @@ pub enum Element {
     U16,
     U8,
     Bool,
+    Foreign(Foreign),
+}
+
+/// A form that is known by its name and size only. Such tensors are listed, and copied as they are where a file has a type
+/// for them; nobody computes with them, and read as numbers they are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Foreign {
+    /// The usual name: `IQ4_XS`, `F8_E4M3`.
+    pub name: &'static str,
+    /// Numbers in a block.
+    pub block: usize,
+    /// Bytes of a block.
+    pub bytes: usize,
 }
 
 impl Element {
@@ -42,6 +55,7 @@ impl Element {
             Self::U16 => "U16",
             Self::U8 => "U8",
             Self::Bool => "BOOL",
+            Self::Foreign(foreign) => foreign.name,
         }
     }
 
@@ -62,7 +76,10 @@ impl Element {
 
     /// Numbers in a block: 1, but for the quantized formats.
     pub fn block(self) -> usize {
-        self.format().map_or(1, BlockFormat::block)
+        match self {
+            Self::Foreign(foreign) => foreign.block,
+            other => other.format().map_or(1, BlockFormat::block),
+        }
     }
 
     /// Bytes of a block.
@@ -73,6 +90,7 @@ impl Element {
             Self::I32 | Self::U32 => 4,
             Self::I16 | Self::U16 => 2,
             Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::Foreign(foreign) => foreign.bytes,
         }
     }
 
@@ -122,6 +140,7 @@ impl Element {
             Self::I8 => each(bytes, out, |b: [u8; 1]| f32::from(b[0] as i8)),
             Self::U8 => each(bytes, out, |b: [u8; 1]| f32::from(b[0])),
             Self::Bool => each(bytes, out, |b: [u8; 1]| f32::from(u8::from(b[0] != 0))),
+            Self::Foreign(_) => out.fill(f32::NAN),
         }
     }
 

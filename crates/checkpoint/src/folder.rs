@@ -63,6 +63,13 @@ pub fn companions(folders: &[&Path], element: Option<Element>) -> Result<Vec<Com
     Ok(companions)
 }
 
+/// The files that go along with an adapter.
+pub(crate) fn of_adapter(folder: &Path) -> Vec<Companion> {
+    let names = ["adapter_config.json", "manifest.json", "README.md"].iter().chain(&TOKENIZER);
+    let there = names.filter(|name| folder.join(name).is_file());
+    there.map(|name| Companion { name: (*name).into(), content: Content::CopyOf(folder.join(name)) }).collect()
+}
+
 /// A configuration that says of what type the weights are.
 pub fn config(mut config: Value, element: Option<Element>) -> Companion {
     if let (Some(name), Some(fields)) = (element.and_then(torch_name), config.as_object_mut()) {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     BlockFormat, PyTorchError, TensorView,
     map::Mapped,
     pytorch::{self, StoredTensor},
+    small,
 };
 
 /// No JSON file of a model folder is larger; tokenizers with big vocabularies reach some 20 MB.
@@ -249,12 +250,12 @@ pub(crate) fn stored_tensors(bytes: &[u8], path: &Path) -> Result<Vec<StoredTens
 /// Reads a JSON file of bounded size.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HuggingFaceError> {
     let io = |source| HuggingFaceError::Io { path: path.into(), source };
-    let size = fs::metadata(path).map_err(io)?.len();
     let damaged = |reason: String| HuggingFaceError::Damaged { path: path.into(), reason };
-    if size > MAX_JSON {
-        return Err(damaged(format!("a JSON file of {size} bytes is too large")));
-    }
-    serde_json::from_slice(&fs::read(path).map_err(io)?).map_err(|e| damaged(e.to_string()))
+    let bytes = small::read(path, MAX_JSON).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => damaged(format!("a JSON file of more than {MAX_JSON} bytes is too large")),
+        _ => io(source),
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))
 }
 
 fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, HuggingFaceError> {
@@ -288,6 +289,8 @@ fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, HuggingFaceError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn save(path: &Path, tensors: &[(&str, Vec<usize>, Vec<f32>)]) {

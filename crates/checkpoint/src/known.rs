@@ -55,6 +55,39 @@ pub struct TensorSum {
     pub value: f64,
     /// How far off is still right.
     pub tolerance: f64,
+    /// How many numbers the model has, but for the rotary buffers.
+    pub numbers: u64,
+}
+
+impl TensorSum {
+    /// Whether this is it.
+    pub fn is(&self, sum: f32) -> bool {
+        (self.value - f64::from(sum)).abs() <= self.tolerance
+    }
+}
+
+/// What the published sums say of a model that has as many numbers as a published one.
+#[derive(Clone, Copy, Debug)]
+pub enum PublishedSum {
+    /// It is this one.
+    Equal(&'static PublishedModel),
+    /// It is not this one.
+    Different(&'static PublishedModel, TensorSum),
+    /// The sum of this one was published for numbers of 32 bits, and these have fewer: it tells nothing.
+    Unknown(&'static PublishedModel),
+}
+
+/// Holds a sum against the published ones; none where no published model has so many numbers.
+pub fn published_sum(sum: f32, numbers: u64, in_32_bits: bool) -> Option<PublishedSum> {
+    let (model, known) = published().models.iter().find_map(|model| {
+        let known = model.tensor_sum.filter(|known| known.numbers == numbers)?;
+        Some((model, known))
+    })?;
+    Some(match in_32_bits {
+        true if known.is(sum) => PublishedSum::Equal(model),
+        true => PublishedSum::Different(model, known),
+        false => PublishedSum::Unknown(model),
+    })
 }
 
 /// What was published.
@@ -92,5 +125,14 @@ mod tests {
         assert_eq!(by_name("ZhiXi-13B-LoRA").unwrap().md5.len(), 1);
         assert_eq!(by_name("zhixi-13b-base-fp32").unwrap().tensor_sum.unwrap().value, 94052.2891);
         assert!(by_name("zhixi-13b-base-fp16").unwrap().tensor_sum.is_none(), "never published for fp16");
+    }
+
+    #[test]
+    fn a_sum_says_something_of_a_model_of_the_same_size() {
+        let numbers = 13_015_864_320;
+        assert!(matches!(published_sum(94052.29, numbers, true), Some(PublishedSum::Equal(_))));
+        assert!(matches!(published_sum(94052.31, numbers, true), Some(PublishedSum::Different(..))));
+        assert!(matches!(published_sum(94052.29, numbers, false), Some(PublishedSum::Unknown(_))));
+        assert!(published_sum(94052.29, 7, true).is_none());
     }
 }

@@ -24,8 +24,10 @@ pub mod pytorch;
 pub mod quantize;
 mod quick;
 pub mod sentencepiece;
+mod small;
 pub mod source;
 mod space;
+mod sum;
 pub mod verify;
 pub mod write;
 

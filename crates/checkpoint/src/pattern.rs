@@ -2,17 +2,21 @@
 
 use std::{fmt, marker::PhantomData};
 
+use regex::{Regex, RegexBuilder};
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error, MapAccess, Visitor},
 };
+
+/// More are those of no real adapter.
+const MAX_PATTERNS: usize = 4096;
 
 /// Values by the names of modules, in the order of the file: the first that fits counts.
 ///
-/// PEFT takes the names for expressions that the end of a module's name matches, from a dot on. Plain names are understood,
-/// with `^` before a whole name and `$` behind.
+/// The names are regular expressions that the end of a module's name matches, from a dot on. What Python's have and ours
+/// have not (looking around, references back) is not understood.
 #[derive(Debug)]
-pub(crate) struct Pattern<T>(Vec<(String, T)>);
+pub(crate) struct Pattern<T>(Vec<(String, Option<Regex>, T)>);
 
 impl<T> Default for Pattern<T> {
     fn default() -> Self {
@@ -23,26 +27,18 @@ impl<T> Default for Pattern<T> {
 impl<T> Pattern<T> {
     /// The values.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|(_, value)| value)
+        self.0.iter().map(|(_, _, value)| value)
     }
 
     /// An expression that is not understood.
     pub(crate) fn odd(&self) -> Option<&str> {
-        let plain = |key: &str| key.chars().all(|c| c.is_alphanumeric() || "_.-^$\\".contains(c));
-        self.0.iter().map(|(key, _)| key.as_str()).find(|key| !plain(key))
+        self.0.iter().find(|(_, regex, _)| regex.is_none()).map(|(key, ..)| key.as_str())
     }
 
     /// What is said of a module.
     pub(crate) fn of(&self, module: &str) -> Option<&T> {
-        let fits = |key: &str| {
-            let name = key.replace('\\', "");
-            let name = name.trim_end_matches('$');
-            match name.strip_prefix('^') {
-                Some(whole) => module == whole,
-                None => module.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
-            }
-        };
-        self.0.iter().find(|(key, _)| fits(key)).map(|(_, value)| value)
+        let fits = |regex: &Option<Regex>| regex.as_ref().is_some_and(|regex| regex.is_match(module));
+        self.0.iter().find(|(_, regex, _)| fits(regex)).map(|(_, _, value)| value)
     }
 }
 
@@ -62,8 +58,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pattern<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pattern<T>, A::Error> {
                 let mut pairs = vec![];
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                while let Some((key, value)) = map.next_entry::<String, T>()? {
+                    if pairs.len() == MAX_PATTERNS {
+                        return Err(A::Error::custom("it has more patterns than any real adapter"));
+                    }
+                    let made = RegexBuilder::new(&format!(r"^(?:.*\.)?(?:{key})$")).size_limit(1 << 20).build();
+                    pairs.push((key, made.ok(), value));
                 }
                 Ok(Pattern(pairs))
             }
@@ -87,8 +87,8 @@ mod tests {
         assert_eq!((of("model.wrap_up_proj"), of("x.z_proj")), (None, Some(1)));
         assert_eq!((of("a.b"), of("x.a.b"), of("layers.7.q")), (Some(4), None, Some(5)));
         assert_eq!(pattern.odd(), None);
-        let odd: Pattern<u32> = serde_json::from_str(r#"{"up_proj": 1, ".*": 2}"#).unwrap();
-        assert_eq!(odd.odd(), Some(".*"));
+        let odd: Pattern<u32> = serde_json::from_str(r#"{"(q|k)_proj": 1, "(?=up)up_proj": 2}"#).unwrap();
+        assert_eq!((odd.odd(), odd.of("x.k_proj"), odd.of("x.v_proj")), (Some("(?=up)up_proj"), Some(&1), None));
         assert_eq!(serde_json::from_str::<Pattern<u32>>("null").unwrap().values().count(), 0);
     }
 }

@@ -5,9 +5,11 @@
 //! `sentencepiece_model.proto`.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
+
+use crate::small;
 
 /// The largest vocabularies make files of some 8 MB.
 const MAX_FILE: u64 = 64 << 20;
@@ -110,12 +112,14 @@ impl SentencePiece {
     /// It cannot be read, is damaged, or of a kind we do not apply.
     pub fn open(path: &Path) -> Result<Self, SentencePieceError> {
         let io = |source| SentencePieceError::Io { path: path.into(), source };
-        let size = fs::metadata(path).map_err(io)?.len();
-        if size > MAX_FILE {
-            let reason = format!("its {size} bytes are more than any such model has");
-            return Err(SentencePieceError::Unsupported { path: path.into(), reason });
-        }
-        Self::parse(&fs::read(path).map_err(io)?, path)
+        let bytes = small::read(path, MAX_FILE).map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => {
+                let reason = format!("it has more than {MAX_FILE} bytes, which no such model has");
+                SentencePieceError::Unsupported { path: path.into(), reason }
+            }
+            _ => io(source),
+        })?;
+        Self::parse(&bytes, path)
     }
 
     /// Reads the bytes of a whole file; `path` is for the errors.

@@ -5,14 +5,17 @@ use std::path::Path;
 use checkpoint::{
     download::Downloaded,
     inspect::{Inspection, LoadMode, fold},
-    known,
+    known::PublishedSum,
     quantize::{TensorError, by_layer},
     verify::{self, VerifyReport},
     write::{Manifest, manifest_path},
 };
-use protocol::job::{
-    FetchedFile, FileProblem, FileState, Inspected, Measured, MemoryNeed, ModelSizes, Quantized, StoredAs, TensorGroup,
-    TensorRow, Verified, VerifiedFile, Written,
+use protocol::{
+    Sentence,
+    job::{
+        FetchedFile, FileProblem, FileState, Inspected, Measured, MemoryNeed, ModelSizes, Quantized, StoredAs,
+        TensorGroup, TensorRow, Verified, VerifiedFile, Written,
+    },
 };
 
 use crate::weights::calibrate::Outputs;
@@ -30,18 +33,35 @@ pub fn written(manifest: &Manifest, out: &Path) -> Written {
     let folder = if out.is_dir() { out } else { out.parent().unwrap_or(Path::new("")) };
     let size = |file: &&str| folder.join(file).metadata().map_or(0, |m| m.len());
     let place = manifest_path(out);
-    let near = |sum: f32| {
-        let is_near = |s: &known::TensorSum| (s.value - f64::from(sum)).abs() <= s.tolerance;
-        known::published().models.iter().find(|m| m.tensor_sum.as_ref().is_some_and(is_near))
-    };
     Written {
         path: shown(out),
         tensors: manifest.tensors.len(),
         bytes: files.iter().map(size).sum(),
         sum: manifest.sum.filter(|sum| sum.is_finite()),
-        known: manifest.sum.and_then(near).map(|model| model.title.clone()),
+        known: match manifest.published_sum() {
+            Some(PublishedSum::Equal(model)) => Some(model.title.clone()),
+            _ => None,
+        },
         manifest_sha256: checkpoint::find::sha256(&place).unwrap_or_default(),
         manifest: shown(&place),
+    }
+}
+
+/// What is to be known of a sum that is not the published one, or that tells nothing.
+pub fn sum_note(manifest: &Manifest) -> Option<Sentence> {
+    match manifest.published_sum()? {
+        PublishedSum::Equal(_) => None,
+        PublishedSum::Different(model, known) => {
+            let (title, value) = (&model.title, known.value);
+            Some(Sentence::new(
+                format!("The sum is not the published one of {title} ({value}): check the files that it was made of."),
+                format!("总和与 {title} 公布的总和（{value}）不同：请检查用到的文件。"),
+            ))
+        }
+        PublishedSum::Unknown(_) => Some(Sentence::new(
+            "No sum was published for numbers of 16 bits: this one does not tell whether the model is the right one.",
+            "没有公布 16 位权重的总和，因此无法据此判断模型是否正确。",
+        )),
     }
 }
 

@@ -14,7 +14,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{bytes_of, calibrate, state::Plan};
+use crate::weights::{bytes_of, calibrate, road::not_part, state::Plan};
 
 /// What a folder's numbers can be stored as, and a GGUF file's.
 const PLAIN: [&str; 3] = ["f32", "f16", "bf16"];
@@ -339,7 +339,20 @@ fn part(field: &'static str, given: &str, data_dir: &Path) -> Result<String, Ref
         ));
     }
     match known::by_name(given).filter(|model| model.made_with.is_none() && model.parts.is_empty()) {
-        Some(model) => Ok(model.name.clone()),
+        // The field is for the one or for the other.
+        Some(model) => match not_part(model, field == "adapters") {
+            None => Ok(model.name.clone()),
+            Some(_) => {
+                let title = &model.title;
+                let (en, zh) = match field {
+                    "adapters" => {
+                        (format!("{given} is no adapter: {title}."), format!("{given} 不是适配器：{title}。"))
+                    }
+                    _ => (format!("{given} is no difference: {title}."), format!("{given} 不是差分权重：{title}。")),
+                };
+                Err(refused(field, en, zh))
+            }
+        },
         None => there(given, field, data_dir).map(|path| path.display().to_string()),
     }
 }

@@ -88,6 +88,7 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
     let model_options = |operation: &str, to: Form, dtype: Option<&str>, shard_bytes| ModelOptions {
         element: dtype.and_then(file_format).map(Element::Block),
         container: if to == Form::PyTorch { Container::PyTorch } else { Container::Safetensors },
+        rotary: false,
         // What is only converted has a sum that tells nothing.
         write: WriteOptions { sums: operation != "convert", shard_bytes, ..options(operation) },
     };
@@ -169,6 +170,7 @@ fn outcome(work: &Work, setting: &Setting, tell: Tell<'_>) -> Result<Outcome, Se
         }
     };
     written.notes.iter().for_each(|note| tell(Said::Note(note.clone())));
+    report::sum_note(&written.manifest).into_iter().for_each(|note| tell(Said::Note(note)));
     let out = work.place().unwrap_or(Path::new(""));
     Ok(Outcome::Written(report::written(&written.manifest, out)))
 }

@@ -13,7 +13,7 @@ use checkpoint::{
     Source, convert,
     diff::{Direction, ModelOptions, Outcome, combine},
     download::{DownloadEvent, DownloadOptions, download},
-    known,
+    known::{self, PublishedModel},
     merge::{self, Lora},
     verify::{VerifyOptions, VerifyReport, verify},
     write::{Container, WriteOptions, manifest_path},
@@ -62,13 +62,15 @@ pub struct Ready {
     pub adapter: Option<PathBuf>,
 }
 
-/// What of a plan is not there, before anything is begun.
+/// What of a plan cannot be got, before anything is begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotThere {
     /// `raw`, `diff` or `adapter`.
     pub field: &'static str,
     /// What was given.
     pub given: String,
+    /// What a published model of this name is instead, where there is one: a sentence's end.
+    pub instead: Option<String>,
 }
 
 /// What is read must be there, or be something that is fetched by its name.
@@ -76,17 +78,36 @@ pub struct NotThere {
 /// # Errors
 /// It is not.
 pub fn can_be_got(plan: &Plan) -> Result<(), NotThere> {
-    let missing = |field, given: &str| NotThere { field, given: given.into() };
+    let missing = |field, given: &str| NotThere { field, given: given.into(), instead: None };
     if !Path::new(&plan.raw).exists() {
         return Err(missing("raw", &plan.raw));
     }
     for (field, given) in [("diff", &plan.diff), ("adapter", &plan.adapter)] {
         let is_none = field == "adapter" && given == "none";
-        if !is_none && known::by_name(given).is_none() && !Path::new(given).exists() {
-            return Err(missing(field, given));
+        if is_none || Path::new(given).exists() {
+            continue;
+        }
+        let model = known::by_name(given).ok_or_else(|| missing(field, given))?;
+        if let Some(instead) = not_part(model, field == "adapter") {
+            return Err(NotThere { instead: Some(instead), ..missing(field, given) });
         }
     }
     Ok(())
+}
+
+/// Why a published model is no difference, or no adapter.
+pub fn not_part(model: &PublishedModel, as_adapter: bool) -> Option<String> {
+    if !model.parts.is_empty() {
+        return Some(format!(
+            "that is a difference and an adapter together; name one of them: {}",
+            model.parts.join(" or ")
+        ));
+    }
+    if let Some(command) = &model.made_with {
+        return Some(format!("that is not fetched but made: {command}"));
+    }
+    let fits = model.adapter == as_adapter && (as_adapter || model.name.contains("-diff"));
+    (!fits).then(|| format!("that is {}", model.title))
 }
 
 /// Goes the road to its end, or on from where it was left.
@@ -262,7 +283,7 @@ impl Road<'_> {
 
     fn options(&self, operation: &str, sums: bool) -> ModelOptions {
         let write = WriteOptions { sums, threads: self.means.threads, ..WriteOptions::new(operation) };
-        ModelOptions { element: None, container: Container::Safetensors, write }
+        ModelOptions { element: None, container: Container::Safetensors, rotary: false, write }
     }
 
     fn write<E: std::fmt::Display>(

@@ -33,7 +33,7 @@ fn size(source: &Source, key: &str) -> Result<usize, ConvertError> {
     found.filter(|n| *n > 0).ok_or_else(|| wrong(source, format!("its metadata has no {architecture}.{key}")))
 }
 
-fn head(source: &Source) -> Result<usize, ConvertError> {
+pub(super) fn head(source: &Source) -> Result<usize, ConvertError> {
     let head = match size(source, "attention.key_length") {
         Ok(head) => head,
         Err(_) => size(source, "embedding_length")? / size(source, "attention.head_count")?,

@@ -10,6 +10,7 @@ use super::{ConvertError, Turn, Vocabulary, VocabularyError, to_gguf::Descriptio
 use crate::{
     Element, Source, Tensor, folder,
     huggingface::read_json,
+    source::Kind,
     write::{Companion, Content},
 };
 
@@ -67,6 +68,24 @@ pub(super) fn tensors(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> 
         tensors.push(tensor.named(new));
     }
     Ok(tensors)
+}
+
+/// The rotary buffers of every layer, as conversions of 2023 wrote them: one angle for each pair of numbers of a head.
+pub(super) fn rotary(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> {
+    if source.kind() != Kind::OriginalLlama {
+        let reason =
+            "rotary buffers are written of an original LLaMA only (consolidated.NN.pth with params.json)".into();
+        return Err(ConvertError::Unsupported { path: source.path().into(), reason });
+    }
+    let p = parameters(source)?;
+    let (head, base) = (p.dim / p.n_heads, p.rope_theta.unwrap_or(10000.0) as f32);
+    let angle = |i: usize| 1.0 / base.powf((2 * i) as f32 / head as f32);
+    let layers = (0..p.n_layers).filter(|layer| rows(source, &format!("layers.{layer}.attention.wq.weight")) > 0);
+    let buffer = |layer: usize| {
+        let name = format!("model.layers.{layer}.self_attn.{}", super::ROTARY);
+        Tensor::computed(name, vec![head / 2], (0..head / 2).map(angle).collect())
+    };
+    Ok(layers.map(buffer).collect())
 }
 
 /// Hugging Face's name of a tensor.

@@ -21,11 +21,11 @@ pub use to_packed::to_packed;
 pub use vocabulary::{Vocabulary, VocabularyError};
 
 use crate::{
-    Element, GgufError, HuggingFaceError, Source, SourceError, Tensor,
+    BlockFormat, Element, GgufError, HuggingFaceError, Source, SourceError, Tensor,
     diff::{ModelOptions, Outcome},
     folder,
-    source::{Kind, Numbers, rows},
-    write::{self, Companion, Planned, Progress, WriteError},
+    source::{Kind, Numbers, order, rows},
+    write::{self, Companion, Container, Planned, Progress, WriteError},
 };
 
 /// Why a model was not converted.
@@ -61,9 +61,18 @@ pub enum ConvertError {
 /// # Errors
 /// The model is of a form whose tensors have no such names.
 pub fn as_huggingface(source: &Source) -> Result<Vec<Tensor<'_>>, ConvertError> {
+    all_read(source)?;
     match source.kind() {
         Kind::OriginalLlama => llama::tensors(source),
         Kind::Gguf => from_gguf::tensors(source),
+        // By these names the rows would be taken to be in another order than they are.
+        _ if source.infos().iter().any(|t| t.name == "tok_embeddings.weight") => {
+            let reason =
+                "its tensors have the names of the original LLaMA: call its files consolidated.00.pth and so on, \
+                          put the params.json that belongs to them beside them, and name the folder"
+                    .into();
+            Err(ConvertError::Unsupported { path: source.path().into(), reason })
+        }
         Kind::Safetensors | Kind::PyTorch | Kind::Numpy => eight_bit::weights(source)
             .and_then(|tensors| packed::weights(source, tensors))
             .map_err(|reason| ConvertError::Unsupported { path: source.path().into(), reason }),
@@ -84,10 +93,23 @@ pub fn companions(
         Kind::Gguf => from_gguf::companions(source, element, notes)?,
         Kind::Safetensors | Kind::PyTorch | Kind::Numpy => folder::companions(&[source.folder()], element)?,
     };
+    notes.extend(no_config(&companions));
     if !companions.iter().any(|c| folder::tells_tokenizer(&c.name)) {
         notes.push(no_tokenizer());
     }
     Ok(companions)
+}
+
+/// That no tensor is in a form that is only listed.
+///
+/// # Errors
+/// One is; the message names it.
+pub(crate) fn all_read(source: &Source) -> Result<(), ConvertError> {
+    let Some(info) = source.unread() else { return Ok(()) };
+    let known = BlockFormat::ALL.map(BlockFormat::name).join(", ");
+    let (name, element) = (&info.name, info.element.name());
+    let reason = format!("its tensor {name} is stored as {element}, which is not read; weights are read as {known}");
+    Err(ConvertError::Unsupported { path: source.path().into(), reason })
 }
 
 /// One of several GGUF files has a part of the tensors.
@@ -114,7 +136,19 @@ pub(crate) fn no_tokenizer() -> Sentence {
     )
 }
 
-/// Writes a model as a folder of Hugging Face's form.
+/// What is said of a folder without a configuration.
+pub(crate) fn no_config(companions: &[Companion]) -> Option<Sentence> {
+    let is_there = companions.iter().any(|c| c.name == "config.json");
+    (!is_there).then(|| {
+        Sentence::new(
+            "there is no config.json beside the weights: the result has none, and cannot be loaded as a model until the \
+             one that belongs to it is put there",
+            "权重旁没有 config.json：结果中也没有，放入对应的 config.json 之前无法作为模型加载",
+        )
+    })
+}
+
+/// Writes a model as a folder of Hugging Face's form; an adapter stays one.
 ///
 /// # Errors
 /// The model cannot be read or is of a kind that is not converted, or the result cannot be written.
@@ -124,8 +158,15 @@ pub fn to_folder(
     options: &ModelOptions,
     progress: Progress<'_>,
 ) -> Result<Outcome, ConvertError> {
+    if source.is_adapter() {
+        return adapter(source, out, options, progress);
+    }
     let mut notes = Vec::new();
-    let tensors = as_huggingface(source)?;
+    let mut tensors = as_huggingface(source)?;
+    if options.rotary {
+        tensors.extend(llama::rotary(source)?);
+        tensors.sort_by(|a, b| order::place(&a.info.name).cmp(&order::place(&b.info.name)));
+    }
     if options.element.is_some() {
         eight_bit::note(tensors.iter().map(|t| &t.info), &mut notes);
     }
@@ -137,8 +178,34 @@ pub fn to_folder(
     Ok(Outcome { manifest, notes })
 }
 
-/// How a tensor goes into a folder: as asked for, else as it is, but for quantized numbers, which become F16.
+/// Writes an adapter of PEFT's form with its configuration and what else lies beside it.
+fn adapter(
+    source: &Source,
+    out: &Path,
+    options: &ModelOptions,
+    progress: Progress<'_>,
+) -> Result<Outcome, ConvertError> {
+    let container = match options.container {
+        Container::PyTorch => Container::PyTorchAdapter,
+        _ => Container::Adapter,
+    };
+    let planned: Vec<Planned<'_>> = source.tensors().into_iter().map(|t| stored_as(t, options.element)).collect();
+    let companions = folder::of_adapter(source.folder());
+    let mut write = options.write.clone();
+    write.reads(source);
+    let manifest = write::folder(out, container, &planned, &companions, &write, progress)?;
+    Ok(Outcome { manifest, notes: vec![] })
+}
+
+/// How the names of buffers end that models of 2023 carried along.
+pub(crate) const ROTARY: &str = "rotary_emb.inv_freq";
+
+/// How a tensor goes into a folder: as asked for, else as it is, but for quantized numbers, which become F16, and for
+/// rotary buffers, which stay as they are.
 pub(crate) fn stored_as(tensor: Tensor<'_>, element: Option<Element>) -> Planned<'_> {
+    if tensor.info.name.ends_with(ROTARY) {
+        return Planned::kept(tensor);
+    }
     match tensor.info.element.format() {
         // Numbers of 64 bits, and matrices of 8, may be weights; they become what is asked for.
         None if tensor.info.element == Element::F64 || eight_bit::is_matrix(&tensor.info) => {

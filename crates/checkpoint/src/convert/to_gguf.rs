@@ -1,18 +1,20 @@
 //! A model as a GGUF file: names, order of rows, metadata, tokenizer.
 
-use std::{f64::consts::TAU, path::Path};
+use std::{collections::BTreeMap, f64::consts::TAU, path::Path};
 
 use protocol::Sentence;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConvertError, Turn, Vocabulary, eight_bit, llama, names, no_tokenizer, turned};
+use super::{
+    ConvertError, Turn, Vocabulary, VocabularyError, eight_bit, from_gguf, llama, names, no_tokenizer, turned,
+};
 use crate::{
-    BlockFormat, Element, HuggingFaceError, Source, Tensor,
+    BlockFormat, Element, HuggingFaceError, SentencePieceError, Source, Tensor,
     diff::Outcome,
     gptq::Kept,
     huggingface::{Config, read_json},
-    source::Kind,
+    source::{Kind, Numbers, order},
     write::{self, Meta, Planned, Progress, WriteOptions, copied_metadata},
 };
 
@@ -31,7 +33,20 @@ impl Description {
         match source.kind() {
             Kind::OriginalLlama => llama::description(source, notes),
             _ => {
-                let vocabulary = Vocabulary::from_folder(folder)?;
+                let vocabulary = match Vocabulary::from_folder(folder) {
+                    // The weights can be converted all the same.
+                    Err(
+                        error @ (VocabularyError::Unsupported { .. }
+                        | VocabularyError::SentencePiece(SentencePieceError::Unsupported { .. })),
+                    ) => {
+                        notes.push(Sentence::new(
+                            format!("the tokenizer is left out: {error}"),
+                            format!("未写入分词器：{error}"),
+                        ));
+                        None
+                    }
+                    vocabulary => vocabulary?,
+                };
                 Ok(Self { config: read_json(&folder.join("config.json"))?, vocabulary })
             }
         }
@@ -86,17 +101,110 @@ fn write_source(
     options.inputs.extend(rounded.map(Kept::fingerprint));
     if source.kind() == Kind::Gguf {
         super::no_part(source)?;
-        let tensors = instead(source.tensors(), rounded);
-        let planned: Vec<Planned<'_>> = tensors.into_iter().map(|t| stored_as(t, format, &mut notes)).collect();
-        // What is written is aligned to the usual 32 bytes, whatever the original was.
-        let mut metadata = copied_metadata(source, &["general.file_type", "general.alignment"]);
-        metadata.push(("general.file_type".into(), file_type(&planned)));
-        let manifest = write::gguf(out, &metadata, &planned, &options, progress)?;
-        return Ok(Outcome { manifest, notes });
+        super::all_read(source)?;
+        return write_again(source, instead(source.tensors(), rounded), out, format, &options, progress, notes);
+    }
+    if source.is_adapter() {
+        let reason =
+            "it is an adapter; merge it into its base first (weights merge), or keep it beside the base".into();
+        return Err(ConvertError::Unsupported { path: source.path().into(), reason });
     }
     let description = Description::of(source, &mut notes)?;
     let tensors = instead(super::as_huggingface(source)?, rounded);
     write_model(tensors, &description, source.path(), out, format, &options, progress, notes)
+}
+
+/// Writes a GGUF file's metadata with tensors that are its own, or like them.
+fn write_again(
+    source: &Source,
+    tensors: Vec<Tensor<'_>>,
+    out: &Path,
+    format: Option<BlockFormat>,
+    options: &WriteOptions,
+    progress: Progress<'_>,
+    mut notes: Vec<Sentence>,
+) -> Result<Outcome, ConvertError> {
+    let planned: Vec<Planned<'_>> = tensors.into_iter().map(|t| stored_as(t, format, &mut notes)).collect();
+    // What is written is aligned to the usual 32 bytes, whatever the original was.
+    let mut metadata = copied_metadata(source, &["general.file_type", "general.alignment"]);
+    metadata.push(("general.file_type".into(), file_type(&planned)));
+    let manifest = write::gguf(out, &metadata, &planned, options, progress)?;
+    Ok(Outcome { manifest, notes })
+}
+
+/// Writes a GGUF file again with some tensors changed; those have Hugging Face's names and order of rows.
+///
+/// # Errors
+/// A changed tensor is none that such a file has, or the file cannot be written.
+pub(crate) fn write_changed(
+    source: &Source,
+    changed: Vec<Tensor<'_>>,
+    out: &Path,
+    format: Option<BlockFormat>,
+    options: &WriteOptions,
+    progress: Progress<'_>,
+    mut notes: Vec<Sentence>,
+) -> Result<Outcome, ConvertError> {
+    let wrong = |reason: String| ConvertError::Unsupported { path: source.path().into(), reason };
+    let head = from_gguf::head(source)?;
+    let turns = source.directory().and_then(|d| d.text("general.architecture")) == Some("llama");
+    let mut tensors: BTreeMap<String, Tensor<'_>> =
+        source.tensors().into_iter().map(|t| (t.info.name.clone(), t)).collect();
+    let mut packed = 0;
+    for tensor in changed {
+        let name = tensor.info.name.clone();
+        let new =
+            names::to_gguf(&name).ok_or_else(|| wrong(format!("GGUF files have no name for the tensor {name}")))?;
+        let tensor =
+            if turns && is_turned(&name) { turned(tensor, head, Turn::ToPairs).map_err(wrong)? } else { tensor };
+        packed += usize::from(tensor.info.element.block() > 1 && format.is_none());
+        tensors.insert(new.clone(), again(tensor.named(new), &mut notes));
+    }
+    if packed > 0 {
+        notes.push(Sentence::new(
+            format!("{packed} of them were unpacked, changed, and rounded again to the few bits that they had"),
+            format!("其中 {packed} 个已解包、修改并重新量化为原来的位数"),
+        ));
+    }
+    let mut tensors: Vec<Tensor<'_>> = tensors.into_values().collect();
+    tensors.sort_by(|a, b| order::place(&a.info.name).cmp(&order::place(&b.info.name)));
+    write_again(source, tensors, out, format, options, progress, notes)
+}
+
+/// A changed tensor in a form that can be written: what is only read becomes the next finer one.
+fn again<'a>(mut tensor: Tensor<'a>, notes: &mut Vec<Sentence>) -> Tensor<'a> {
+    use BlockFormat::{F16, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+    let finer = match tensor.info.element.format() {
+        Some(Q5K) => Q6K,
+        Some(Q5_0 | Q5_1) => Q8_0,
+        _ => return tensor,
+    };
+    let finer = if tensor.info.columns().is_multiple_of(finer.block()) { finer } else { F16 };
+    let old = tensor.info.element.name();
+    let note = Sentence::new(
+        format!("{old} is only read; what was changed of it is stored as {}", finer.name()),
+        format!("{old} 只能读取，其中修改过的张量改存为 {}", finer.name()),
+    );
+    if !notes.contains(&note) {
+        notes.push(note);
+    }
+    tensor.info.element = Element::Block(finer);
+    // What is read are numbers, whatever they were stored as.
+    Tensor { info: tensor.info, numbers: Box::new(Read(tensor.numbers)) }
+}
+
+/// Numbers without a stored form.
+struct Read<'a>(Box<dyn Numbers + 'a>);
+
+impl Numbers for Read<'_> {
+    fn read(&self, from: usize, out: &mut [f32]) {
+        self.0.read(from, out);
+    }
+}
+
+/// Whether the rows of a tensor with Hugging Face's name lie in another order in GGUF files of LLaMA models.
+fn is_turned(name: &str) -> bool {
+    ["q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias"].iter().any(|end| name.ends_with(end))
 }
 
 /// The tensors, with those that were rounded in their places.
@@ -147,9 +255,8 @@ pub(crate) fn write_model(
         }
         let new =
             names::to_gguf(&name).ok_or_else(|| wrong(format!("GGUF files have no name for its tensor {name}")))?;
-        let is_turned =
-            turns && ["q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias"].iter().any(|e| name.ends_with(e));
-        let tensor = if is_turned { turned(tensor, head, Turn::ToPairs).map_err(wrong)? } else { tensor };
+        let tensor =
+            if turns && is_turned(&name) { turned(tensor, head, Turn::ToPairs).map_err(wrong)? } else { tensor };
         planned.push(stored_as(tensor.named(new), format, &mut notes));
     }
     if let Some(factors) = stretched(&config, head).map_err(wrong)? {

@@ -13,8 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{BlockFormat, TensorView, map::Mapped};
-use read::Reader;
+use crate::{BlockFormat, Element, TensorView, map::Mapped};
+use read::{Placed, Reader};
 
 /// What is wrong with a GGUF file.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +121,17 @@ pub struct TensorInfo {
     pub to: usize,
 }
 
+/// Where a tensor is that is listed, and not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherTensor {
+    /// Its dimensions, the slowest first.
+    pub shape: Vec<usize>,
+    /// How it is stored.
+    pub element: Element,
+    /// Its bytes in the file.
+    pub bytes: Range<usize>,
+}
+
 /// Where a metadata value is, for those who copy it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
@@ -143,6 +154,8 @@ pub struct Directory {
     pub metadata: BTreeMap<String, Value>,
     /// The tensors.
     pub tensors: BTreeMap<String, TensorInfo>,
+    /// Those whose numbers are stored in no format of weights that we read.
+    pub others: BTreeMap<String, OtherTensor>,
 }
 
 /// A mapped GGUF file.
@@ -165,6 +178,10 @@ impl Gguf {
             _ => GgufError::Io { path: path.into(), source },
         })?;
         let directory = Directory::parse(map.bytes(), path)?;
+        if let Some((tensor, other)) = directory.others.first_key_value() {
+            let (tensor, format) = (tensor.clone(), other.element.name().into());
+            return Err(GgufError::Unsupported { path: path.into(), tensor, format });
+        }
         Ok(Self { path: path.into(), map, directory })
     }
 
@@ -240,8 +257,10 @@ impl Directory {
         };
         let data = (r.at as u64).next_multiple_of(alignment);
         for entry in entries {
-            let (name, info) = entry.place(&r, data)?;
-            directory.tensors.insert(name, info);
+            match entry.place(&r, data)? {
+                (name, Placed::Weights(info)) => drop(directory.tensors.insert(name, info)),
+                (name, Placed::Other(info)) => drop(directory.others.insert(name, info)),
+            }
         }
         Ok(directory)
     }
@@ -376,6 +395,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_read_is_listed_and_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.gguf");
+        // Two rows of 32 numbers: IQ4_NL takes 18 bytes for each, whole numbers of one byte 32, nobody knows of 99.
+        for (number, name, bytes) in [(20, "IQ4_NL", 36), (24, "I8", 64), (99, "unknown", 0)] {
+            let mut file = sample(number);
+            file.resize(file.len() + 24, 1);
+            std::fs::write(&path, &file).unwrap();
+            let directory = parse(&file).unwrap();
+            assert!(directory.tensors.is_empty());
+            let other = &directory.others["weight"];
+            assert_eq!((other.element.name(), &other.shape[..], other.bytes.len()), (name, &[2, 32][..], bytes));
+            let told = Gguf::open(&path).unwrap_err().to_string();
+            assert!(told.contains(&format!("tensor weight is stored as {name}, which is not supported")), "{told}");
+            let source = crate::Source::open(&path).unwrap();
+            assert_eq!(source.infos()[0].element.name(), name);
+            let told = crate::convert::as_huggingface(&source).unwrap_err().to_string();
+            assert!(told.contains("stored as") || number == 24, "{told}");
+        }
+    }
+
+    #[test]
     fn errors_say_what_is_wrong_where() {
         assert_eq!(error(b"PK\x03\x04"), "m.gguf is no GGUF file: it does not begin with the letters GGUF");
         assert_eq!(error(b"GGUF\x09\0\0\0"), "m.gguf is no GGUF file: its version is 9, known are 1 to 3");
@@ -389,7 +430,6 @@ mod tests {
                 size + 1
             )
         );
-        assert!(error(&sample(10)).starts_with("m.gguf: tensor weight is stored as Q2_K, which is not supported"));
         assert!(error(&sample(12)).contains("a row is no whole number of Q4_K blocks"));
         let mut claims = b"GGUF\x03\0\0\0".to_vec();
         claims.extend(u64::MAX.to_le_bytes());

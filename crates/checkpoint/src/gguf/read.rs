@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{GgufError, TensorInfo, Value};
-use crate::BlockFormat;
+use super::{GgufError, OtherTensor, TensorInfo, Value};
+use crate::{BlockFormat, Element, element::Foreign};
 
 /// No metadata array of a real model is longer (the largest vocabularies have 256 thousand entries).
 const MAX_ARRAY: u64 = 1 << 24;
@@ -18,12 +18,17 @@ pub(super) struct Entry {
     offset: u64,
 }
 
+/// A tensor whose place was checked.
+pub(super) enum Placed {
+    Weights(TensorInfo),
+    Other(OtherTensor),
+}
+
 impl Entry {
-    pub(super) fn place(self, r: &Reader<'_>, data: u64) -> Result<(String, TensorInfo), GgufError> {
+    pub(super) fn place(self, r: &Reader<'_>, data: u64) -> Result<(String, Placed), GgufError> {
         let Self { name, dimensions, format, offset } = self;
-        let Some(format) = BlockFormat::from_gguf(format) else {
-            return Err(GgufError::Unsupported { path: r.path.into(), tensor: name, format: format_name(format) });
-        };
+        let known = BlockFormat::from_gguf(format);
+        let element = known.map_or_else(|| other(format), Element::Block);
         let wrong = |what: &str| r.damaged(format!("tensor {name}: {what} (dimensions {dimensions:?})"));
         let count = |d: u64| usize::try_from(d).ok().filter(|d| *d > 0);
         let columns = count(dimensions.first().copied().unwrap_or(1)).ok_or_else(|| wrong("no columns"))?;
@@ -32,10 +37,13 @@ impl Entry {
             .skip(1)
             .try_fold(1usize, |product, d| product.checked_mul(count(*d)?))
             .ok_or_else(|| wrong("impossible number of rows"))?;
-        let row_bytes = format
-            .row_bytes(columns)
-            .ok_or_else(|| wrong(&format!("a row is no whole number of {} blocks", format.name())))?;
+        let row_bytes = element
+            .bytes(columns)
+            .ok_or_else(|| wrong(&format!("a row is no whole number of {} blocks", element.name())))?;
         let length = row_bytes.checked_mul(rows).ok_or_else(|| wrong("impossible size"))? as u64;
+        if rows.checked_mul(columns).and_then(|n| n.checked_mul(8)).is_none() {
+            return Err(wrong("impossible size"));
+        }
         let from = data.checked_add(offset).ok_or_else(|| wrong("impossible place"))?;
         let to = from.checked_add(length).ok_or_else(|| wrong("impossible place"))?;
         let size = r.bytes.len();
@@ -43,7 +51,12 @@ impl Entry {
             return Err(GgufError::Truncated { path: r.path.into(), tensor: name, from, to, size });
         }
         let shape = dimensions.iter().rev().filter_map(|d| count(*d)).collect();
-        Ok((name, TensorInfo { shape, format, rows, columns, from: from as usize, to: to as usize }))
+        let (from, to) = (from as usize, to as usize);
+        let placed = match known {
+            Some(format) => Placed::Weights(TensorInfo { shape, format, rows, columns, from, to }),
+            None => Placed::Other(OtherTensor { shape, element, bytes: from..to }),
+        };
+        Ok((name, placed))
     }
 }
 
@@ -183,31 +196,33 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The name of a format number we do not read.
-fn format_name(id: u32) -> String {
-    let name = match id {
-        9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        39 => "MXFP4",
-        _ => return format!("type {id}"),
+/// What a number of a type stands for that is no format of weights we read: its name, numbers and bytes of a block.
+fn other(id: u32) -> Element {
+    let (name, block, bytes) = match id {
+        24 => return Element::I8,
+        25 => return Element::I16,
+        26 => return Element::I32,
+        27 => return Element::I64,
+        28 => return Element::F64,
+        9 => ("Q8_1", 32, 36),
+        10 => ("Q2_K", 256, 84),
+        11 => ("Q3_K", 256, 110),
+        15 => ("Q8_K", 256, 292),
+        16 => ("IQ2_XXS", 256, 66),
+        17 => ("IQ2_XS", 256, 74),
+        18 => ("IQ3_XXS", 256, 98),
+        19 => ("IQ1_S", 256, 50),
+        20 => ("IQ4_NL", 32, 18),
+        21 => ("IQ3_S", 256, 110),
+        22 => ("IQ2_S", 256, 82),
+        23 => ("IQ4_XS", 256, 136),
+        29 => ("IQ1_M", 256, 56),
+        34 => ("TQ1_0", 256, 54),
+        35 => ("TQ2_0", 256, 66),
+        39 => ("MXFP4", 32, 17),
+        40 => ("NVFP4", 64, 36),
+        // Of these not even the size is known.
+        _ => ("unknown", 1, 0),
     };
-    name.into()
+    Element::Foreign(Foreign { name, block, bytes })
 }

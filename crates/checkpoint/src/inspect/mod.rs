@@ -4,10 +4,7 @@ mod facts;
 mod fold;
 mod memory;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 pub use facts::{Facts, TokenizerFacts};
 pub(crate) use fold::layer_of;
@@ -15,7 +12,10 @@ pub use fold::{Group, fold};
 pub use memory::{LoadMode, Machine, Needs};
 use serde::Serialize;
 
-use crate::source::{Source, SourceError};
+use crate::{
+    small,
+    source::{Source, SourceError},
+};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -144,9 +144,5 @@ fn stored(tensors: &[TensorRow]) -> Vec<Stored> {
 
 /// A configuration: a JSON file that need not be there.
 fn small_json(path: &Path) -> Option<serde_json::Value> {
-    let size = fs::metadata(path).ok().filter(|m| m.is_file())?.len();
-    if size > 4 << 20 {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&small::read(path, 4 << 20).ok()?).ok()
 }

@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::MergeError;
-use crate::{Source, Tensor, huggingface::read_json, pattern::Pattern};
+use crate::{Source, Tensor, huggingface::read_json, pattern::Pattern, small};
 
 /// Ranks beyond this are no low-rank adapters any more.
 const MAX_RANK: usize = 1024;
+/// The longest name all modules of a large model.
+const MAX_CONFIG: u64 = 16 << 20;
 
 /// An opened adapter.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub struct Lora {
     source: Source,
     config: Config,
     config_path: PathBuf,
-    /// What every change is multiplied with beside its own scale.
+    /// How much of every change is made.
     weight: f32,
 }
 
@@ -61,9 +63,11 @@ pub(super) struct Change<'a> {
     pub(super) a: Option<Tensor<'a>>,
     pub(super) b: Option<Tensor<'a>>,
     pub(super) lie: Option<Lie>,
-    /// The lengths that its rows get (DoRA).
+    /// The lengths that its rows get (DoRA); its columns, where the factors lie across.
     pub(super) lengths: Option<Tensor<'a>>,
     pub(super) scale: f32,
+    /// How much of all that is done: 1 for all.
+    pub(super) weight: f32,
 }
 
 /// What a tensor of the adapter is.
@@ -75,7 +79,7 @@ enum Role {
 }
 
 impl Lora {
-    /// Opens an adapter's folder; its changes are multiplied with `weight`.
+    /// Opens an adapter's folder; the base is brought towards what the adapter makes of it by `weight`, 1 for all the way.
     ///
     /// # Errors
     /// A file is missing or damaged, or it is of a kind that cannot be merged.
@@ -97,7 +101,13 @@ impl Lora {
         &self.source
     }
 
-    /// What its changes are multiplied with.
+    /// Its configuration as it stands, which decides on the result.
+    pub(super) fn config_text(&self) -> String {
+        let bytes = small::read(&self.config_path, MAX_CONFIG).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// How far the base is brought towards what it makes of it.
     pub fn weight(&self) -> f32 {
         self.weight
     }
@@ -110,9 +120,6 @@ impl Lora {
         if !c.lora_alpha.is_finite() || !self.weight.is_finite() {
             return Some("its lora_alpha or weight is no number".into());
         }
-        if c.use_dora && self.weight != 1.0 {
-            return Some("it uses DoRA, which cannot be weighted".into());
-        }
         if !c.layer_replication.is_null() {
             return Some("it repeats layers (layer_replication), which is not merged".into());
         }
@@ -123,14 +130,14 @@ impl Lora {
             return Some(format!("it was trained on a base changed by {name}; save it as a plain LoRA adapter first"));
         }
         let odd = c.alpha_pattern.odd()?;
-        Some(format!("its alpha_pattern has the expression \"{odd}\"; only plain names are understood"))
+        Some(format!("its alpha_pattern has the expression \"{odd}\", which is not understood here"))
     }
 
     /// What `B A` is multiplied with in a module.
     fn scale(&self, module: &str, rank: usize) -> f32 {
         let alpha = self.config.alpha_pattern.of(module).copied().unwrap_or(self.config.lora_alpha);
         let rank = rank.max(1) as f64;
-        (alpha / if self.config.use_rslora { rank.sqrt() } else { rank }) as f32 * self.weight
+        (alpha / if self.config.use_rslora { rank.sqrt() } else { rank }) as f32
     }
 
     /// The changes by the names of the tensors they change.
@@ -150,6 +157,7 @@ impl Lora {
                 role(&name, self.config.fan_in_fan_out).ok_or_else(|| wrong(&name, "is not understood".into()))?;
             let ending = if let Role::Instead(ending) = role { ending } else { "weight" };
             let change = changes.entry(format!("{module}.{ending}")).or_default();
+            change.weight = self.weight;
             let matrix = tensor.info.shape.len() == 2;
             match role {
                 Role::A(_) | Role::B if !matrix => {
@@ -166,6 +174,20 @@ impl Lora {
                 Role::B => change.b = Some(tensor),
                 Role::Lengths => change.lengths = Some(tensor),
                 Role::Instead(_) => change.instead = Some(tensor),
+            }
+        }
+        for change in changes.values() {
+            // One without the other would make another model, and nobody would see it.
+            match (&change.a, &change.lengths) {
+                (Some(a), None) if self.config.use_dora => {
+                    let reason = "is of a DoRA adapter (use_dora), and has no magnitude vector beside it".into();
+                    return Err(wrong(&a.info.name, reason));
+                }
+                (_, Some(lengths)) if !self.config.use_dora => {
+                    let reason = "is a magnitude vector, and adapter_config.json does not say use_dora".into();
+                    return Err(wrong(&lengths.info.name, reason));
+                }
+                _ => {}
             }
         }
         Ok(changes)

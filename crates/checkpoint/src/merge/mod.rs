@@ -4,7 +4,7 @@ mod lora;
 mod numbers;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     write::{self, Companion, Content, Planned, Progress, WriteError, WriteOptions},
 };
 use lora::{Change, Lie};
-use numbers::{Lengthened, Merged};
+use numbers::{Instead, Lengthened, Merged};
 
 /// Why nothing was merged.
 #[derive(Debug, thiserror::Error)]
@@ -67,27 +67,36 @@ struct Model<'a> {
     untied: bool,
     /// Entries of the vocabulary, where the adapter brought other embeddings.
     rows: Option<usize>,
-    /// The tensors that were changed.
-    changed: BTreeSet<String>,
+    /// The tensors that were changed, and whether as a whole: what is added to such a one by another adapter is lost.
+    changed: BTreeMap<String, bool>,
 }
 
 /// Puts the changes of the adapters on the tensors of the base, in their order.
 fn merged<'a>(base: &'a Source, adapters: &'a [Lora]) -> Result<Model<'a>, MergeError> {
-    let mut tensors = convert::as_huggingface(base)?;
-    let mut model = Model { tensors: vec![], untied: false, rows: None, changed: BTreeSet::new() };
+    let mut tensors: BTreeMap<String, Tensor<'a>> =
+        convert::as_huggingface(base)?.into_iter().map(|t| (t.info.name.clone(), t)).collect();
+    let mut model = Model { tensors: vec![], untied: false, rows: None, changed: BTreeMap::new() };
     for adapter in adapters {
         let path = adapter.source().path();
         let wrong =
             |tensor: &str, reason: String| MergeError::DoesNotFit { path: path.into(), tensor: tensor.into(), reason };
         for (name, change) in adapter.changes()? {
-            let place = match tensors.iter().position(|t| t.info.name == name) {
-                Some(place) => place,
+            let as_a_whole = change.instead.is_some() || change.lengths.is_some();
+            if model.changed.get(&name).is_some_and(|before| *before || as_a_whole) {
+                let reason = "is changed by several of the adapters, and as a whole by one of them (modules_to_save or \
+                              DoRA): what they make together is not defined; merge only one of them";
+                return Err(wrong(&name, reason.into()));
+            }
+            let old = match tensors.remove(&name) {
+                Some(old) => old,
                 // A layer that was not stored, because the embeddings are its numbers too.
-                None if name == OUTPUT && tensors.iter().any(|t| t.info.name == INPUT) => {
-                    let shared = convert::as_huggingface(base)?.into_iter().find(|t| t.info.name == INPUT);
-                    tensors.extend(shared.map(|t| t.named(OUTPUT)));
+                None if name == OUTPUT && tensors.contains_key(INPUT) => {
                     model.untied = true;
-                    tensors.len() - 1
+                    let shared = convert::as_huggingface(base)?.into_iter().find(|t| t.info.name == INPUT);
+                    match shared {
+                        Some(shared) => shared.named(OUTPUT),
+                        None => return Err(wrong(&name, "is changed by it, and the base does not have it".into())),
+                    }
                 }
                 // A bias that the base does not have counts as nothing.
                 None if name.ends_with(".bias") && change.instead.is_some() => {
@@ -95,15 +104,15 @@ fn merged<'a>(base: &'a Source, adapters: &'a [Lora]) -> Result<Model<'a>, Merge
                 }
                 None => return Err(wrong(&name, "is changed by it, and the base does not have it".into())),
             };
-            let old = tensors.swap_remove(place);
             let new = changed(old, change).map_err(|(tensor, reason)| wrong(&tensor, reason))?;
             if name == INPUT {
                 model.rows = new.info.shape.first().copied();
             }
-            tensors.push(new);
-            model.changed.insert(name);
+            tensors.insert(name.clone(), new);
+            model.changed.insert(name, as_a_whole);
         }
     }
+    let mut tensors: Vec<Tensor<'a>> = tensors.into_values().collect();
     tensors.sort_by(|a, b| order::place(&a.info.name).cmp(&order::place(&b.info.name)));
     model.tensors = tensors;
     Ok(model)
@@ -111,7 +120,7 @@ fn merged<'a>(base: &'a Source, adapters: &'a [Lora]) -> Result<Model<'a>, Merge
 
 /// A tensor with one change.
 fn changed<'a>(base: Tensor<'a>, change: Change<'a>) -> Result<Tensor<'a>, (String, String)> {
-    let Change { instead, a, b, lie, lengths, scale } = change;
+    let Change { instead, a, b, lie, lengths, scale, weight } = change;
     if base.info.element.format().is_none() {
         let reason = format!(
             "is stored as {} in the base, which nothing can be added to; convert the base to f16 first",
@@ -127,11 +136,16 @@ fn changed<'a>(base: Tensor<'a>, change: Change<'a>) -> Result<Tensor<'a>, (Stri
         if !fits {
             return Err((new.info.name.clone(), format!("is {shape:?}, that of the base {old:?}")));
         }
+        if weight != 1.0 && old != shape {
+            let reason =
+                format!("is {shape:?}, that of the base {old:?}: nothing lies between them; leave the weight out");
+            return Err((new.info.name.clone(), reason));
+        }
         let name = base.info.name.clone();
         // Stored as the base's tensors are, whatever the adapter was saved as.
         let info = Info { name, shape: shape.clone(), element: base.info.element };
-        let same = new.info.element == info.element;
-        base = Tensor { info, numbers: if same { new.numbers } else { Box::new(AsNumbers(new)) } };
+        let same = new.info.element == info.element && weight == 1.0;
+        base = Tensor { info, numbers: if same { new.numbers } else { Box::new(Instead { base, new, weight }) } };
     }
     let (a, b, lie) = match (a, b, lie) {
         (Some(a), Some(b), Some(lie)) => (a, b, lie),
@@ -153,22 +167,18 @@ fn changed<'a>(base: Tensor<'a>, change: Change<'a>) -> Result<Tensor<'a>, (Stri
         ));
     }
     let info = base.info.clone();
+    let Some(lengths) = lengths else {
+        let merged = Merged { base, a, b, lie, scale: scale * weight };
+        return Ok(Tensor { info, numbers: Box::new(merged) });
+    };
     let merged = Merged { base, a, b, lie, scale };
-    let Some(lengths) = lengths else { return Ok(Tensor { info, numbers: Box::new(merged) }) };
-    if lie == Lie::Across || lengths.info.count() != shape[0] {
+    // The outputs: rows, or columns where the layer is stored the other way round.
+    let outputs = if lie == Lie::Across { shape[1] } else { shape[0] };
+    if lengths.info.count() != outputs {
         let reason = format!("has {} lengths for a matrix of {shape:?}", lengths.info.count());
         return Err((lengths.info.name, reason));
     }
-    Ok(Tensor { info, numbers: Box::new(Lengthened::new(merged, lengths)) })
-}
-
-/// A tensor's numbers without their stored form.
-struct AsNumbers<'a>(Tensor<'a>);
-
-impl crate::source::Numbers for AsNumbers<'_> {
-    fn read(&self, from: usize, out: &mut [f32]) {
-        self.0.numbers.read(from, out);
-    }
+    Ok(Tensor { info, numbers: Box::new(Lengthened::new(merged, lengths, weight)) })
 }
 
 /// Sums up what decides on the result.
@@ -178,8 +188,7 @@ fn reading(base: &Source, adapters: &[Lora], options: &WriteOptions) -> WriteOpt
     for adapter in adapters {
         options.reads(adapter.source());
         options.inputs.push(format!("weight {}", adapter.weight()));
-        let config = std::fs::read_to_string(adapter.source().folder().join("adapter_config.json"));
-        options.inputs.push(config.unwrap_or_default());
+        options.inputs.push(adapter.config_text());
     }
     options
 }
@@ -209,7 +218,7 @@ pub fn to_folder(
     let mut notes = Vec::new();
     let Model { tensors, untied, rows, changed } = merged(base, adapters)?;
     // An output that was stored beside the embeddings may be one with them in config.json; it is no longer.
-    let untied = untied || changed.contains(OUTPUT);
+    let untied = untied || changed.contains_key(OUTPUT);
     notes.push(count(changed.len(), tensors.len()));
     let before = embeddings(base);
     let resized = rows.is_some() && rows != before;
@@ -222,7 +231,9 @@ pub fn to_folder(
             if folder::tokenizer_folder(&folders).is_none() {
                 notes.push(convert::no_tokenizer());
             }
-            folder::companions(&folders, most)?
+            let companions = folder::companions(&folders, most)?;
+            notes.extend(convert::no_config(&companions));
+            companions
         }
     };
     companions.iter_mut().filter(|c| c.name == "config.json").for_each(|c| adjust(c, untied, rows.filter(|_| resized)));
@@ -244,12 +255,19 @@ pub fn to_gguf(
     progress: Progress<'_>,
 ) -> Result<Outcome, MergeError> {
     let mut notes = Vec::new();
-    if base.kind() == Kind::Gguf {
-        let reason = "merge into the Hugging Face folder that it was made of, then convert".into();
-        return Err(MergeError::Unsupported { path: base.path().into(), reason });
-    }
     let Model { tensors, changed, rows, .. } = merged(base, adapters)?;
     notes.push(count(changed.len(), tensors.len()));
+    if base.kind() == Kind::Gguf {
+        if rows.is_some() && rows != embeddings(base) {
+            let reason = "the adapter has another vocabulary than its metadata; merge into a folder (--to hf), then \
+                          convert that"
+                .into();
+            return Err(MergeError::Unsupported { path: base.path().into(), reason });
+        }
+        let changed = tensors.into_iter().filter(|t| changed.contains_key(&t.info.name)).collect();
+        let options = reading(base, adapters, options);
+        return Ok(convert::to_gguf::write_changed(base, changed, out, format, &options, progress, notes)?);
+    }
     let mut description = Description::of(base, &mut notes)?;
     if rows.is_some() && rows != embeddings(base) {
         let folder = folder::tokenizer_folder(&folders(base, adapters, true));

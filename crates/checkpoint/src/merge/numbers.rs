@@ -91,35 +91,45 @@ impl Numbers for Merged<'_> {
 /// Columns that are computed at a time: so many sums stay near the processor.
 const STRIP: usize = 1024;
 
-/// A merged matrix whose rows are brought to given lengths (DoRA).
+/// A merged matrix whose rows are brought to given lengths (DoRA), or its columns where the factors lie across.
 pub(super) struct Lengthened<'a> {
     merged: Merged<'a>,
     lengths: Tensor<'a>,
-    /// What each row is multiplied with.
+    weight: f32,
+    /// What each row or column is multiplied with.
     factors: OnceLock<Vec<f32>>,
 }
 
 impl<'a> Lengthened<'a> {
-    pub(super) fn new(merged: Merged<'a>, lengths: Tensor<'a>) -> Self {
-        Self { merged, lengths, factors: OnceLock::new() }
+    /// There is a length for each row, or for each column; the base is brought towards it by `weight`.
+    pub(super) fn new(merged: Merged<'a>, lengths: Tensor<'a>, weight: f32) -> Self {
+        Self { merged, lengths, weight, factors: OnceLock::new() }
     }
 
     fn factors(&self) -> &[f32] {
         self.factors.get_or_init(|| {
-            let columns = self.merged.base.info.columns();
-            let mut factors = self.lengths.to_vec();
+            let info = &self.merged.base.info;
+            let (columns, rows) = (info.columns().max(1), info.shape.first().copied().unwrap_or(0));
+            let mut squares = vec![0.0f64; self.lengths.info.count()];
             // Some rows at a time, since each time the factors are read.
-            let some = (1 << 18) / columns.max(1) + 1;
-            let mut numbers = vec![0.0; some * columns];
-            for (block, factors) in factors.chunks_mut(some).enumerate() {
-                let numbers = &mut numbers[..factors.len() * columns];
-                self.merged.read(block * some * columns, numbers);
-                for (factor, row) in factors.iter_mut().zip(numbers.chunks(columns.max(1))) {
-                    let length = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt() as f32;
-                    *factor /= length;
+            let some = (1 << 18) / columns + 1;
+            let mut numbers = vec![0.0; some.min(rows) * columns];
+            for first in (0..rows).step_by(some) {
+                let numbers = &mut numbers[..some.min(rows - first) * columns];
+                self.merged.read(first * columns, numbers);
+                let square = |x: &f32| f64::from(*x) * f64::from(*x);
+                match self.merged.lie {
+                    Lie::Straight => {
+                        let squares = squares.iter_mut().skip(first);
+                        squares.zip(numbers.chunks(columns)).for_each(|(s, row)| *s = row.iter().map(square).sum());
+                    }
+                    Lie::Across => numbers
+                        .chunks(columns)
+                        .for_each(|row| squares.iter_mut().zip(row).for_each(|(s, x)| *s += square(x))),
                 }
             }
-            factors
+            let lengths = self.lengths.to_vec();
+            lengths.iter().zip(squares).map(|(length, square)| length / square.sqrt() as f32).collect()
         })
     }
 }
@@ -128,11 +138,45 @@ impl Numbers for Lengthened<'_> {
     fn read(&self, from: usize, out: &mut [f32]) {
         self.merged.read(from, out);
         let factors = self.factors();
-        for (row, _, place) in rows(from, out.len(), self.merged.base.info.columns()) {
-            let factor = factors.get(row).copied().unwrap_or(1.0);
-            out[place].iter_mut().for_each(|x| *x *= factor);
+        let columns = self.merged.base.info.columns();
+        for (row, wanted, place) in rows(from, out.len(), columns) {
+            let out = &mut out[place];
+            match self.merged.lie {
+                Lie::Straight => {
+                    let factor = factors.get(row).copied().unwrap_or(1.0);
+                    out.iter_mut().for_each(|x| *x *= factor);
+                }
+                Lie::Across => {
+                    out.iter_mut().zip(factors.get(wanted).unwrap_or_default()).for_each(|(x, factor)| *x *= factor);
+                }
+            }
         }
+        toward(&self.merged.base, from, out, self.weight);
     }
+}
+
+/// A tensor in the place of another, towards which the other is brought by a weight.
+pub(super) struct Instead<'a> {
+    pub(super) base: Tensor<'a>,
+    pub(super) new: Tensor<'a>,
+    pub(super) weight: f32,
+}
+
+impl Numbers for Instead<'_> {
+    fn read(&self, from: usize, out: &mut [f32]) {
+        self.new.numbers.read(from, out);
+        toward(&self.base, from, out, self.weight);
+    }
+}
+
+/// What lies between the base, 0, and these numbers, 1.
+fn toward(base: &Tensor<'_>, from: usize, numbers: &mut [f32], weight: f32) {
+    if weight == 1.0 {
+        return;
+    }
+    let mut old = vec![0.0; numbers.len()];
+    base.numbers.read(from, &mut old);
+    numbers.iter_mut().zip(old).for_each(|(x, old)| *x = old + weight * (*x - old));
 }
 
 #[cfg(test)]
@@ -175,7 +219,7 @@ mod tests {
             lie: Lie::Straight,
             scale: 1.0,
         };
-        let rows = Lengthened::new(merged, tensor(&[2], &m));
+        let rows = Lengthened::new(merged, tensor(&[2], &m), 1.0);
         let mut out = [0.0; 4];
         rows.read(0, &mut out);
         assert_eq!(out, [6.0, 8.0, 3.0, 4.0]);

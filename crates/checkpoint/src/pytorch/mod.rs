@@ -97,6 +97,7 @@ pub(crate) fn strided_tensors(bytes: &[u8], path: &Path) -> Result<Vec<Strided>,
         legacy::read(bytes).map_err(pickled)?
     } else if bytes.starts_with(b"PK\x03\x04") {
         let archive = zip::Archive::open(bytes).map_err(damaged)?;
+        archive.all_stored().map_err(damaged)?;
         let (folder, program) = archive.only("data.pkl").map_err(damaged)?;
         if let Some(order) = archive.find(&format!("{folder}byteorder"))
             && bytes.get(order) != Some(b"little")
@@ -122,6 +123,9 @@ pub(crate) fn strided_tensors(bytes: &[u8], path: &Path) -> Result<Vec<Strided>,
     placed.collect()
 }
 
+/// Bytes that a tensor may stand for whose storage has fewer.
+const MAX_EXPANDED: usize = 256 << 20;
+
 /// Checks a tensor against its storage.
 fn place(name: String, tensor: pickle::Tensor, storage: Range<usize>) -> Result<Strided, String> {
     let pickle::Tensor { storage: pickle::Storage { kind, first, .. }, offset, shape, stride } = tensor;
@@ -140,8 +144,9 @@ fn place(name: String, tensor: pickle::Tensor, storage: Range<usize>) -> Result<
     let from = first.checked_add(offset).and_then(|n| n.checked_mul(size)).and_then(|n| n.checked_add(storage.start));
     let to = reach.and_then(|n| n.checked_mul(size)).zip(from).and_then(|(n, from)| n.checked_add(from));
     match (from, to.filter(|to| *to <= storage.end)) {
-        // A short file could claim a great many numbers by taking the same ones again and again.
-        _ if count.is_some_and(|n| n > storage.len()) => {
+        // A short file could claim a great many numbers by taking the same ones again and again. Some of that is usual: a
+        // tensor that was expanded takes a few numbers for each of its rows.
+        _ if count.is_some_and(|n| n > storage.len().max(if stride.contains(&0) { MAX_EXPANDED } else { 0 })) => {
             Err(format!("tensor {name} claims more bytes than its storage has"))
         }
         (Some(from), Some(to)) => Ok(Strided { name, element: kind, shape, stride, bytes: from..to }),

@@ -1,4 +1,4 @@
-//! Zip archives whose entries are stored as they are, so that they can be read in place.
+//! Zip archives: where their entries are. Those of PyTorch are stored as they are, so that they can be read in place.
 //!
 //! Layout: the entries, each after a header; a directory of them; and an end that says where the directory is.
 //! Large archives say so in a second end before it. Source: PKWARE's APPNOTE, sections 4.3 and 4.5.
@@ -6,7 +6,16 @@
 use std::{collections::BTreeMap, ops::Range};
 
 /// Where the entries of an archive lie in its file.
-pub(crate) struct Archive(BTreeMap<String, Range<usize>>);
+pub(crate) struct Archive(BTreeMap<String, Entry>);
+
+/// An entry.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    /// Its bytes in the file.
+    pub bytes: Range<usize>,
+    /// How many bytes they are, where they are compressed (by deflate).
+    pub inflated: Option<u64>,
+}
 
 /// The most that can stand behind the end: a comment.
 const END: usize = 22;
@@ -46,37 +55,47 @@ impl Archive {
                 [u64::from(directory.u32(24)?), u64::from(directory.u32(20)?), u64::from(directory.u32(42)?)];
             extra_bytes.widen(&mut sizes)?;
             let [size, stored, header] = sizes;
-            if directory.u16(10)? != 0 || size != stored {
-                return Err(format!("its entry {text} is compressed, which PyTorch and numpy.savez never do"));
-            }
+            let inflated = match directory.u16(10)? {
+                0 if size == stored => None,
+                8 => Some(size),
+                method => return Err(format!("its entry {text} is compressed in a way that is not read ({method})")),
+            };
             let header = Bytes(at_place(bytes, header)?);
             if !header.0.starts_with(b"PK\x03\x04") {
                 return Err(format!("its entry {text} is not where the directory says"));
             }
             let skip = 30 + usize::from(header.u16(26)?) + usize::from(header.u16(28)?);
             let from = bytes.len() - header.0.len() + skip;
-            let to = usize::try_from(size).ok().and_then(|n| from.checked_add(n)).filter(|to| *to <= bytes.len());
+            let to = usize::try_from(stored).ok().and_then(|n| from.checked_add(n)).filter(|to| *to <= bytes.len());
             let to = to.ok_or_else(|| format!("its entry {text} is longer than the file"))?;
-            entries.insert(text.to_owned(), from..to);
+            entries.insert(text.to_owned(), Entry { bytes: from..to, inflated });
             directory = Bytes(directory.0.get(46 + name + extra + comment..).unwrap_or_default());
         }
         Ok(Self(entries))
     }
 
+    /// That no entry is compressed: those are read in place.
+    pub(crate) fn all_stored(&self) -> Result<(), String> {
+        match self.0.iter().find(|(_, entry)| entry.inflated.is_some()) {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("its entry {name} is compressed, which PyTorch never does")),
+        }
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<Range<usize>> {
-        self.0.get(name).cloned()
+        self.0.get(name).map(|entry| entry.bytes.clone())
     }
 
     /// All entries, by name.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
-        self.0.iter().map(|(name, range)| (name.as_str(), range.clone()))
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
     /// The entry of that name in the archive's one folder, and that folder.
     pub(crate) fn only(&self, name: &str) -> Result<(String, Range<usize>), String> {
-        let mut all = self.0.iter().filter_map(|(path, range)| {
+        let mut all = self.0.iter().filter_map(|(path, entry)| {
             let folder = path.strip_suffix(name).filter(|f| f.is_empty() || f.ends_with('/'))?;
-            Some((folder.to_owned(), range.clone()))
+            Some((folder.to_owned(), entry.bytes.clone()))
         });
         match (all.next(), all.next()) {
             (Some(entry), None) => Ok(entry),

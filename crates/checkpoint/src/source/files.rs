@@ -10,9 +10,22 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use super::{Kind, SourceError, numpy};
-use crate::{BlockFormat, Element, gguf::Directory, huggingface::read_json, pytorch};
+use crate::{BlockFormat, Element, element::Foreign, gguf::Directory, huggingface::read_json, map::Mapped, pytorch};
 
-pub(super) type Read = (Kind, Vec<pytorch::Strided>, Option<Directory>);
+/// What was found in a file.
+pub(super) struct Read {
+    pub kind: Kind,
+    pub tensors: Vec<pytorch::Strided>,
+    pub directory: Option<Directory>,
+    /// What the tensors are in where that is not the file.
+    pub unpacked: Option<Mapped>,
+}
+
+impl Read {
+    fn new(kind: Kind, tensors: Vec<pytorch::Strided>) -> Self {
+        Self { kind, tensors, directory: None, unpacked: None }
+    }
+}
 
 /// The tensors of a file of any form, which its first bytes tell.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Read, SourceError> {
@@ -30,39 +43,43 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Read, SourceError> {
             .tensors
             .iter()
             .map(|(name, t)| plain(name.clone(), Element::Block(t.format), t.shape.clone(), t.from..t.to));
-        return Ok((Kind::Gguf, tensors.collect(), Some(directory)));
+        let others = directory.others.iter();
+        let others = others.map(|(name, t)| plain(name.clone(), t.element, t.shape.clone(), t.bytes.clone()));
+        let tensors = tensors.chain(others);
+        let tensors = tensors.collect();
+        return Ok(Read { directory: Some(directory), ..Read::new(Kind::Gguf, tensors) });
     }
     if bytes.starts_with(numpy::MAGIC) {
         let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let array = numpy::array(bytes, 0..bytes.len(), &name);
-        return Ok((Kind::Numpy, vec![array.map_err(|reason| damaged(format!("its array {reason}")))?], None));
+        return Ok(Read::new(Kind::Numpy, vec![array.map_err(|reason| damaged(format!("its array {reason}")))?]));
     }
     if bytes.starts_with(b"PK") {
         if path.extension().is_some_and(|e| e == "npz")
-            && let Some(arrays) = numpy::archive(bytes).map_err(damaged)?
+            && let Some((arrays, unpacked)) = numpy::archive(bytes).map_err(damaged)?
         {
-            return Ok((Kind::Numpy, arrays, None));
+            return Ok(Read { unpacked, ..Read::new(Kind::Numpy, arrays) });
         }
-        return Ok((Kind::PyTorch, pytorch::strided_tensors(bytes, path)?, None));
+        return Ok(Read::new(Kind::PyTorch, pytorch::strided_tensors(bytes, path)?));
     }
     let is_torch = path.extension().is_some_and(|e| ["bin", "pth", "pt"].iter().any(|known| e == *known));
     if is_torch || bytes.starts_with(pytorch::LEGACY) {
-        return Ok((Kind::PyTorch, pytorch::strided_tensors(bytes, path)?, None));
+        return Ok(Read::new(Kind::PyTorch, pytorch::strided_tensors(bytes, path)?));
     }
     let start = bytes.as_ptr() as usize;
     let parsed = SafeTensors::deserialize(bytes).map_err(|e| damaged(format!("as safetensors: {e}")))?;
     let tensors = parsed.tensors().into_iter().map(|(name, view)| {
-        let element = safetensors_element(view.dtype())
-            .ok_or_else(|| damaged(format!("tensor {name} has the type {:?}, which is not read", view.dtype())))?;
+        let element = safetensors_element(view.dtype());
         let from = view.data().as_ptr() as usize - start;
-        Ok(plain(name, element, view.shape().to_vec(), from..from + view.data().len()))
+        plain(name, element, view.shape().to_vec(), from..from + view.data().len())
     });
-    Ok((Kind::Safetensors, tensors.collect::<Result<_, SourceError>>()?, None))
+    Ok(Read::new(Kind::Safetensors, tensors.collect()))
 }
 
-fn safetensors_element(dtype: safetensors::Dtype) -> Option<Element> {
+fn safetensors_element(dtype: safetensors::Dtype) -> Element {
     use safetensors::Dtype;
-    Some(match dtype {
+    let foreign = |name, block, bytes| Element::Foreign(Foreign { name, block, bytes });
+    match dtype {
         Dtype::F32 => Element::F32,
         Dtype::F16 => Element::Block(BlockFormat::F16),
         Dtype::BF16 => Element::Block(BlockFormat::Bf16),
@@ -76,8 +93,15 @@ fn safetensors_element(dtype: safetensors::Dtype) -> Option<Element> {
         Dtype::U16 => Element::U16,
         Dtype::U8 => Element::U8,
         Dtype::BOOL => Element::Bool,
-        _ => return None,
-    })
+        Dtype::F8_E4M3 => foreign("F8_E4M3", 1, 1),
+        Dtype::F8_E5M2 => foreign("F8_E5M2", 1, 1),
+        Dtype::F8_E8M0 => foreign("F8_E8M0", 1, 1),
+        Dtype::F4 => foreign("F4", 2, 1),
+        Dtype::F6_E2M3 => foreign("F6_E2M3", 4, 3),
+        Dtype::F6_E3M2 => foreign("F6_E3M2", 4, 3),
+        Dtype::C64 => foreign("C64", 1, 8),
+        _ => foreign("unknown", 1, 0),
+    }
 }
 
 pub(super) fn is_consolidated(path: &Path) -> bool {
@@ -111,11 +135,13 @@ pub(super) fn paths(folder: &Path) -> Result<(Vec<PathBuf>, BTreeMap<String, Str
             return Ok((vec![folder.join(name)], BTreeMap::new()));
         }
     }
-    let mut gguf = all.into_iter().filter(|p| p.extension().is_some_and(|e| e == "gguf"));
-    match (gguf.next(), gguf.next()) {
-        (Some(only), None) => Ok((vec![only], BTreeMap::new())),
-        _ => Err(SourceError::NoWeights { path: folder.into() }),
+    for extension in ["gguf", "npz"] {
+        let mut files = all.iter().filter(|p| p.extension().is_some_and(|e| e == extension));
+        if let (Some(only), None) = (files.next(), files.next()) {
+            return Ok((vec![only.clone()], BTreeMap::new()));
+        }
     }
+    Err(SourceError::NoWeights { path: folder.into() })
 }
 
 fn indexed(folder: &Path, index_path: &Path) -> Result<(Vec<PathBuf>, BTreeMap<String, String>), SourceError> {

@@ -16,11 +16,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use files::{is_consolidated, paths, read};
+use files::{Read, is_consolidated, paths, read};
 use tensor::Lie;
 pub use tensor::{Info, Numbers, Tensor, rows};
 
-use crate::{GgufError, HuggingFaceError, PyTorchError, gguf::Directory, map::Mapped, pytorch};
+use crate::{Element, GgufError, HuggingFaceError, PyTorchError, adapter, gguf::Directory, map::Mapped, pytorch};
 
 /// What is wrong with a set of tensors.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum SourceError {
     },
     /// A folder has nothing we read.
     #[error(
-        "{path} holds no weights: none of model.safetensors, pytorch_model.bin, an index of either, consolidated.00.pth, adapter_model.safetensors, adapter_model.bin, or one .gguf file"
+        "{path} holds no weights: none of model.safetensors, pytorch_model.bin, an index of either, consolidated.00.pth, adapter_model.safetensors, adapter_model.bin, one .gguf file, or one .npz file"
     )]
     NoWeights {
         /// The folder.
@@ -137,11 +137,25 @@ struct Part {
 }
 
 impl Source {
-    /// Maps and checks a file or all files of a folder.
+    /// Maps and checks a file or all files of a folder. A file of an original LLaMA that lies beside its `params.json` has a
+    /// part of every tensor, or all: it stands for its folder.
     ///
     /// # Errors
     /// A file is missing or damaged, holds something else, or does not agree with the index.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let folder = path.parent().filter(|_| is_consolidated(path) && !path.is_dir());
+        let folder = folder.map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        match folder.filter(|folder| folder.join("params.json").is_file()) {
+            Some(folder) => Self::open_only(folder),
+            None => Self::open_only(path),
+        }
+    }
+
+    /// The same for a file by itself, whatever lies beside it.
+    ///
+    /// # Errors
+    /// See [`Source::open`].
+    pub(crate) fn open_only(path: &Path) -> Result<Self, SourceError> {
         let mut source = Self {
             path: path.into(),
             kind: Kind::Safetensors,
@@ -187,6 +201,12 @@ impl Source {
         self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
+    /// Whether it is a LoRA adapter of PEFT's form.
+    pub fn is_adapter(&self) -> bool {
+        let named = |(path, _): &(PathBuf, Mapped)| path.file_stem().is_some_and(|stem| stem == "adapter_model");
+        self.files.first().is_some_and(named) && adapter::is_adapter(self.folder())
+    }
+
     /// What it is written as.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -195,6 +215,11 @@ impl Source {
     /// Every file with its size.
     pub fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
         self.files.iter().map(|(path, map)| (path.as_path(), map.bytes().len() as u64))
+    }
+
+    /// The first tensor that is only listed: its numbers are in a form that is not read.
+    pub fn unread(&self) -> Option<&Info> {
+        self.infos.iter().find(|info| matches!(info.element, Element::Foreign(_)))
     }
 
     /// All tensors, in the model's order.
@@ -259,7 +284,8 @@ impl Source {
     /// Maps a file and takes all its tensors.
     fn add(&mut self, path: &Path) -> Result<(), SourceError> {
         let map = map(path)?;
-        let (kind, tensors, directory) = read(path, map.bytes())?;
+        let Read { kind, tensors, directory, unpacked } = read(path, map.bytes())?;
+        let map = unpacked.unwrap_or(map);
         self.kind = kind;
         self.directory = directory;
         let file = self.files.len();

@@ -1,23 +1,83 @@
-//! NumPy's files: `.npy` is one array, `.npz` a zip archive of them that is stored as it is (`numpy.savez`).
+//! NumPy's files: `.npy` is one array, `.npz` a zip archive of them, stored as they are (`numpy.savez`) or compressed
+//! (`numpy.savez_compressed`). Compressed arrays are in memory as a whole once they are opened.
 //!
 //! Layout of an array: the letters `\x93NUMPY`, a version, the length of the header, the header (a Python dictionary
 //! as text: type, order, shape), the numbers. Source: the description of the form in NumPy's manual.
 
-use std::ops::Range;
+use std::{io::Read, ops::Range};
 
-use crate::{BlockFormat, Element, pytorch::Strided, pytorch::zip::Archive};
+use flate2::read::DeflateDecoder;
+
+use crate::{
+    BlockFormat, Element,
+    map::Mapped,
+    pytorch::{
+        Strided,
+        zip::{Archive, Entry},
+    },
+};
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
+/// Arrays may take so many times the bytes that they are compressed to. Weights are hardly compressed at all.
+const MAX_RATIO: u64 = 64;
+/// What is taken for a small archive in any case.
+const SMALL: u64 = 1 << 20;
+
+/// Arrays with their places in the file, or in the bytes that are given with them.
+pub(super) type Arrays = (Vec<Strided>, Option<Mapped>);
+
 /// The arrays of an archive; `None` when it is one of another kind.
-pub(super) fn archive(bytes: &[u8]) -> Result<Option<Vec<Strided>>, String> {
+pub(super) fn archive(bytes: &[u8]) -> Result<Option<Arrays>, String> {
     let archive = Archive::open(bytes)?;
-    let mut arrays = Vec::new();
-    for (entry, place) in archive.entries() {
-        let Some(name) = entry.strip_suffix(".npy") else { return Ok(None) };
-        arrays.push(array(bytes, place, name).map_err(|reason| format!("its array {name} {reason}"))?);
+    if archive.entries().any(|(name, _)| !name.ends_with(".npy")) {
+        return Ok(None);
     }
-    Ok(Some(arrays))
+    let compressed = archive.entries().any(|(_, entry)| entry.inflated.is_some());
+    let (places, inflated) = match compressed {
+        true => {
+            let (places, map) = inflate(bytes, &archive)?;
+            (places, Some(map))
+        }
+        false => (archive.entries().map(|(_, entry)| entry.bytes.clone()).collect(), None),
+    };
+    let bytes = inflated.as_ref().map_or(bytes, Mapped::bytes);
+    let arrays = archive.entries().zip(places).map(|((entry, _), place)| {
+        let name = entry.strip_suffix(".npy").unwrap_or(entry);
+        array(bytes, place, name).map_err(|reason| format!("its array {name} {reason}"))
+    });
+    let arrays = arrays.collect::<Result<_, _>>()?;
+    Ok(Some((arrays, inflated)))
+}
+
+/// All entries one after the other, none compressed any more.
+fn inflate(bytes: &[u8], archive: &Archive) -> Result<(Vec<Range<usize>>, Mapped), String> {
+    let size = |entry: &Entry| entry.inflated.unwrap_or(entry.bytes.len() as u64);
+    let sum = archive.entries().try_fold(0u64, |sum, (_, entry)| sum.checked_add(size(entry)));
+    let most = (bytes.len() as u64).saturating_mul(MAX_RATIO).max(SMALL);
+    let sum = sum.filter(|sum| *sum <= most).ok_or_else(|| {
+        format!(
+            "its arrays are {MAX_RATIO} times as long as they are compressed, or longer; save them with numpy.savez"
+        )
+    })?;
+    let mut places = Vec::new();
+    let map = Mapped::filled(usize::try_from(sum).unwrap_or(usize::MAX), |all| {
+        let mut at = 0;
+        for (name, entry) in archive.entries() {
+            let to = at + usize::try_from(size(entry)).unwrap_or(usize::MAX);
+            let (from, out) = (bytes.get(entry.bytes.clone()).unwrap_or_default(), &mut all[at..to]);
+            match entry.inflated {
+                None => out.copy_from_slice(from),
+                Some(_) => DeflateDecoder::new(from)
+                    .read_exact(out)
+                    .map_err(|e| std::io::Error::other(format!("its entry {name} cannot be unpacked: {e}")))?,
+            }
+            places.push(at..to);
+            at = to;
+        }
+        Ok(())
+    });
+    Ok((places, map.map_err(|e| e.to_string())?))
 }
 
 /// One array that lies at `place` of the file.

@@ -77,7 +77,7 @@ pub(super) fn compare(
     let sources: BTreeMap<&str, Source> = files
         .into_iter()
         .filter(is_name)
-        .filter_map(|file| Some((file, Source::open(&folder.join(file)).ok()?)))
+        .filter_map(|file| Some((file, Source::open_only(&folder.join(file)).ok()?)))
         .collect();
     let bytes = |written: &&Written| {
         sources.get(written.file.as_str()).and_then(|s| Some(s.tensor(&written.name)?.info.bytes()))

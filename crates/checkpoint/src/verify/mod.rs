@@ -2,9 +2,11 @@
 //!
 //! Three questions, as far as each can be asked: can every file be read to its end, and is everything there that the
 //! index names; do the checksums agree with a list, a published one or one that lies beside the files; and do the
-//! tensors agree with the manifest that `recover` and `merge` leave. What is wrong is named with a way to put it right.
+//! tensors agree with the manifest that `recover` and `merge` leave. Files that hold a published model in another form are
+//! told by the published sum of its numbers. What is wrong is named with a way to put it right.
 
 mod manifest;
+mod numbers;
 mod structure;
 mod sums;
 
@@ -265,22 +267,42 @@ pub fn verify(
     };
     let mut notes = Vec::new();
     let mut lists = Vec::new();
+    let mut wrong = None;
     let mut recognized = named;
     for candidate in candidates {
-        let Some(model) = candidate.guessed else {
-            lists.push(candidate.list);
-            continue;
-        };
         let right = candidate.list.files.iter().filter(|(name, sum)| is_right(name, sum)).count();
-        if right > 0 || target.is_called(&model.name) {
-            recognized = Some(model);
-            lists.push(candidate.list);
-        } else {
-            let name = &model.name;
-            notes.push(Sentence::new(
-                format!("the names are those of {name}, but no checksum is: it is something else"),
-                format!("文件名与 {name} 相同，但校验和都不符：这是别的文件"),
-            ));
+        // What is made, not fetched, may lie in files of another program.
+        let made = candidate.model.filter(|model| model.made_with.is_some() && right == 0 && target.whole);
+        let is_it = named.is_some() || candidate.model.is_some_and(|model| target.is_called(&model.name));
+        match (candidate.model, made) {
+            (Some(_), Some(model)) => {
+                let added = model.tensor_sum.and_then(|_| numbers::add_up(&target.folder, options.threads, progress));
+                match numbers::judge(model, added) {
+                    Ok(note) => {
+                        recognized = Some(model);
+                        notes.push(note);
+                    }
+                    Err(reason) if is_it => {
+                        recognized = Some(model);
+                        wrong = Some((model, reason));
+                    }
+                    Err(reason) => notes.push(Sentence::new(
+                        format!("the names are those of {}, but {reason}", model.name),
+                        format!("文件名与 {} 相同，但无法确认就是它：{reason}", model.name),
+                    )),
+                }
+            }
+            (Some(model), None) if right == 0 && !is_it => {
+                let name = &model.name;
+                notes.push(Sentence::new(
+                    format!("the names are those of {name}, but no checksum is: it is something else"),
+                    format!("文件名与 {name} 相同，但校验和都不符：这是别的文件"),
+                ));
+            }
+            (model, _) => {
+                recognized = model.or(recognized);
+                lists.push(candidate.list);
+            }
         }
     }
 
@@ -296,7 +318,12 @@ pub fn verify(
         problems: seen.problems,
         notes: seen.notes,
     };
+    let told_by_sum = !notes.is_empty() && lists.is_empty() && recognized.is_some();
     report.notes.append(&mut notes);
+    if let Some((model, what)) = wrong {
+        let remedy = remedy.of(&model.name);
+        report.problems.push(Problem { file: "all files".into(), tensor: None, what, remedy });
+    }
     for list in &lists {
         for (name, sum) in &list.files {
             let place = target.place(name);
@@ -318,7 +345,7 @@ pub fn verify(
     }
     report.hold_against_manifest(&target, &lists, options.threads, progress);
     report.add_unlisted(&target);
-    if lists.is_empty() && report.tensors.is_none() {
+    if lists.is_empty() && report.tensors.is_none() && !told_by_sum {
         report.notes.push(Sentence::new(
             "there is no list of checksums to compare with; --md5 LIST names one",
             "没有可对照的校验和列表；可以另行指定一份",
@@ -435,21 +462,22 @@ impl VerifyReport {
 /// A list that may be about these files.
 struct Candidate {
     list: SumList,
-    /// The published model, where it is only a guess that the files are it.
-    guessed: Option<&'static PublishedModel>,
+    /// The published model that it is about.
+    model: Option<&'static PublishedModel>,
 }
 
 fn candidates(target: &Target, options: &VerifyOptions) -> Result<Vec<Candidate>, VerifyError> {
     let mut all = Vec::new();
-    let mut sure = |list| all.push(Candidate { list, guessed: None });
     if let Some(path) = &options.list {
-        sure(SumList::read(path)?);
+        all.push(Candidate { list: SumList::read(path)?, model: None });
     }
     if let Some(name) = &options.known {
-        sure(known::by_name(name).and_then(published_list).ok_or_else(|| VerifyError::Unknown {
+        let model = known::by_name(name);
+        let list = model.and_then(published_list).ok_or_else(|| VerifyError::Unknown {
             name: name.clone(),
             names: listed().map(|(model, _)| model.name.as_str()).collect(),
-        })?);
+        })?;
+        all.push(Candidate { list, model });
     }
     if !all.is_empty() {
         return Ok(all);
@@ -459,13 +487,13 @@ fn candidates(target: &Target, options: &VerifyOptions) -> Result<Vec<Candidate>
         if path.is_file() {
             let list = SumList::read(&path)?;
             if target.whole || list.files.keys().any(|file| target.present.contains_key(target.place(file))) {
-                all.push(Candidate { list, guessed: None });
+                all.push(Candidate { list, model: None });
             }
         }
     }
     for (model, list) in listed() {
         if list.files.keys().any(|name| target.present.contains_key(name)) {
-            all.push(Candidate { list, guessed: Some(model) });
+            all.push(Candidate { list, model: Some(model) });
         }
     }
     Ok(all)

@@ -85,7 +85,7 @@ fn open(path: &Path) -> Result<BTreeSet<String>, String> {
     if start == POINTER {
         return Err("it only stands for the real file, which git fetches with `git lfs pull`".into());
     }
-    let source = Source::open(path).map_err(|e| said(&e, path))?;
+    let source = Source::open_only(path).map_err(|e| said(&e, path))?;
     Ok(source.infos().iter().map(|info| info.name.clone()).collect())
 }
 

@@ -7,6 +7,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    Element,
+    diff::is_rotary,
+    known::{self, PublishedSum},
+};
+
 /// Its name beside the files of a folder.
 pub const MANIFEST_FILE: &str = "knowlm-manifest.json";
 
@@ -21,8 +27,8 @@ pub struct Manifest {
     pub operation: String,
     /// Stands for inputs, options and this list; the same work has the same.
     pub job: String,
-    /// Every tensor's sum rounded to `f32`, and those added up in `f32` in the order below: what the original system
-    /// printed, but that a tensor was summed there in `f32` too, in an order that depended on the machine's threads.
+    /// Every tensor's sum in `f32`, and those added up in `f32` in the order below: what the original system printed,
+    /// where it ran on one thread. On several, the last digits of a tensor's sum depended on their number.
     pub sum: Option<f32>,
     /// The sum of all numbers in `f64`.
     pub exact_sum: Option<f64>,
@@ -47,14 +53,27 @@ pub struct Written {
     pub sha256: String,
     /// The sum of its numbers as stored, added up in `f64`.
     pub sum: Option<f64>,
+    /// The same added up in `f32`, as PyTorch does it on one thread.
+    #[serde(default)]
+    pub sum_f32: Option<f32>,
 }
 
 impl Manifest {
     /// Adds up the tensors' sums; none when one is not known.
     pub(super) fn add_up(&mut self) {
-        let sums: Option<Vec<f64>> = self.tensors.iter().map(|t| t.sum).collect();
-        self.sum = sums.as_ref().map(|all| all.iter().fold(0.0f32, |sum, x| sum + *x as f32));
-        self.exact_sum = sums.map(|all| all.iter().sum());
+        self.sum = self.tensors.iter().try_fold(0.0f32, |sum, t| Some(sum + t.sum_f32?));
+        self.exact_sum = self.tensors.iter().try_fold(0.0f64, |sum, t| Some(sum + t.sum?));
+    }
+
+    /// What the published sums say of a recovered model; none where none was published for one of this size.
+    pub fn published_sum(&self) -> Option<PublishedSum> {
+        if self.operation != "recover" {
+            return None;
+        }
+        let count = |t: &&Written| t.shape.iter().product::<usize>() as u64;
+        let counted = self.tensors.iter().filter(|t| !is_rotary(&t.name));
+        let in_32_bits = self.tensors.iter().all(|t| t.element == Element::F32.name());
+        known::published_sum(self.sum?, counted.map(|t| count(&t)).sum(), in_32_bits)
     }
 }
 

@@ -139,6 +139,8 @@ pub enum Container {
     PyTorch,
     /// `adapter_model.safetensors`, of an adapter.
     Adapter,
+    /// `adapter_model.bin`, of an adapter.
+    PyTorchAdapter,
 }
 
 /// How to write.
@@ -248,14 +250,17 @@ pub fn folder(
         Container::Safetensors => ("model", "safetensors", "safetensors"),
         Container::PyTorch => ("pytorch_model", "bin", "PyTorch"),
         Container::Adapter => ("adapter_model", "safetensors", "safetensors"),
+        Container::PyTorchAdapter => ("adapter_model", "bin", "PyTorch"),
     };
+    let is_torch = matches!(container, Container::PyTorch | Container::PyTorchAdapter);
     for tensor in tensors {
-        tensor.checked(name, |element| match container {
-            Container::PyTorch => pytorch::storage_type(element).is_some(),
-            _ => Element::from_safetensors(element.name()).is_some(),
+        tensor.checked(name, |element| match is_torch {
+            true => pytorch::storage_type(element).is_some(),
+            false => Element::from_safetensors(element.name()).is_some(),
         })?;
     }
-    let limit = if container == Container::Adapter { u64::MAX } else { options.shard_bytes };
+    // An adapter is one file.
+    let limit = if stem == "adapter_model" { u64::MAX } else { options.shard_bytes };
     let shards = shards(tensors, limit);
     let count = shards.len();
     let mut files = Vec::with_capacity(count);
@@ -265,9 +270,9 @@ pub fn folder(
         let file = format!("{stem}.{extension}");
         let planned: Vec<&Planned<'_>> = shard.iter().map(|i| &tensors[*i]).collect();
         weight_map.extend(planned.iter().map(|p| (p.tensor.info.name.clone(), file.clone())));
-        let layout = match container {
-            Container::PyTorch => pytorch::layout(&stem, &planned),
-            _ => safetensors::layout(&planned),
+        let layout = match is_torch {
+            true => pytorch::layout(&stem, &planned),
+            false => safetensors::layout(&planned),
         };
         files.push(FilePlan { name: file, tensors: shard, layout });
     }

@@ -203,6 +203,6 @@ pub(super) fn storage_type(element: Element) -> Option<&'static str> {
         Element::I8 => "CharStorage",
         Element::U8 => "ByteStorage",
         Element::Bool => "BoolStorage",
-        Element::Block(_) | Element::U64 | Element::U32 | Element::U16 => return None,
+        Element::Block(_) | Element::U64 | Element::U32 | Element::U16 | Element::Foreign(_) => return None,
     })
 }

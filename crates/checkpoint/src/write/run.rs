@@ -18,7 +18,7 @@ use super::{
     Companion, Content, FilePlan, Form, Manifest, Planned, Progress, WriteError, WriteOptions, Written,
     target::{Done, State, Target, hex},
 };
-use crate::{Element, quick::quick};
+use crate::{Element, quick::quick, sum::Naive};
 
 /// Numbers that a thread has in memory at a time. A multiple of every block.
 const PIECE: usize = 1 << 20;
@@ -79,8 +79,8 @@ pub(super) fn write(
             let tensor = &tensors[*i];
             let (name, shape) = (tensor.tensor.info.name.clone(), tensor.tensor.info.shape.clone());
             let element = tensor.element.name().into();
-            let sum = sum.map(f64::from_bits);
-            manifest.tensors.push(Written { name, file: file.name.clone(), element, shape, sha256, sum });
+            let (sum, sum_f32) = sum.map(|(a, b)| (f64::from_bits(a), f32::from_bits(b))).unzip();
+            manifest.tensors.push(Written { name, file: file.name.clone(), element, shape, sha256, sum, sum_f32 });
         }
     }
     manifest.add_up();
@@ -144,12 +144,15 @@ struct Pending<'p> {
 }
 
 struct Results {
-    /// Checksum for the archive, SHA-256 and sum.
+    /// Checksum for the archive, SHA-256 and sums.
     tensors: Vec<Option<Result3>>,
     left: usize,
 }
 
-type Result3 = (u32, String, Option<f64>);
+type Result3 = (u32, String, Option<Sums>);
+
+/// The bits of a tensor's sums in 64 and 32 bits.
+type Sums = (u64, u32);
 
 impl<'p> Pending<'p> {
     fn new(file: &'p FilePlan, tensors: &[Planned<'_>]) -> Self {
@@ -161,14 +164,7 @@ impl<'p> Pending<'p> {
 
     fn into_done(self) -> Done {
         let results = self.results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Done {
-            tensors: results
-                .tensors
-                .into_iter()
-                .flatten()
-                .map(|(_, sha256, sum)| (sha256, sum.map(f64::to_bits)))
-                .collect(),
-        }
+        Done { tensors: results.tensors.into_iter().flatten().map(|(_, sha256, sums)| (sha256, sums)).collect() }
     }
 }
 
@@ -246,6 +242,7 @@ impl Work<'_> {
         let is_zip = matches!(pending.file.layout.form, Form::Zip(_));
         let (mut sha, mut crc, mut sum) = (Sha256::new(), crc32fast::Hasher::new(), 0.0);
         let count = tensor.tensor.info.count();
+        let mut naive = Naive::new(count);
         for from in (0..count).step_by(PIECE) {
             let piece = buffers.fill(tensor, from, PIECE.min(count - from))?;
             sha.update(piece);
@@ -257,14 +254,14 @@ impl Work<'_> {
             begin_to_store(&file, at, length);
             at += length;
             if self.sums {
-                sum += buffers.sum(tensor.element, PIECE.min(count - from));
+                sum += buffers.sum(tensor.element, PIECE.min(count - from), &mut naive);
             }
             let written = self.written.fetch_add(length, Ordering::Relaxed) + length;
             if !(self.progress)(written.min(self.of), self.of) || self.failed.load(Ordering::Relaxed) {
                 return Err(WriteError::Stopped);
             }
         }
-        Ok((crc.finalize(), hex(&sha.finalize()), self.sums.then_some(sum)))
+        Ok((crc.finalize(), hex(&sha.finalize()), self.sums.then(|| (sum.to_bits(), naive.end().to_bits()))))
     }
 
     /// Writes what stands beside the numbers, and brings the file to its place.
@@ -278,7 +275,7 @@ impl Work<'_> {
                 archive.parts(&checksums)
             }
         };
-        let known = results.tensors.iter().flatten().map(|(_, sha256, sum)| (sha256.clone(), sum.map(f64::to_bits)));
+        let known = results.tensors.iter().flatten().map(|(_, sha256, sums)| (sha256.clone(), *sums));
         let done = Done { tensors: known.collect() };
         drop(results);
         let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
@@ -319,10 +316,11 @@ impl Buffers {
     }
 
     /// The sum of the piece that was filled last.
-    fn sum(&mut self, element: Element, count: usize) -> f64 {
+    fn sum(&mut self, element: Element, count: usize, naive: &mut Naive) -> f64 {
         self.numbers.resize(PIECE, 0.0);
         let numbers = &mut self.numbers[..count];
         element.unpack(&self.bytes, numbers);
+        naive.add(numbers);
         quick(
             #[inline(always)]
             || {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Content, FilePlan, MANIFEST_FILE, Manifest, WriteError, WriteOptions};
-use crate::space;
+use crate::{small, space};
 
 /// Where a folder keeps unfinished work.
 pub const UNFINISHED: &str = ".knowlm-unfinished";
@@ -31,8 +31,9 @@ pub(super) struct Target {
 /// What was written to one file, kept until all are done.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Done {
-    /// SHA-256 of each tensor, and the bits of its sum: as a decimal it would not be read back exactly.
-    pub(super) tensors: Vec<(String, Option<u64>)>,
+    /// SHA-256 of each tensor, and the bits of its sums in 64 and 32 bits: as decimals they would not be read back
+    /// exactly.
+    pub(super) tensors: Vec<(String, Option<(u64, u32)>)>,
 }
 
 /// How much is done already.
@@ -210,14 +211,30 @@ impl Target {
     /// Puts the files that go along into their place; gives their checksums.
     pub(super) fn companion(&self, name: &str, content: &Content) -> Result<String, WriteError> {
         let to = self.finished(name);
-        let bytes = match content {
-            Content::Bytes(bytes) => bytes.clone(),
-            Content::CopyOf(from) => {
-                fs::read(from).map_err(|source| WriteError::Read { path: from.clone(), source })?
+        let from = match content {
+            Content::Bytes(bytes) => {
+                self.place(&to, bytes)?;
+                return Ok(hex(&Sha256::digest(bytes)));
             }
+            Content::CopyOf(from) => from,
         };
-        self.place(&to, &bytes)?;
-        Ok(hex(&Sha256::digest(&bytes)))
+        let read = |source| WriteError::Read { path: from.clone(), source };
+        let written = |source| WriteError::Io { path: to.clone(), source };
+        small::is_file(from).map_err(read)?;
+        let mut source = File::open(from).map_err(read)?;
+        let part = self.work.join(format!("{name}.part"));
+        let mut copy = File::create(&part).map_err(written)?;
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+        loop {
+            let n = source.read(&mut buffer).map_err(read)?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&buffer[..n]);
+            copy.write_all(&buffer[..n]).map_err(written)?;
+        }
+        copy.sync_all().and_then(|()| fs::rename(&part, &to)).map_err(written)?;
+        Ok(hex(&hash.finalize()))
     }
 
     /// Writes the manifest, which says that all is done.

@@ -41,7 +41,7 @@ pub fn numbers(seed: usize, count: usize) -> Vec<f32> {
 pub fn options(container: Container) -> ModelOptions {
     let mut write = WriteOptions::new("test");
     write.sums = true;
-    ModelOptions { element: None, container, write }
+    ModelOptions { element: None, container, rotary: false, write }
 }
 
 /// Nobody wants to know how far it is.

@@ -70,7 +70,7 @@ fn a_list_of_tokens_that_is_no_list() {
     let file = fs::File::create(&path).unwrap();
     // It takes no room on the disk.
     file.set_len(1 << 40).unwrap();
-    let taken = memory::most(|| assert!(error(Vocabulary::from_tokenizer_model(&path)).contains("are more than any")));
+    let taken = memory::most(|| assert!(error(Vocabulary::from_tokenizer_model(&path)).contains("no such model has")));
     assert!(taken < 200 << 20, "{taken}");
 }
 
@@ -119,4 +119,56 @@ fn arrays_of_bytes_in_metadata_take_what_they_take_in_the_file() {
     file.resize(file.len() + count, 7);
     let taken = memory::most(|| drop(Directory::parse(&file, Path::new("m.gguf")).unwrap()));
     assert!(taken < 2 * count, "{taken}");
+}
+
+/// Links are followed wherever they lead, since the caches of model hubs are made of links; what is not a file at their
+/// end is refused, and names that lead out of the folder are.
+#[test]
+#[cfg(unix)]
+fn links_lead_anywhere_but_to_what_is_no_file() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    // As the hub's cache has it.
+    fs::create_dir_all(at("models--a--b/blobs")).unwrap();
+    let snapshot = at("models--a--b/snapshots/0123");
+    fs::create_dir_all(&snapshot).unwrap();
+    let header = r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
+    fs::write(at("models--a--b/blobs/1"), made::safetensors(header, 8)).unwrap();
+    fs::write(at("models--a--b/blobs/2"), "{}").unwrap();
+    symlink("../../blobs/1", snapshot.join("model.safetensors")).unwrap();
+    symlink("../../blobs/2", snapshot.join("config.json")).unwrap();
+    let source = Source::open(&snapshot).unwrap();
+    assert_eq!(source.tensor("a").unwrap().to_vec(), [0.0, 0.0]);
+    let companions = convert::companions(&source, None, &mut vec![]).unwrap();
+    assert_eq!(companions[0].name, "config.json");
+    drop(source);
+
+    let folder = at("folder");
+    fs::create_dir(&folder).unwrap();
+    let refused = |target: &str| {
+        let shard = folder.join("shard.safetensors");
+        let _ = fs::remove_file(&shard);
+        symlink(target, &shard).unwrap();
+        fs::write(folder.join("model.safetensors.index.json"), r#"{"weight_map": {"a": "shard.safetensors"}}"#)
+            .unwrap();
+        error(Source::open(&folder))
+    };
+    for target in ["/dev/zero", "/dev/tty", "..", "shard.safetensors", "gone"] {
+        let told = refused(target);
+        assert!(told.contains("shard.safetensors cannot be read"), "{target}: {told}");
+    }
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    assert!(refused("../pipe").contains("it is no file"));
+    for name in ["../model.safetensors", "/etc/passwd", "a/../../x", ".."] {
+        let index = format!(r#"{{"weight_map": {{"a": "{name}"}}}}"#);
+        fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
+        assert!(error(Source::open(&folder)).contains("is not in the same folder"));
+    }
+    // A configuration that never ends.
+    fs::remove_file(folder.join("model.safetensors.index.json")).unwrap();
+    fs::write(folder.join("model.safetensors"), made::safetensors(header, 8)).unwrap();
+    symlink("/dev/zero", folder.join("params.json")).unwrap();
+    fs::rename(folder.join("model.safetensors"), folder.join("consolidated.00.pth")).unwrap();
+    assert!(Source::open(&folder).is_err());
 }

@@ -259,6 +259,7 @@ fn adapters() {
         let options = ModelOptions {
             element: None,
             container: Container::Safetensors,
+            rotary: false,
             write: WriteOptions { threads: 1, ..WriteOptions::new("test") },
         };
         merge::to_folder(&source, &[adapter], &base, &options, &|_, _| true).map_err(|e| e.to_string())

@@ -8,7 +8,7 @@ use std::{
 use checkpoint::{
     BlockFormat, Element, Source,
     diff::{ModelOptions, Outcome},
-    known::{self, PublishedModel},
+    known::PublishedSum,
     write::{Container, Manifest, SHARD_BYTES, WriteOptions},
 };
 use clap::{Args, ValueEnum};
@@ -80,7 +80,7 @@ impl WriteArgs {
     pub fn model_options(&self, operation: &str, element: Option<Element>, form: Form) -> ModelOptions {
         let mut write = self.options(operation);
         write.sums = true;
-        ModelOptions { element, container: form.container(), write }
+        ModelOptions { element, container: form.container(), rotary: false, write }
     }
 }
 
@@ -116,6 +116,9 @@ struct Report<'a> {
     exact_sum: Option<f64>,
     /// The published model that has this sum.
     known_sum: Option<&'a str>,
+    /// What the published sums say of it, where one of a model of this size was published: `equal`, `different`, or
+    /// `unknown` for numbers of 16 bits.
+    published_sum: Option<&'static str>,
     manifest: PathBuf,
     notes: Vec<&'a str>,
 }
@@ -134,7 +137,7 @@ pub fn report<E: std::fmt::Display>(
     });
     bar.finish();
     let Outcome { manifest, notes } = done.map_err(CliError::failed)?;
-    let known = published(&manifest);
+    let published = manifest.published_sum();
     let report = Report {
         operation: &manifest.operation,
         out: to,
@@ -143,7 +146,15 @@ pub fn report<E: std::fmt::Display>(
         seconds: started.elapsed().as_secs_f64(),
         sum: manifest.sum,
         exact_sum: manifest.exact_sum,
-        known_sum: known.map(|m| m.name.as_str()),
+        known_sum: match published {
+            Some(PublishedSum::Equal(model)) => Some(&model.name),
+            _ => None,
+        },
+        published_sum: published.map(|said| match said {
+            PublishedSum::Equal(_) => "equal",
+            PublishedSum::Different(..) => "different",
+            PublishedSum::Unknown(_) => "unknown",
+        }),
         manifest: checkpoint::write::manifest_path(to),
         notes: notes.iter().map(|note| note.en.as_str()).collect(),
     };
@@ -152,8 +163,8 @@ pub fn report<E: std::fmt::Display>(
     }
     out(&format!("{}: {} tensors, {} in {:.1} s\n", to.display(), report.tensors, size(report.bytes), report.seconds))?;
     if let (Some(sum), Some(exact)) = (report.sum, report.exact_sum) {
-        let known = known.map(|m| format!(": that of {}", m.title)).unwrap_or_default();
-        out(&format!("  sum of all numbers {sum:.4}, exactly {exact:.4}{known}\n"))?;
+        let said = published.map(|said| said_of_sum(&said)).unwrap_or_default();
+        out(&format!("  sum of all numbers {sum:.4}, exactly {exact:.4}{said}\n"))?;
     }
     notes.iter().try_for_each(|note| out(&format!("  {note}\n")))?;
     out(&format!("  checksums of every tensor are in {}\n", report.manifest.display()))
@@ -168,11 +179,21 @@ fn bytes(manifest: &Manifest, to: &Path) -> u64 {
     files.iter().filter_map(|file| folder.join(file).metadata().ok()).map(|m| m.len()).sum()
 }
 
-/// The published model that has the sum of this one.
-fn published(manifest: &Manifest) -> Option<&'static PublishedModel> {
-    let sum = f64::from(manifest.sum?);
-    let near = |m: &&PublishedModel| m.tensor_sum.is_some_and(|s| (s.value - sum).abs() <= s.tolerance);
-    known::published().models.iter().find(near)
+/// What follows a sum of a model as large as a published one.
+fn said_of_sum(said: &PublishedSum) -> String {
+    match said {
+        PublishedSum::Equal(model) => format!(": that of {}", model.title),
+        PublishedSum::Different(model, known) => format!(
+            "\n  this is not the published sum of {} ({} give or take {}): if it was to be that model, `knowlm weights \
+             verify` tells which of the files it was made of is wrong",
+            model.title, known.value, known.tolerance
+        ),
+        PublishedSum::Unknown(model) => format!(
+            "\n  no sum was published for numbers of 16 bits, so it does not tell whether this is {}; that the files it \
+             was made of are the right ones, `knowlm weights verify` tells",
+            model.title.split(',').next().unwrap_or(&model.title)
+        ),
+    }
 }
 
 #[cfg(test)]

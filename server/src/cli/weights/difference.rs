@@ -36,8 +36,8 @@ pub struct DiffArgs {
 #[command(after_help = "Examples:\n  knowlm weights recover --raw llama-13b --diff zhixi-13b-diff --out zhixi-13b\n  \
     knowlm weights recover --raw LLaMA/13B --diff zhixi-13b-diff-fp16 --out zhixi-13b-fp16 --to pytorch\n\n\
     Every number of the result is raw + difference, computed in 32 bits. A run that was ended goes on with the same\n\
-    command. The sum of all numbers is printed: each tensor's is added up in 64 bits and rounded to 32, those are added\n\
-    up in 32 bits in the order of the model. It is compared with the published sum of ZhiXi-13B in 32 bits\n\
+    command. The sum of all numbers is printed: each tensor's is added up in 32 bits as PyTorch does it on one thread,\n\
+    those are added up in 32 bits in the order of the model. It is compared with the published sum of ZhiXi-13B in 32 bits\n\
     (94052.2891, give or take 0.01); for 16 bits none was published.")]
 pub struct RecoverArgs {
     /// The model that was tuned

@@ -17,7 +17,10 @@ use crate::cli::CliError;
     knowlm weights merge --base zhixi-13b --adapter zhixi-13b-lora --out merged --fp16 --shard-size 1GB\n  \
     knowlm weights merge --base zhixi-13b --adapter zhixi-13b-lora --to gguf --dtype q4_k --out merged.gguf\n  \
     knowlm weights merge --base llama --adapter a=0.7 --adapter b=0.3 --out mixed\n\n\
-    Every changed matrix is base + scale B A, computed in 32 bits; the result keeps the type of the base's numbers.")]
+    Every changed matrix is base + scale B A, computed in 32 bits; the result keeps the type of the base's numbers.\n\
+    Of a GGUF base, --to gguf keeps tokenizer and metadata, unpacks what is changed and packs it again. A weight is how far\n\
+    the base is brought towards what the adapter makes of it: a matrix with DoRA or a module that was saved whole lies\n\
+    between the two.")]
 pub struct MergeArgs {
     /// The base: a folder of Hugging Face's form, an original LLaMA folder, or a GGUF file
     #[arg(long, value_name = "A")]

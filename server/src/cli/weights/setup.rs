@@ -72,13 +72,13 @@ pub fn run(args: &SetupArgs) -> Result<(), CliError> {
     std::fs::create_dir_all(&folder)
         .map_err(|e| CliError::Failed(format!("the folder {} cannot be made: {e}", folder.display())))?;
     let state = match State::load(&folder).map_err(CliError::Failed)? {
-        Some(state) => {
-            agrees(&state.plan, args)?;
+        Some(mut state) => {
+            agrees(&mut state, args)?;
+            can_be_got(&state.plan).map_err(not_there)?;
             state
         }
         None => {
             let plan = plan(args, asked)?;
-            // Once kept, a plan cannot be corrected by another call.
             can_be_got(&plan).map_err(not_there)?;
             State::new(plan)
         }
@@ -131,7 +131,10 @@ impl Terminal {
     }
 }
 
-fn not_there(NotThere { field, given }: NotThere) -> CliError {
+fn not_there(NotThere { field, given, instead }: NotThere) -> CliError {
+    if let Some(instead) = instead {
+        return CliError::Usage(format!("--{field} {given}: {instead}; nothing was begun"));
+    }
     let or = if field == "raw" { "" } else { " and no published model of this name" };
     CliError::Usage(format!("--{field} {given}: there is no such folder{or}; nothing was begun"))
 }
@@ -152,10 +155,6 @@ fn plan(args: &SetupArgs, asked: bool) -> Result<Plan, CliError> {
     if let Some(name) = &args.gguf {
         dtype(Some(name), Form::Gguf)?;
     }
-    let absolute = |path: String| match Path::new(&path).exists() {
-        true => std::path::absolute(&path).map(|p| p.display().to_string()).unwrap_or(path),
-        false => path,
-    };
     let diff = given(args.diff.clone(), "--diff", "Difference: a folder or a published name", "zhixi-13b-diff-fp16")?;
     let adapter = args.adapter.clone();
     let adapter = given(adapter, "--adapter", "Adapter: a folder, a published name or none", "zhixi-13b-lora")?;
@@ -171,15 +170,37 @@ fn plan(args: &SetupArgs, asked: bool) -> Result<Plan, CliError> {
     })
 }
 
-/// A second call must not ask for something else.
-fn agrees(plan: &Plan, args: &SetupArgs) -> Result<(), CliError> {
+/// A path as it is kept: wherever the next call is made from.
+fn absolute(path: String) -> String {
+    match Path::new(&path).exists() {
+        true => std::path::absolute(&path).map(|p| p.display().to_string()).unwrap_or(path),
+        false => path,
+    }
+}
+
+/// A second call may correct what was not got yet; it must not ask for something else than what was.
+fn agrees(state: &mut State, args: &SetupArgs) -> Result<(), CliError> {
     let same =
         |kept: &str, given: &str| kept == given || std::path::absolute(given).is_ok_and(|path| path == Path::new(kept));
+    let done = ["raw", "diff", "adapter"].map(|step| state.is_done(step));
+    let plan = &mut state.plan;
     let raw = args.raw.as_ref().map(|path| path.display().to_string());
-    let pairs = [("--raw", &plan.raw, raw), ("--diff", &plan.diff, args.diff.clone())];
-    let pairs = pairs.into_iter().chain([("--adapter", &plan.adapter, args.adapter.clone())]);
-    let unlike = pairs
-        .filter_map(|(flag, kept, given)| given.filter(|given| !same(kept, given)).map(|_| (flag, kept.clone())))
+    let fields = [&mut plan.raw, &mut plan.diff, &mut plan.adapter].into_iter().zip(done);
+    let given = [("--raw", raw), ("--diff", args.diff.clone()), ("--adapter", args.adapter.clone())];
+    let mut unlike = Vec::new();
+    for ((kept, done), (flag, given)) in fields.zip(given) {
+        let Some(given) = given.filter(|given| !same(kept, given)) else { continue };
+        match done {
+            true => unlike.push((flag, kept.clone())),
+            false => *kept = absolute(given),
+        }
+    }
+    if plan.merge && plan.adapter == "none" {
+        return Err(CliError::Usage("--merge needs an adapter".into()));
+    }
+    let plan = &state.plan;
+    let unlike = unlike
+        .into_iter()
         .chain((args.merge && !plan.merge).then(|| ("--merge", "no".to_owned())))
         .chain(
             args.gguf
@@ -265,16 +286,34 @@ mod tests {
         assert!(begun(&args(gone.to_str())).unwrap_err().starts_with("--raw "));
         let wrong = SetupArgs { diff: Some("no-such-diff".into()), ..args(Some(raw)) };
         assert!(begun(&wrong).unwrap_err().starts_with("--diff no-such-diff: there is no such folder"));
+        for (diff, adapter, words) in [
+            ("zhixi-13b", "none", "--diff zhixi-13b: that is a difference and an adapter together"),
+            ("zhixi-13b-base-fp32", "none", "--diff zhixi-13b-base-fp32: that is not fetched but made: knowlm weights"),
+            ("zhixi-13b-lora", "none", "--diff zhixi-13b-lora: that is ZhiXi-13B, the adapter"),
+            ("oneke", "none", "--diff oneke: that is OneKE"),
+            ("zhixi-13b-diff", "zhixi-13b-diff", "--adapter zhixi-13b-diff: that is ZhiXi-13B, the difference"),
+        ] {
+            let wrong = SetupArgs { diff: Some(diff.into()), adapter: Some(adapter.into()), ..args(Some(raw)) };
+            let told = begun(&wrong).unwrap_err();
+            assert!(told.starts_with(words), "{told}");
+        }
     }
 
     #[test]
     fn a_folder_that_was_begun_goes_on_with_the_same_plan_only() {
-        let begun = plan(&args(Some("x")), false).unwrap();
-        assert!(agrees(&begun, &args(Some("x"))).is_ok());
-        assert!(agrees(&begun, &args(None)).is_ok(), "what is not given is as it was");
-        let error = agrees(&begun, &args(Some("y"))).unwrap_err().to_string();
+        let mut begun = State::new(plan(&args(Some("x")), false).unwrap());
+        begun.done("raw");
+        assert!(agrees(&mut begun, &args(Some("x"))).is_ok());
+        assert!(agrees(&mut begun, &args(None)).is_ok(), "what is not given is as it was");
+        let error = agrees(&mut begun, &args(Some("y"))).unwrap_err().to_string();
         assert!(error.contains("was begun with --raw x"), "{error}");
         let more = SetupArgs { gguf: Some("q4_k".into()), ..args(Some("x")) };
-        assert!(agrees(&begun, &more).unwrap_err().to_string().contains("--gguf no"));
+        assert!(agrees(&mut begun, &more).unwrap_err().to_string().contains("--gguf no"));
+        // What was not got yet can be corrected.
+        let other = SetupArgs { diff: Some("zhixi-13b-diff-fp16".into()), ..args(None) };
+        agrees(&mut begun, &other).unwrap();
+        assert_eq!(begun.plan.diff, "zhixi-13b-diff-fp16");
+        begun.done("diff");
+        assert!(agrees(&mut begun, &args(None)).unwrap_err().to_string().contains("--diff zhixi-13b-diff-fp16"));
     }
 }

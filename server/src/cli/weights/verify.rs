@@ -17,6 +17,9 @@ use crate::cli::{
     knowlm weights verify llama-13b --md5 checklist.chk\n  knowlm weights verify base --known zhixi-13b-base-fp32 --json\n\n\
     Without --md5 and --known, files are held against lists that lie beside them (checklist.chk, MD5SUMS, SHA256SUMS),\n\
     against the published checksums where names and sums tell what they are, and against knowlm-manifest.json.\n\
+    A base that was recovered into other files than the original program wrote (safetensors, or .bin files of this one)\n\
+    has other checksums; --known zhixi-13b-base-fp32 tells it by the published sum of its numbers. For fp16 no such sum\n\
+    was published, and nothing tells it.\n\
     The exit code is 0 only when nothing is wrong.")]
 pub struct VerifyArgs {
     /// A file of weights, or the folder of a model or adapter

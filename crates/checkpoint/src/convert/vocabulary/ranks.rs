@@ -1,17 +1,12 @@
 //! The `tokenizer.model` of LLaMA 3: a text of lines, each an entry's bytes in base64 and its rank, as OpenAI's tiktoken
 //! has them. Entries are merged by rank; the special tokens are in no file.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use serde::Deserialize;
 
 use super::{Cutting, Entry, MAX_ENTRY, MAX_FILE, Vocabulary, VocabularyError, few_ways};
-use crate::{huggingface::read_json, sentencepiece::PieceKind};
+use crate::{huggingface::read_json, sentencepiece::PieceKind, small};
 
 /// Special tokens behind the entries of the list.
 const SPECIAL: usize = 256;
@@ -19,7 +14,7 @@ const SPECIAL: usize = 256;
 /// Whether a file is such a list, whole or damaged: its first line is base64, a space and a number, or all of it is text.
 pub(super) fn is_list(path: &Path) -> bool {
     // What is too long is for the other reader too, which says so.
-    let Ok(Some(bytes)) = content(path) else { return false };
+    let Ok(bytes) = small::read(path, MAX_FILE) else { return false };
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let is_text = |bytes: &[u8]| {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
@@ -29,19 +24,8 @@ pub(super) fn is_list(path: &Path) -> bool {
     entry(line).is_some() || !line.is_empty() && is_text(&bytes)
 }
 
-/// What is in a file; none when it is longer than any tokenizer's.
-fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= MAX_FILE).then_some(bytes))
-}
-
 pub(super) fn read(path: &Path) -> Result<Vocabulary, VocabularyError> {
-    let list = content(path).map_err(|source| VocabularyError::Io { path: path.into(), source })?;
-    let list = list.ok_or_else(|| VocabularyError::Unsupported {
-        path: path.into(),
-        reason: format!("it is longer than {MAX_FILE} bytes, which no list of tokens is"),
-    })?;
+    let list = small::read(path, MAX_FILE).map_err(|source| VocabularyError::Io { path: path.into(), source })?;
     let wrong = |line: usize, reason: &str| {
         let reason = format!("line {} of it {reason}; fetch it again", line + 1);
         VocabularyError::Unsupported { path: path.into(), reason }

@@ -1,11 +1,14 @@
 //! Reading `tokenizer.json`, and the settings in the files beside it.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use serde_json::Value;
 
 use super::{Cutting, Entry, MAX_UNUSED, Vocabulary, VocabularyError, pieces};
-use crate::{huggingface::read_json, sentencepiece::PieceKind};
+use crate::{huggingface::read_json, sentencepiece::PieceKind, small};
+
+/// A template is a page of text.
+const MAX_TEMPLATE: u64 = 1 << 20;
 
 /// How texts are split before merging, by the names that GGUF files have; the expression, where there is one.
 pub(super) const SPLITS: [(&str, Option<&str>); 4] = [
@@ -65,7 +68,7 @@ impl Vocabulary {
         self.add_eos = flag("add_eos_token").unwrap_or(self.add_eos) && self.eos.is_some();
         let template = settings.get("chat_template");
         let template = template.and_then(|t| t.as_str().or_else(|| t.get(0)?.get("template")?.as_str()));
-        let beside = || fs::read_to_string(folder.join("chat_template.jinja")).ok();
+        let beside = || String::from_utf8(small::read(&folder.join("chat_template.jinja"), MAX_TEMPLATE).ok()?).ok();
         self.chat_template = template.map(str::to_owned).or_else(beside);
         Ok(())
     }
