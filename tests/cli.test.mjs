@@ -43,6 +43,29 @@ test('generate --json prints one object with text, counts, parameters and timing
   assert.equal(answer.parameters.repetition_penalty, 1);
 });
 
+test('generate answers with words of a text, and tells where the time went', async () => {
+  const ask = ['generate', '--prompt', 'Ada met Charles. Who was met?', '--guide-span', 'Ada met Charles.', '--temperature', '0', '--max-new-tokens', '8'];
+  const { code, stdout, stderr } = await knowlm([...ask, '--no-lookup']);
+  assert.equal(code, 0, stderr);
+  assert.ok('Ada met Charles.'.includes(stdout.trim()) && stdout.trim() !== '', stdout);
+  assert.match(stderr, /tokens\/s; waited \d+ ms, read the prompt in \d+ ms, answered in \d+ ms, of which [\d.]+ ms to guide it\.\n$/);
+});
+
+test('a loop ends an answer unless it is allowed, and beams take their length penalty', async () => {
+  const ask = (...more) => knowlm(['generate', '--prompt', 'no no no no', '--temperature', '0', '--max-new-tokens', '90', '--json', '--logit-bias', ' no=100', ...more]);
+  const reason = async (...more) => JSON.parse((await ask(...more)).stdout).finish_reason;
+  assert.deepEqual([await reason(), await reason('--stop-repeats', 'off')], ['repeat', 'length']);
+  const beams = await ask('--beams', '3', '--length-penalty', '-1', '--early-stopping', 'on');
+  assert.equal(beams.code, 0, beams.stderr);
+  assert.deepEqual(
+    (({ length_penalty, early_stopping }) => [length_penalty, early_stopping])(JSON.parse(beams.stdout).parameters),
+    [-1, true],
+  );
+  const wrong = await ask('--early-stopping', 'perhaps');
+  assert.notEqual(wrong.code, 0);
+  assert.match(wrong.stderr, /must be on or off/);
+});
+
 test('cases runs a file of one’s own and marks how each answer ends', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'knowlm-cases-'));
   try {

@@ -116,7 +116,7 @@ test('what was chosen for one task is not put into another, and no instruction c
   await page.getByRole('radio', { name: 'Relations' }).check();
   await go();
   assert.ok(await page.getByRole('radio', { name: 'Relations' }).isChecked());
-  assert.deepEqual(await page.locator('.chip input').evaluateAll((all) => all.filter((one) => !one.checked).map((one) => one.value)), []);
+  assert.deepEqual(await page.locator('.chip input[type="checkbox"]').evaluateAll((all) => all.filter((one) => !one.checked).map((one) => one.value)), []);
   assert.notEqual(await page.locator('select.topic').inputValue(), '');
   const made = await the(page, 'instruction').inputValue();
 

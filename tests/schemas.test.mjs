@@ -27,6 +27,7 @@ async function saved(page, name) {
   await add(page, 'entities', 'person, 机构；place\ndate');
   await save(page);
   await page.waitForURL(/\/schemas\/[0-9a-f-]{36}$/);
+  await names(page, 'entities').nth(3).waitFor();
 }
 
 test('a ready schema is a place to start from, and stays as it is', async () => {

@@ -16,15 +16,23 @@ const put = ({ field, value, at }) => {
   if (typeof at === 'number') field.setSelectionRange(at, at);
 };
 const typing = kept.find(({ at }) => typeof at === 'number');
+// Letters that come meanwhile are kept with those before them.
+const typed = (event) => {
+  if (event.isTrusted) Object.assign(typing, { value: typing.field.value, at: typing.field.selectionStart });
+};
 hydrate();
 // The next letters are waiting behind this.
 await null;
-if (typing) put(typing);
+if (typing) {
+  put(typing);
+  typing.field.addEventListener('input', typed);
+}
 for (const one of kept) {
-  const { field, name, value, checked } = one;
+  const { field, name, checked } = one;
   // The other fields are written a moment later; and what is put in may draw others anew, in the same place.
   await new Promise((next) => setTimeout(next));
   if (!field.isConnected || field.name !== name) continue;
+  const { value } = one;
   if (isBox(field)) {
     if (field.value === value && field.checked !== checked) field.click();
   } else if (isList(field)) {
@@ -32,9 +40,10 @@ for (const one of kept) {
     field.value = value;
     field.dispatchEvent(new Event('change', { bubbles: true }));
   } else {
-    const lost = one === typing ? field.value === field.defaultValue : field.value !== value;
+    const lost = field.value !== value;
     if (lost) put(one);
     if (lost || one === typing) field.dispatchEvent(new Event('input', { bubbles: true }));
   }
 }
+typing?.field.removeEventListener('input', typed);
 document.documentElement.dataset.started = '';

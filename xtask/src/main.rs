@@ -4,7 +4,6 @@
 //! is typed, tested and the same on every machine.
 
 mod bench;
-mod bench_server;
 mod bench_weights;
 mod browser;
 mod docs;

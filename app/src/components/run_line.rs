@@ -1,7 +1,7 @@
 //! The line below an answer: how it ended, how long it took, and what was sent.
 
 use leptos::prelude::*;
-use protocol::{FinishReason, Mode, PARAMETERS, RunStatus, RunView};
+use protocol::{FinishReason, Mode, PARAMETERS, RunStatus, RunView, Timings};
 
 use crate::{
     i18n::{t, t_string, use_i18n},
@@ -120,6 +120,7 @@ pub fn Details(run: Run) -> impl IntoView {
         move || run.with(|r| answered_by(r, t_string!(i18n, no_adapter)))
     };
     let rows = parameter_rows(&run);
+    let times = move || run.with(|r| r.timings).map(|timings| view! { <TimeRows timings/> });
     view! {
         <div class="details">
             <details>
@@ -136,10 +137,26 @@ pub fn Details(run: Run) -> impl IntoView {
                     <tbody>
                         <tr><th scope="row">{t!(i18n, model)}</th><td>{model}</td></tr>
                         {rows}
+                        {times}
                     </tbody>
                 </table>
             </details>
         </div>
+    }
+}
+
+/// Where a run's time went, as rows of a table.
+#[component]
+fn TimeRows(timings: Timings) -> impl IntoView {
+    let i18n = use_i18n();
+    let Timings { queue_ms, prefill_ms, decode_ms, mask_ms, .. } = timings;
+    view! {
+        <tr><th scope="row">{t!(i18n, time_queue)}</th><td>{seconds(queue_ms)}</td></tr>
+        <tr><th scope="row">{t!(i18n, time_prefill)}</th><td>{seconds(prefill_ms)}</td></tr>
+        <tr data-testid="time-decode"><th scope="row">{t!(i18n, time_decode)}</th><td>{seconds(decode_ms)}</td></tr>
+        {(mask_ms > 0.0).then(|| view! {
+            <tr><th scope="row">{t!(i18n, time_mask)}</th><td>{seconds(mask_ms)}</td></tr>
+        })}
     }
 }
 

@@ -16,8 +16,9 @@ pub(crate) struct One {
     pub guide: Option<Guide>,
     pub transcript: Transcript,
     lookup: bool,
-    /// What the current step computes beside what is known.
-    pub guess: Guess,
+    /// What the current step computes beside what is known: tokens that must come, then guessed ones.
+    forced: Vec<u32>,
+    guess: Guess,
     /// Tokens that were guessed and computed, and how many of them were right.
     pub guessed: u32,
     pub accepted: u32,
@@ -39,6 +40,7 @@ impl One {
             guide,
             transcript: Transcript::default(),
             lookup,
+            forced: vec![],
             guess: Guess::default(),
             guessed: 0,
             accepted: 0,
@@ -52,8 +54,38 @@ impl One {
         self.lookup
     }
 
-    /// Chooses tokens by the rows of scores: the first, and further ones while the choice is what was guessed. Gives how
-    /// many guesses were right, and a reason when the answer ends.
+    /// Prepares what the next step computes beyond `tokens`, which are those of prompt and answer: at most `room`.
+    ///
+    /// Tokens that must come are among it where they were not taken at once, because their log-probabilities are wanted:
+    /// they cost a row each in place of a step.
+    pub(crate) fn look_ahead(&mut self, tokens: &[u32], room: usize, guess: impl FnOnce(&[u32]) -> Guess) {
+        self.rest();
+        if let Some(guide) = self.guide.as_mut().filter(|_| self.alternatives.is_some()) {
+            self.forced = guide.forced();
+            self.forced.truncate(room);
+        }
+        if self.lookup {
+            self.guess = match self.forced.as_slice() {
+                [] => guess(tokens),
+                forced => guess(&[tokens, forced].concat()),
+            };
+            self.guess.limit(room - self.forced.len());
+        }
+    }
+
+    /// What [`One::look_ahead`] prepared.
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = u32> {
+        self.forced.iter().chain(self.guess.tokens()).copied()
+    }
+
+    /// Forgets what was prepared.
+    pub(crate) fn rest(&mut self) {
+        self.forced.clear();
+        self.guess = Guess::default();
+    }
+
+    /// Chooses tokens by the rows of scores: the first, and further ones while the choice is what was prepared. Gives how
+    /// many of those were right, and a reason when the answer ends.
     pub(crate) fn take(
         &mut self,
         rows: &mut [f32],
@@ -61,26 +93,27 @@ impl One {
         rules: &Rules,
         learn: impl FnOnce(&Guess, &[u32]),
     ) -> Result<(Option<FinishReason>, usize), String> {
-        let guess = std::mem::take(&mut self.guess);
+        let ahead: Vec<u32> = self.ahead().collect();
+        let (forced, guess) = (std::mem::take(&mut self.forced).len(), std::mem::take(&mut self.guess));
         let base = tokens.len();
-        let reason = self.follow(rows, guess.tokens(), tokens, rules)?;
+        let reason = self.follow(rows, &ahead, tokens, rules)?;
         let chosen = tokens.get(base..).unwrap_or_default();
-        let right = guess.tokens().iter().zip(chosen).take_while(|(a, b)| a == b).count();
+        let right = ahead.iter().zip(chosen).take_while(|(a, b)| a == b).count();
         self.guessed += guess.tokens().len() as u32;
-        self.accepted += right as u32;
-        learn(&guess, chosen);
+        self.accepted += right.saturating_sub(forced) as u32;
+        learn(&guess, chosen.get(forced..).unwrap_or_default());
         Ok((reason, right))
     }
 
     fn follow(
         &mut self,
         rows: &mut [f32],
-        guess: &[u32],
+        ahead: &[u32],
         tokens: &mut Vec<u32>,
         rules: &Rules,
     ) -> Result<Option<FinishReason>, String> {
         let base = tokens.len();
-        let vocabulary = rows.len() / (guess.len() + 1);
+        let vocabulary = rows.len() / (ahead.len() + 1);
         loop {
             let row = (tokens.len() - base) * vocabulary;
             let Some(scores) = rows.get_mut(row..row + vocabulary).filter(|row| !row.is_empty()) else {
@@ -89,7 +122,7 @@ impl One {
             if let Some(reason) = self.choose(scores, tokens, rules)? {
                 return Ok(Some(reason));
             }
-            if !guess.starts_with(&tokens[base..]) {
+            if !ahead.starts_with(&tokens[base..]) {
                 return Ok(None);
             }
         }
@@ -124,7 +157,7 @@ impl One {
             self.logprobs.push(TokenLogprob { chosen, top: top.into_iter().map(said).collect() });
         }
         let mut reason = self.push(token, tokens, rules)?;
-        // Log-probabilities are computed of every token, so none is skipped where they are wanted.
+        // Where log-probabilities are wanted they are computed, see `look_ahead`.
         if self.alternatives.is_none() {
             let forced = self.guide.as_mut().filter(|_| reason.is_none()).map(Guide::forced);
             for token in forced.unwrap_or_default() {

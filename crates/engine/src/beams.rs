@@ -1,11 +1,11 @@
 //! Beam search: several answers are followed side by side, and the likeliest as a whole is given.
 //!
-//! The algorithm is Hugging Face's `generate(num_beams=n, do_sample=False)` with its defaults: length penalty 1,
-//! no early stopping. Penalties and a guide change log-probabilities, which are not normalized again.
+//! The algorithm is Hugging Face's `generate(num_beams=n, do_sample=False)`, with its `length_penalty` and
+//! `early_stopping`. Penalties and a guide change log-probabilities, which are not normalized again.
 
 use std::time::Duration;
 
-use protocol::FinishReason;
+use protocol::{FinishReason, Parameters};
 
 use crate::{
     backend::{Backend, Segment},
@@ -14,10 +14,35 @@ use crate::{
     transcript::{Rules, Transcript},
 };
 
+/// How to search.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search {
+    /// How many answers are followed.
+    count: usize,
+    /// An answer's score is the sum of its log-probabilities over its length to this power.
+    length_penalty: f32,
+    /// Whether it is over when as many answers have ended as are followed.
+    early_stopping: bool,
+}
+
+impl Search {
+    pub(crate) fn of(parameters: &Parameters) -> Self {
+        Self {
+            count: parameters.beams as usize,
+            length_penalty: parameters.length_penalty as f32,
+            early_stopping: parameters.early_stopping,
+        }
+    }
+
+    /// The score of an answer of so many tokens.
+    fn score(&self, sum: f32, tokens: usize) -> f32 {
+        sum / (tokens.max(1) as f32).powf(self.length_penalty)
+    }
+}
+
 /// The answers of one run.
 pub(crate) struct Beams<B: Backend> {
-    /// How many are followed.
-    count: usize,
+    search: Search,
     /// How many continuations are looked at.
     candidates: usize,
     /// Those that go on, best first.
@@ -26,7 +51,7 @@ pub(crate) struct Beams<B: Backend> {
     finished: Vec<Finished>,
     /// Where all of them begin.
     start: Start,
-    /// Time spent on the guide by the best of them.
+    /// Time spent on guiding them.
     guided: Duration,
     /// Whether they still read what they have said, after a restart.
     catching_up: bool,
@@ -53,7 +78,7 @@ struct Beam<C> {
 }
 
 struct Finished {
-    /// The sum over the number of tokens.
+    /// See [`Search::score`].
     score: f32,
     tokens: Vec<u32>,
     transcript: Transcript,
@@ -64,11 +89,11 @@ struct Finished {
 const CATCH_UP: usize = 16;
 
 impl<B: Backend> Beams<B> {
-    pub(crate) fn new(count: usize, rules: &Rules, penalties: Penalties, guide: Option<Guide>) -> Self {
+    pub(crate) fn new(search: Search, rules: &Rules, penalties: Penalties, guide: Option<Guide>) -> Self {
         // So many that enough are left when every end token is among them.
-        let candidates = count * (1 + rules.ends.len()).max(2);
+        let candidates = search.count * (1 + rules.ends.len()).max(2);
         Self {
-            count,
+            search,
             candidates,
             beams: vec![],
             finished: vec![],
@@ -79,7 +104,7 @@ impl<B: Backend> Beams<B> {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.search.count
     }
 
     /// Prepares the next step; `prompt` is the cache of the whole prompt. Beams that gave back their memory catch up a
@@ -173,17 +198,18 @@ impl<B: Backend> Beams<B> {
             }
             candidates.extend(possible.into_iter().map(|(score, token)| (beam.score + score, i, token)));
         }
+        self.count_time();
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         candidates.truncate(self.candidates);
 
-        let length = self.beams.first().map_or(0, |beam| beam.tokens.len()) + 1;
+        let (search, length) = (self.search, self.length() + 1);
         let mut next = Vec::new();
         for (rank, (score, parent, token)) in candidates.into_iter().enumerate() {
             let Some(beam) = self.beams.get(parent) else { continue };
             let mut transcript = beam.transcript.clone();
             match transcript.push(token, rules) {
                 // Only what is among the best can end; the rest of those that would end is dropped.
-                Some(mut reason) if rank < self.count => {
+                Some(mut reason) if rank < search.count => {
                     if let Some(guide) = &beam.guide
                         && reason == FinishReason::Length
                     {
@@ -194,23 +220,29 @@ impl<B: Backend> Beams<B> {
                         }
                     }
                     let tokens = [&beam.tokens[..], &[token]].concat();
-                    self.finished.push(Finished { score: score / length as f32, tokens, transcript, reason });
+                    let score = search.score(score, length);
+                    self.finished.push(Finished { score, tokens, transcript, reason });
                 }
                 Some(_) => {}
-                None if next.len() < self.count => next.push((score, parent, token, transcript)),
+                None if next.len() < search.count => next.push((score, parent, token, transcript)),
                 None => {}
             }
         }
         self.finished.sort_by(|a, b| b.score.total_cmp(&a.score));
-        self.finished.truncate(self.count);
+        self.finished.truncate(search.count);
         self.follow(next)?;
-        if let Some(guide) = self.beams.first().and_then(|beam| beam.guide.as_ref()) {
-            self.guided = guide.spent();
-        }
+        self.count_time();
 
         // While there is room, or the best that goes on is better than the worst that has ended.
-        let worst = self.finished.last().filter(|_| self.finished.len() == self.count).map(|f| f.score);
-        if self.beams.first().is_some_and(|beam| worst.is_none_or(|worst| beam.score / length as f32 > worst)) {
+        let full = self.finished.len() == search.count;
+        let goes_on = match (self.beams.first(), self.finished.last()) {
+            (None, _) => false,
+            (Some(beam), Some(worst)) if full => {
+                !search.early_stopping && search.score(beam.score, length) > worst.score
+            }
+            (Some(_), _) => true,
+        };
+        if goes_on {
             return Ok(None);
         }
         self.beams.clear();
@@ -240,7 +272,8 @@ impl<B: Backend> Beams<B> {
 
     /// The text of the best answer so far, and its tokens.
     pub(crate) fn best(&self) -> (&str, usize) {
-        let going = self.beams.first().map(|b| (b.score / b.tokens.len().max(1) as f32, &b.transcript, b.tokens.len()));
+        let score = |b: &Beam<B::Cache>| self.search.score(b.score, b.tokens.len());
+        let going = self.beams.first().map(|b| (score(b), &b.transcript, b.tokens.len()));
         let ended = self.finished.first().map(|f| (f.score, &f.transcript, f.tokens.len()));
         let best = match (going, ended) {
             (Some(going), Some(ended)) if going.0 > ended.0 => Some(going),
@@ -254,7 +287,12 @@ impl<B: Backend> Beams<B> {
         self.beams.iter_mut().for_each(|beam| beam.transcript.show_all());
     }
 
-    /// Time spent on the guide by the best of them.
+    fn count_time(&mut self) {
+        let guides = self.beams.iter_mut().filter_map(|beam| beam.guide.as_mut());
+        self.guided += guides.map(Guide::take_spent).sum::<Duration>();
+    }
+
+    /// Time spent on guiding them.
     pub(crate) fn guided(&self) -> Duration {
         self.guided
     }

@@ -24,6 +24,12 @@ impl Turns {
         }
     }
 
+    /// Whether an owner may have one more run, of `places` there are: the last one is for who has none, so that nobody
+    /// waits for the end of another's long answers.
+    pub(crate) fn may_start(owner: Option<u64>, running: &[Option<u64>], places: usize) -> bool {
+        owner.is_none() || places < 2 || running.len() + 1 < places || running.iter().any(|of| *of != owner)
+    }
+
     /// Puts jobs in the order in which they are started; `running` are the owners of what runs.
     pub(crate) fn order<J>(
         &self,
@@ -67,6 +73,18 @@ mod tests {
         let mut jobs: VecDeque<(u64, u32)> = jobs.iter().copied().collect();
         turns.order(&mut jobs, |job| Some(job.0), running.iter().map(|owner| Some(*owner)));
         jobs.into_iter().map(|job| job.1).collect()
+    }
+
+    #[test]
+    fn the_last_place_is_for_somebody_else() {
+        let may = |owner: u64, running: &[u64], places| {
+            let running: Vec<_> = running.iter().map(|owner| Some(*owner)).collect();
+            Turns::may_start(Some(owner), &running, places)
+        };
+        assert!(may(1, &[1], 3) && !may(1, &[1, 1], 3) && may(2, &[1, 1], 3));
+        assert!(may(1, &[1, 2], 3), "somebody else is there already");
+        assert!(may(1, &[], 1), "a single place is for everybody");
+        assert!(Turns::may_start(None, &[None, None], 3), "whose owner is unknown has the machine to himself");
     }
 
     #[test]

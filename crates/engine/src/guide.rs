@@ -236,9 +236,19 @@ impl Guide {
         self.matcher.is_stopped()
     }
 
+    /// Whether it keeps room to close the answer.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
     /// Time spent so far.
     pub(crate) fn spent(&self) -> Duration {
         self.spent
+    }
+
+    /// The same, which is then counted from zero: clones do not tell it again.
+    pub(crate) fn take_spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
     }
 }
 

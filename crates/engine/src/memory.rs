@@ -52,8 +52,15 @@ pub(crate) fn default_bytes(page: Page, context: usize) -> u64 {
     (machine_bytes() / 4).min(MOST.max(context))
 }
 
-/// The machine's memory, or a guess where the system does not say.
+/// The memory that this program may take: the machine's, or that of the container it runs in; a guess where the system does
+/// not say.
 fn machine_bytes() -> u64 {
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = limits.iter().filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
+    limits.chain([physical_bytes()]).min().unwrap_or(u64::MAX)
+}
+
+fn physical_bytes() -> u64 {
     let kilobytes = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()

@@ -8,9 +8,9 @@ use crate::{
     adapters::Lease,
     answer::One,
     backend::{Backend, Segment},
-    beams::Beams,
+    beams::{Beams, Search},
     guide::Guide,
-    lookup::{Guess, Lookup},
+    lookup::Lookup,
     memory::Memory,
     request::{CancelHandle, EngineEvent, Outcome, Sink},
     sampling::{Penalties, Sampler},
@@ -97,10 +97,12 @@ impl<B: Backend> Run<B> {
             room: (parameters.max_new_tokens as usize).min(context.saturating_sub(tokens.len())),
             ends,
             stop: parameters.stop.clone(),
+            // What a guide closes must be whole: it ends by itself, or at its limit.
+            loops: parameters.stop_repeats && !job.guide.as_ref().is_some_and(Guide::closes),
             tokenizer,
         };
         let answer = if parameters.beams > 1 {
-            Answer::Beams(Box::new(Beams::new(parameters.beams as usize, &rules, penalties, job.guide)))
+            Answer::Beams(Box::new(Beams::new(Search::of(&parameters), &rules, penalties, job.guide)))
         } else {
             let alternatives = job.logprobs.map(usize::from);
             let sampler = Sampler::new(&parameters, job.seed);
@@ -151,7 +153,7 @@ impl<B: Backend> Run<B> {
         self.work.clear();
         self.scores = 0;
         match &mut self.answer {
-            Answer::One(one) => one.guess = Guess::default(),
+            Answer::One(one) => one.rest(),
             Answer::Beams(beams) => beams.rest(),
         }
     }
@@ -164,7 +166,7 @@ impl<B: Backend> Run<B> {
         self.scores = 0;
         if to == self.tokens.len() {
             self.scores = 1;
-            self.guess(lookup, answering);
+            self.look_ahead(lookup, answering);
         }
         to - from
     }
@@ -175,22 +177,20 @@ impl<B: Backend> Run<B> {
             Answer::One(_) => {
                 self.work = self.tokens[B::length(&self.cache)..].to_vec();
                 self.scores = 1;
-                self.guess(lookup, answering);
+                self.look_ahead(lookup, answering);
             }
             Answer::Beams(beams) => beams.go_on(&self.cache),
         }
     }
 
-    fn guess(&mut self, lookup: &Lookup, answering: usize) {
-        if let Answer::One(one) = &mut self.answer
-            && one.guesses()
-        {
-            one.guess = lookup.guess(self.adapter, &self.tokens, self.prompt, answering);
-            let room = self.rules.room.saturating_sub(self.tokens.len() - self.prompt + 1);
-            one.guess.limit(room);
-            self.work.extend_from_slice(one.guess.tokens());
-            self.scores = 1 + one.guess.tokens().len();
-        }
+    /// Adds to the step what probably follows.
+    fn look_ahead(&mut self, lookup: &Lookup, answering: usize) {
+        let Answer::One(one) = &mut self.answer else { return };
+        let room = self.rules.room.saturating_sub(self.tokens.len() - self.prompt + 1);
+        let (adapter, tokens, prompt) = (self.adapter, &self.tokens, self.prompt);
+        one.look_ahead(tokens, room, |tokens| lookup.guess(adapter, tokens, prompt, answering));
+        self.work.extend(one.ahead());
+        self.scores = 1 + one.ahead().count();
     }
 
     /// Whether the current step reads the end of its prompt.

@@ -118,6 +118,11 @@ impl Sampler {
         } else {
             (ranked.candidates.len(), all())
         };
+        // Nothing is drawn where there is no choice: what a guide forces leaves later draws as they are, whether or not it
+        // was computed.
+        if kept == 1 {
+            return ranked.get(0).map(|only| only.1);
+        }
         let mut point = self.rng.random::<f64>() * sum;
         for i in 0..kept {
             let candidate = ranked.get(i)?;

@@ -146,6 +146,7 @@ impl<B: Backend> Scheduler<B> {
                 && self
                     .waiting
                     .front()
+                    .filter(|(job, _)| self.has_place_for(job.owner))
                     .map(|(job, _)| job.needs(&self.limits.memory))
                     .is_some_and(|n| self.has_room_for(n))
             {
@@ -430,6 +431,11 @@ impl<B: Backend> Scheduler<B> {
                 run.paused = false;
             }
         }
+    }
+
+    fn has_place_for(&self, owner: Option<u64>) -> bool {
+        let running: Vec<_> = self.runs.iter().map(|run| run.owner).collect();
+        Turns::may_start(owner, &running, self.limits.active)
     }
 
     /// Whether a job that needs so many pages can be started beside what runs; remembered prompts go for it.

@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     pub ends: Vec<u32>,
     /// How many tokens an answer may have.
     pub room: usize,
+    /// Whether a loop ends it.
+    pub loops: bool,
 }
 
 /// An answer as text.
@@ -50,7 +52,9 @@ impl Transcript {
             }
             Stop::ShowTo(end) => self.visible = end,
         }
-        if let Some(kept) = self.loops.push(token) {
+        if rules.loops
+            && let Some(kept) = self.loops.push(token)
+        {
             self.visible = self.lengths.get(kept - 1).copied().unwrap_or(0);
             return Some(FinishReason::Repeat);
         }

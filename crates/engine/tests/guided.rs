@@ -84,6 +84,60 @@ fn an_answer_matches_the_expression_and_ends_with_it() {
     assert!(parts == [4, 2, 2] && outcome.text.chars().all(|c| c == '-' || c.is_ascii_digit()), "{}", outcome.text);
 }
 
+/// The answer, its tokens with probabilities, and how often its text was told to have grown.
+fn told(request: GenerateRequest) -> (Outcome, usize) {
+    let (said, heard) = channel();
+    let outcome = engine().unwrap().generate(request, move |event| said.send(event.clone()).unwrap()).unwrap();
+    (outcome, heard.into_iter().filter(|event| matches!(event, EngineEvent::Text { .. })).count())
+}
+
+#[test]
+fn what_must_come_costs_no_step_and_changes_nothing_where_probabilities_are_wanted() {
+    if engine().is_none() {
+        return;
+    }
+    let schema = json!({
+        "type": "object",
+        "properties": { "name_of_the_city": { "type": "string", "maxLength": 12 }, "inhabitants": { "type": "integer" } },
+        "required": ["name_of_the_city", "inhabitants"],
+        "additionalProperties": false
+    });
+    for temperature in [0.0, 1.2] {
+        let parameters = Parameters { temperature, seed: Some(5), max_new_tokens: 60, ..Parameters::neutral() };
+        let request = GenerateRequest {
+            lookup: Some(false),
+            guide: Some(Grammar::JsonSchema(schema.clone())),
+            ..GenerateRequest::new("A city and how many people live in it:\n".into(), None, parameters)
+        };
+        let plain = told(request.clone()).0;
+        let (outcome, steps) = told(GenerateRequest { logprobs: Some(0), ..request });
+        assert_eq!(outcome.text, plain.text, "at temperature {temperature}");
+        assert!(outcome.logprobs.len() > 10 && steps < outcome.logprobs.len(), "{steps} steps: {}", outcome.text);
+        assert!(outcome.logprobs.iter().all(|token| token.chosen.logprob > f32::NEG_INFINITY));
+        let said: Vec<u8> = outcome.logprobs.iter().flat_map(|token| token.chosen.bytes.clone()).collect();
+        assert_eq!(String::from_utf8(said).unwrap(), outcome.text);
+    }
+}
+
+#[test]
+fn a_loop_ends_an_answer_unless_it_may_or_a_grammar_will() {
+    if engine().is_none() {
+        return;
+    }
+    let again = engine().unwrap().tokenize(" again").unwrap()[0];
+    let ask = |stop_repeats, guide| {
+        let parameters = Parameters { max_new_tokens: 90, stop_repeats, ..Parameters::neutral() };
+        let request = GenerateRequest::new("Say it".into(), None, parameters);
+        let outcome = GenerateRequest { logit_bias: vec![(again, 100.0)], guide, ..request };
+        let outcome = engine().unwrap().generate(outcome, |_| {}).unwrap();
+        (outcome.finish_reason, outcome.text.matches(" again").count())
+    };
+    assert_eq!(ask(true, None), (FinishReason::Repeat, 1));
+    assert_eq!(ask(false, None), (FinishReason::Length, 90));
+    let grammar = Grammar::Regex("( again){80}".into());
+    assert_eq!(ask(true, Some(grammar)), (FinishReason::Stop, 80), "cut off it would not match");
+}
+
 #[test]
 fn an_answer_is_a_span_of_the_text() {
     if engine().is_none() {

@@ -127,6 +127,26 @@ pub const PARAMETERS: &[ParameterSpec] = &[
         extracts: false,
     },
     ParameterSpec {
+        name: "length_penalty",
+        kind: ParameterKind::Number { min: -2.0, max: 2.0, step: 0.1, whole: false },
+        label: ("Length penalty", "长度惩罚"),
+        help: (
+            "With beams: an answer's log-probability is divided by its length to this power, so that more than 0 favours long answers, less than 0 short ones. No effect with one beam.",
+            "多束搜索时，答案的对数概率除以其长度的该次幂：大于 0 偏向长答案，小于 0 偏向短答案。单束时无效。",
+        ),
+        extracts: false,
+    },
+    ParameterSpec {
+        name: "early_stopping",
+        kind: ParameterKind::Switch,
+        label: ("Early stopping", "提前结束"),
+        help: (
+            "With beams: ends as soon as so many answers are whole as there are beams, without waiting whether a better one follows. No effect with one beam.",
+            "多束搜索时，完整的答案一达到束数就结束，不再等待可能更好的答案。单束时无效。",
+        ),
+        extracts: false,
+    },
+    ParameterSpec {
         name: "max_new_tokens",
         kind: ParameterKind::Number { min: 1.0, max: 4096.0, step: 1.0, whole: true },
         label: ("Max new tokens", "最多新词元"),
@@ -181,6 +201,16 @@ pub const PARAMETERS: &[ParameterSpec] = &[
         extracts: false,
     },
     ParameterSpec {
+        name: "stop_repeats",
+        kind: ParameterKind::Switch,
+        label: ("Stop loops", "循环即停"),
+        help: (
+            "Ends an answer that says the same again and again, and keeps it once.",
+            "回答不断重复同样的内容时将其结束，重复部分只保留一遍。",
+        ),
+        extracts: false,
+    },
+    ParameterSpec {
         name: "guided",
         kind: ParameterKind::Switch,
         label: ("Guided", "引导"),
@@ -213,6 +243,13 @@ pub struct Parameters {
     pub top_k: u32,
     /// Beams of the search.
     pub beams: u32,
+    /// An answer of the search is ranked by its log-probability over its tokens to this power. Runs stored before there
+    /// was such a parameter have 1.
+    #[serde(default = "one")]
+    pub length_penalty: f64,
+    /// Whether the search ends with the first answers that are whole.
+    #[serde(default)]
+    pub early_stopping: bool,
     /// Most tokens of the answer.
     pub max_new_tokens: u32,
     /// 1 is off; over prompt and answer tokens, positive logits divided, negative multiplied.
@@ -231,6 +268,9 @@ pub struct Parameters {
     pub seed: Option<u64>,
     /// The answer ends before the first of these.
     pub stop: Vec<String>,
+    /// Whether a loop ends the answer. It did before there was such a parameter.
+    #[serde(default = "on")]
+    pub stop_repeats: bool,
     /// Of what is asked: guide the answer where its form is known. Of a run: its answer was guided. Runs stored before
     /// there was such a thing were not.
     #[serde(default)]
@@ -242,6 +282,14 @@ pub struct Parameters {
 
 fn is_off(samples: &u32) -> bool {
     *samples == 0
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn on() -> bool {
+    true
 }
 
 /// Some parameters: what a model entry, a manifest, a case or a caller overrides.
@@ -260,6 +308,12 @@ pub struct ParameterPatch {
     /// See [`Parameters::beams`]; the original system's files call it `num_beams`.
     #[serde(alias = "num_beams", skip_serializing_if = "Option::is_none")]
     pub beams: Option<u32>,
+    /// See [`Parameters::length_penalty`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length_penalty: Option<f64>,
+    /// See [`Parameters::early_stopping`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<bool>,
     /// See [`Parameters::max_new_tokens`]; the original API calls it `max_tokens`.
     #[serde(alias = "max_tokens", skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<u32>,
@@ -281,6 +335,9 @@ pub struct ParameterPatch {
     /// See [`Parameters::stop`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Vec<String>>,
+    /// See [`Parameters::stop_repeats`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_repeats: Option<bool>,
     /// See [`Parameters::guided`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guided: Option<bool>,
@@ -317,6 +374,8 @@ impl Parameters {
             top_p: 1.0,
             top_k: 0,
             beams: 1,
+            length_penalty: 1.0,
+            early_stopping: false,
             max_new_tokens: 512,
             repetition_penalty: 1.0,
             min_p: 0.0,
@@ -324,6 +383,7 @@ impl Parameters {
             frequency_penalty: 0.0,
             seed: None,
             stop: Vec::new(),
+            stop_repeats: true,
             guided: false,
             samples: 0,
         }
@@ -334,8 +394,8 @@ impl Parameters {
         macro_rules! lay {
             ($($field:ident),*) => { $( if let Some(value) = &patch.$field { self.$field = value.clone(); } )* };
         }
-        lay!(temperature, top_p, top_k, min_p, beams, max_new_tokens);
-        lay!(repetition_penalty, presence_penalty, frequency_penalty, stop, guided, samples);
+        lay!(temperature, top_p, top_k, min_p, beams, length_penalty, early_stopping, max_new_tokens);
+        lay!(repetition_penalty, presence_penalty, frequency_penalty, stop, stop_repeats, guided, samples);
         if patch.seed.is_some() {
             self.seed = patch.seed;
         }
@@ -369,6 +429,7 @@ impl Parameters {
             "top_p" => self.top_p,
             "top_k" => f64::from(self.top_k),
             "beams" => f64::from(self.beams),
+            "length_penalty" => self.length_penalty,
             "max_new_tokens" => f64::from(self.max_new_tokens),
             "repetition_penalty" => self.repetition_penalty,
             "min_p" => self.min_p,
@@ -384,7 +445,9 @@ impl Parameters {
         match name {
             "seed" => self.seed.map(|s| s.to_string()).unwrap_or_default(),
             "stop" => self.stop.join("\n"),
-            "guided" => if self.guided { "on" } else { "off" }.into(),
+            "early_stopping" => on_or_off(self.early_stopping),
+            "stop_repeats" => on_or_off(self.stop_repeats),
+            "guided" => on_or_off(self.guided),
             _ => self.number(name).map(|n| n.to_string()).unwrap_or_default(),
         }
     }
@@ -418,6 +481,7 @@ impl Parameters {
                     "beams" => self.beams = value as u32,
                     "max_new_tokens" => self.max_new_tokens = value as u32,
                     "min_p" => self.min_p = value,
+                    "length_penalty" => self.length_penalty = value,
                     "presence_penalty" => self.presence_penalty = value,
                     "frequency_penalty" => self.frequency_penalty = value,
                     "samples" => self.samples = value as u32,
@@ -444,8 +508,8 @@ impl Parameters {
                 self.stop = stops;
             }
             ParameterKind::Switch => {
-                self.guided = match trimmed {
-                    "" => self.guided,
+                let value = match trimmed {
+                    "" => return Ok(()),
                     "on" | "true" | "1" => true,
                     "off" | "false" | "0" => false,
                     other => {
@@ -458,10 +522,19 @@ impl Parameters {
                         });
                     }
                 };
+                match name {
+                    "early_stopping" => self.early_stopping = value,
+                    "stop_repeats" => self.stop_repeats = value,
+                    _ => self.guided = value,
+                }
             }
         }
         Ok(())
     }
+}
+
+fn on_or_off(switch: bool) -> String {
+    if switch { "on" } else { "off" }.into()
 }
 
 impl ParameterError {
@@ -513,6 +586,7 @@ mod tests {
             p.seed = Some(7);
             p.stop = vec!["###".into()];
             (p.min_p, p.presence_penalty, p.frequency_penalty, p.samples) = (0.1, 0.5, -0.5, 4);
+            (p.length_penalty, p.early_stopping, p.stop_repeats) = (0.5, true, false);
             let before = p.clone();
             p.set_text(spec.name, &before.text_of(spec.name)).unwrap();
             assert_eq!(p, before, "{}", spec.name);

@@ -26,6 +26,7 @@ use crate::defaults::Defaults;
     after_help = "Examples:\n  knowlm generate --prompt 'The capital of France is' --max-new-tokens 20\n  \
         knowlm generate --instruction 'Extract the names.' --input 'Ada met Charles.' --json\n  \
         knowlm generate --prompt 'Born in the year' --guide-regex ' [0-9]{4}'\n  \
+        knowlm generate --prompt 'Ada met Charles. Who? ' --guide-span 'Ada met Charles.'\n  \
         knowlm generate --chat 'Why is the sky blue?' --n 3 --temperature 0.8 --json\n  knowlm generate --interactive"
 )]
 pub struct GenerateArgs {
@@ -56,6 +57,13 @@ pub struct GenerateArgs {
     /// Answer with text that the Lark grammar in this file derives
     #[arg(long, value_name = "FILE", group = "guide", help_heading = "Guided decoding")]
     guide_lark: Option<PathBuf>,
+    /// Answer with words of this text, one after the other
+    #[arg(long, value_name = "TEXT", group = "guide", help_heading = "Guided decoding", allow_hyphen_values = true)]
+    guide_span: Option<String>,
+    /// Compute every token by itself; without this, what the prompt or an earlier answer makes likely is computed in one
+    /// step. The text is the same either way
+    #[arg(long)]
+    no_lookup: bool,
     /// So many answers, drawn with one seed after the other; the prompt is read once
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=32))]
     n: usize,
@@ -147,6 +155,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
         guide,
         logit_bias,
         logprobs: args.logprobs,
+        lookup: !args.no_lookup,
         n: args.n,
         json: args.json,
     };
@@ -217,6 +226,9 @@ fn guide(args: &GenerateArgs) -> Result<Option<Grammar>, CliError> {
     if let Some(path) = &args.guide_lark {
         return Ok(Some(Grammar::Lark(read(path)?)));
     }
+    if let Some(text) = &args.guide_span {
+        return Ok(Some(Grammar::Span { text: text.clone() }));
+    }
     Ok(args.guide_regex.clone().map(Grammar::Regex))
 }
 
@@ -259,6 +271,7 @@ struct Asked<'a> {
     guide: Option<Grammar>,
     logit_bias: Vec<(u32, f32)>,
     logprobs: Option<u8>,
+    lookup: bool,
     n: usize,
     json: bool,
 }
@@ -269,6 +282,7 @@ impl Asked<'_> {
             guide: self.guide.clone(),
             logit_bias: self.logit_bias.clone(),
             logprobs: self.logprobs,
+            lookup: Some(self.lookup),
             ..GenerateRequest::new(prompt, self.adapter.clone(), parameters)
         }
     }
@@ -294,9 +308,7 @@ impl Asked<'_> {
             if whole {
                 out(&format!("{}\n", outcome.text))?;
             }
-            let tokens = outcome.completion_tokens;
-            let speed = outcome.timings.tokens_per_second;
-            eprintln!("{} {tokens} tokens, {speed:.1} tokens/s.", outcome.finish_reason.sentence(Language::En));
+            eprintln!("{} {}", outcome.finish_reason.sentence(Language::En), figures(&outcome));
             return Ok(());
         }
         out_json(&Answer {
@@ -379,6 +391,22 @@ impl Asked<'_> {
         }
         outcome.map_err(CliError::failed)
     }
+}
+
+/// How much was generated, and where the time went.
+fn figures(outcome: &Outcome) -> String {
+    let t = &outcome.timings;
+    let mut text = format!(
+        "{} tokens, {:.1} tokens/s; waited {:.0} ms, read the prompt in {:.0} ms, answered in {:.0} ms",
+        outcome.completion_tokens, t.tokens_per_second, t.queue_ms, t.prefill_ms, t.decode_ms
+    );
+    if t.mask_ms > 0.0 {
+        text += &format!(", of which {:.1} ms to guide it", t.mask_ms);
+    }
+    if t.guessed > 0 {
+        text += &format!("; {} of {} guesses right", t.accepted, t.guessed);
+    }
+    text + "."
 }
 
 /// What is printed cannot be taken back: when the engine cuts a loop off, what was printed of it stays, and the

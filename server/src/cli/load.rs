@@ -12,6 +12,7 @@ use engine::{EngineOptions, LoadAs, LocalEngine};
 use indicatif::ProgressBar;
 
 use super::CliError;
+use crate::weights::bytes_of;
 
 /// Options of every command that loads a model.
 #[derive(Clone, Debug, Args)]
@@ -29,6 +30,10 @@ pub struct ModelArgs {
     /// [default: the model's context]
     #[arg(long, env = "KNOWLM_CONTEXT", value_name = "TOKENS")]
     pub context: Option<usize>,
+    /// Memory for the keys and values of what is being generated, and of prompts remembered, such as 512MB or 4GB; it bounds the
+    /// longest context [default: a quarter of the machine's, at most 2 GB or one context of the model]
+    #[arg(long, env = "KNOWLM_CACHE_MEMORY", value_name = "SIZE", value_parser = bytes_of)]
+    pub cache_memory: Option<u64>,
     /// Round unquantized weights to eight bits while loading: half the memory of 16 bits
     #[arg(long = "load-8bit", env = "KNOWLM_LOAD_8BIT", conflicts_with = "load_4bit")]
     pub load_8bit: bool,
@@ -64,6 +69,7 @@ pub fn load(
     };
     options.threads = args.threads;
     options.context = args.context;
+    options.cache_bytes = args.cache_memory;
     options.load_as = match (args.load_8bit, args.load_4bit) {
         (_, true) => LoadAs::FourBit,
         (true, _) => LoadAs::EightBit,

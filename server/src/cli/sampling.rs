@@ -58,7 +58,11 @@ impl Args for SamplingArgs {
             let many = spec.kind == ParameterKind::Strings;
             let arg = Arg::new(spec.name)
                 .long(flag.as_str())
-                .value_name(if many { "TEXT" } else { "NUMBER" })
+                .value_name(match spec.kind {
+                    ParameterKind::Strings => "TEXT",
+                    ParameterKind::Switch => "on|off",
+                    ParameterKind::Number { .. } | ParameterKind::OptionalWhole => "NUMBER",
+                })
                 .help(spec.help.0)
                 .help_heading("Sampling")
                 .action(if many { ArgAction::Append } else { ArgAction::Set })
@@ -88,11 +92,12 @@ mod tests {
     fn every_parameter_of_the_table_but_those_of_extraction_is_a_flag() {
         let p = read(
             "x --temperature 0 --top-p 0.5 --top-k 3 --min-p 0.1 --beams 4 --max-new-tokens 9 --repetition-penalty 1 \
-             --presence-penalty 0.5 --frequency-penalty -0.5 --seed 7 --stop a --stop b",
+             --length-penalty -0.5 --early-stopping on --stop-repeats off --presence-penalty 0.5 --frequency-penalty -0.5 --seed 7 --stop a --stop b",
         );
         let p = p.unwrap();
         assert_eq!((p.temperature, p.top_p, p.top_k, p.beams, p.max_new_tokens), (0.0, 0.5, 3, 4, 9));
         assert_eq!((p.min_p, p.presence_penalty, p.frequency_penalty), (0.1, 0.5, -0.5));
+        assert_eq!((p.length_penalty, p.early_stopping, p.stop_repeats), (-0.5, true, false));
         assert_eq!((p.repetition_penalty, p.seed, p.stop), (1.0, Some(7), vec!["a".to_owned(), "b".to_owned()]));
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::http::Uri;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
 use engine::{Generator, LocalEngine};
 use leptos::config::LeptosOptions;
 use tokio::{net::TcpListener, sync::watch};
@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     CliError,
+    bytes::size,
     load::{Adapters, ModelArgs, data_folder, load},
     out,
 };
@@ -33,8 +34,6 @@ use crate::{
     warmup,
 };
 
-/// Runs that are generated at the same time.
-const ACTIVE: usize = 8;
 /// How long the last answers may take to be stored, and the last connections to close.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -58,6 +57,10 @@ pub struct ServeArgs {
     /// The address that people open, for links and as a host name to accept
     #[arg(long, env = "KNOWLM_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
+    /// Runs that are generated at the same time; the last place is kept for a member who has none
+    #[arg(long, env = "KNOWLM_PARALLEL", value_name = "NUMBER", default_value_t = 9,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    parallel: usize,
     /// Runs that may wait
     #[arg(long, env = "KNOWLM_QUEUE", value_name = "NUMBER", default_value_t = 256)]
     queue: usize,
@@ -129,9 +132,10 @@ async fn serve(args: ServeArgs, public: Option<(String, String)>, mode: AuthMode
 
     let engine = load_engine(&args)?;
     let entry = engine.entry();
+    eprintln!("Up to {} runs at once, with {} for keys and values.", args.parallel, size(engine.status().cache_budget));
     let generator: Arc<dyn Generator> = Arc::new(engine);
     let hub = Arc::new(Hub::default());
-    let pool = Pool::start(Arc::clone(&generator), store.clone(), Arc::clone(&hub), args.queue + ACTIVE);
+    let pool = Pool::start(Arc::clone(&generator), store.clone(), Arc::clone(&hub), args.queue + args.parallel);
     let (public_url, public_host) = public.unzip();
     let secure = public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
     let link_base = public_url.clone().unwrap_or_else(|| own_url.clone());
@@ -264,9 +268,9 @@ pub(super) async fn signal() {
 fn load_engine(args: &ServeArgs) -> Result<LocalEngine, CliError> {
     let adapters = if args.adapter.is_empty() { Adapters::Default } else { Adapters::Given(&args.adapter) };
     load(&args.model, adapters, |options| {
-        options.active = ACTIVE;
+        options.active = args.parallel;
         // The pool refuses before the engine does, while nothing is stored yet.
-        options.queue = args.queue + ACTIVE;
+        options.queue = args.queue + args.parallel;
     })
 }
 

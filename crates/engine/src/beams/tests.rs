@@ -22,14 +22,22 @@ struct Fixture {
     cases: Vec<Case>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Case {
     prompt: usize,
-    beams: usize,
+    beams: u32,
     ends: Vec<u32>,
     penalty: f64,
+    #[serde(default = "one")]
+    length_penalty: f64,
+    #[serde(default)]
+    early_stopping: bool,
     answer: Vec<u32>,
     score: f32,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 fn model() -> CpuModel {
@@ -45,9 +53,16 @@ fn model() -> CpuModel {
 
 /// The best answer, its score, and how many answers were known at the end.
 fn search(model: &mut CpuModel, prompt: &[u32], case: &Case, tokenizer: Arc<Tokenizer>) -> (Vec<u32>, f32) {
-    let rules = Rules { tokenizer, stop: vec![], ends: case.ends.clone(), room: 24 };
-    let parameters = Parameters { repetition_penalty: case.penalty, ..Parameters::neutral() };
-    let mut beams: Beams<CpuModel> = Beams::new(case.beams, &rules, Penalties::new(&parameters, vec![], prompt), None);
+    let rules = Rules { tokenizer, stop: vec![], ends: case.ends.clone(), room: 24, loops: false };
+    let parameters = Parameters {
+        beams: case.beams,
+        repetition_penalty: case.penalty,
+        length_penalty: case.length_penalty,
+        early_stopping: case.early_stopping,
+        ..Parameters::neutral()
+    };
+    let penalties = Penalties::new(&parameters, vec![], prompt);
+    let mut beams: Beams<CpuModel> = Beams::new(Search::of(&parameters), &rules, penalties, None);
     let mut cache = model.cache();
     let whole = Segment { tokens: prompt, cache: &mut cache, adapter: None, scores: 1 };
     let mut scores = vec![];
@@ -72,8 +87,7 @@ fn answers_are_those_of_transformers() {
     assert!(fixture.cases.len() >= 50);
     for case in &fixture.cases {
         let (answer, score) = search(&mut model, &fixture.prompts[case.prompt], case, tokenizer.clone());
-        let what =
-            format!("prompt {}, {} beams, ends {:?}, penalty {}", case.prompt, case.beams, case.ends, case.penalty);
+        let what = format!("{case:?}");
         assert_eq!(answer, case.answer, "{what}");
         assert!((score - case.score).abs() < 1e-3, "{what}: {score} is not {}", case.score);
     }
