@@ -194,6 +194,9 @@ fn make(
         };
         documents.push(without(text, &reason, said.then_some(&reviewed)));
     }
+    if format == Format::Gold && !documents.iter().any(Document::is_gold) {
+        return Err(no_gold());
+    }
     let mut ids: HashMap<String, (usize, String)> =
         rows.ids.into_iter().enumerate().map(|(at, (document, id))| (document, (at, shown(&id)))).collect();
     documents.sort_by_key(|d| ids.get(&d.id).map_or(usize::MAX, |(at, _)| *at));
@@ -263,6 +266,13 @@ fn archive(files: &[File]) -> zip::result::ZipResult<Vec<u8>> {
         zip.write_all(file.content.as_bytes())?;
     }
     Ok(zip.finish()?.into_inner())
+}
+
+fn no_gold() -> ServiceError {
+    ServiceError::invalid(
+        "There is no gold to export: no text is judged as a whole. Accept texts in the review, or judge every record of them.",
+        "没有可导出的标准答案：还没有一段文本被完整判定。请在审阅中接受文本，或判定其全部结果。",
+    )
 }
 
 fn unknown(name: &str) -> ServiceError {

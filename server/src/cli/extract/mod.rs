@@ -264,16 +264,13 @@ fn made_by(engine: &LocalEngine, adapter: Option<&AdapterInfo>, schema: &Schema,
     }
 }
 
-/// Texts whose language says in which languages will be asked.
-const LOOKED_AT: usize = 200;
-
 /// Types and roles that the adapter was not taught in a language of the texts.
 fn not_taught(schema: &Schema, manifest: Option<&AdapterManifest>, asking: &Asking, rows: &[Row]) -> Vec<String> {
     // Nobody knows what a base, or an adapter that does not say, was taught.
     if manifest.is_none_or(|manifest| manifest.taught.is_empty()) {
         return Vec::new();
     }
-    let texts = rows.iter().take(LOOKED_AT).filter_map(|row| row.text.as_deref().ok());
+    let texts = rows.iter().filter_map(|row| row.text.as_deref().ok());
     let mut languages: Vec<Language> = match schema.language {
         Some(language) => vec![language],
         None => texts.map(Language::of_text).collect(),
