@@ -1,4 +1,4 @@
-//! Which of its three forms of a kernel runs.
+//! Which of its four forms of a kernel runs.
 
 /// Compiles a generic kernel for each instruction set, and chooses among them.
 macro_rules! kernels {
@@ -13,7 +13,13 @@ macro_rules! kernels {
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($arg: $type),*) {
                     // SAFETY: this function's features are those of `Avx512`.
-                    unsafe { generic::$name::<Avx512>($($arg),*) }
+                    unsafe { generic::$name::<Avx512<false>>($($arg),*) }
+                }
+                #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512_bf16($($arg: $type),*) {
+                    // SAFETY: as above.
+                    unsafe { generic::$name::<Avx512<true>>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma,f16c")]
                 #[allow(clippy::too_many_arguments)]
@@ -23,6 +29,8 @@ macro_rules! kernels {
                 }
                 match isa {
                     // SAFETY: `Isa::detect` saw these features on this processor.
+                    $crate::cpu::simd::Isa::Avx512Bf16 => return unsafe { avx512_bf16($($arg),*) },
+                    // SAFETY: as above.
                     $crate::cpu::simd::Isa::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::cpu::simd::Isa::Avx2 => return unsafe { avx2($($arg),*) },

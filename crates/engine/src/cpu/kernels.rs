@@ -7,12 +7,12 @@
 use std::ops::Range;
 
 use super::{
-    pack::{BLOCK, Packed, TILE},
+    pack::{BLOCK, Kind, Packed, TILE},
     simd::{Isa, Simd},
     team::Parts,
 };
 
-/// Rows of activations, as they are and as bytes with a scale for each 32.
+/// Rows of activations, as they are, as bytes with a scale for each 32, and as pairs of `bf16` where matrices need them.
 pub(super) struct Activations {
     pub(super) columns: usize,
     pub(super) numbers: Vec<f32>,
@@ -23,11 +23,16 @@ pub(super) struct Activations {
     pub(super) sums: Vec<f32>,
     /// Sums of the bytes of each block's halves.
     pub(super) halves: Vec<[i32; 2]>,
+    /// As `bf16`; empty where no matrix needs them.
+    pub(super) pairs: Vec<u16>,
+    paired: bool,
 }
 
 impl Activations {
-    pub(super) fn new(columns: usize) -> Self {
-        Self { columns, numbers: vec![], bytes: vec![], scales: vec![], sums: vec![], halves: vec![] }
+    /// `paired`: for matrices of [`Kind::Bf16Pairs`].
+    pub(super) fn new(columns: usize, paired: bool) -> Self {
+        let (numbers, bytes, scales, sums, halves, pairs) = Default::default();
+        Self { columns, numbers, bytes, scales, sums, halves, pairs, paired }
     }
 
     /// Makes room for `rows` rows.
@@ -39,6 +44,7 @@ impl Activations {
             self.scales.resize(blocks, 0.0);
             self.sums.resize(blocks, 0.0);
             self.halves.resize(blocks, [0; 2]);
+            self.pairs.resize(if self.paired { n } else { 0 }, 0);
         }
     }
 
@@ -56,6 +62,7 @@ impl Activations {
             scales: Parts::new(&mut self.scales),
             sums: Parts::new(&mut self.sums),
             halves: Parts::new(&mut self.halves),
+            pairs: self.paired.then(|| Parts::new(&mut self.pairs)),
         }
     }
 }
@@ -69,6 +76,7 @@ pub(super) struct ActivationParts<'a> {
     scales: Parts<'a, f32>,
     sums: Parts<'a, f32>,
     halves: Parts<'a, [i32; 2]>,
+    pairs: Option<Parts<'a, u16>>,
 }
 
 impl<'a> ActivationParts<'a> {
@@ -133,6 +141,9 @@ impl<'a> ActivationParts<'a> {
                 self.sums.part(first, blocks),
                 self.halves.part(first, blocks),
             );
+            if let Some(pairs) = &self.pairs {
+                pair(isa, self.numbers.part(from, length), pairs.part(from, length));
+            }
         }
     }
 }
@@ -176,6 +187,8 @@ kernels! {
     /// Rounds a row to bytes, with a scale for each 32. Where one of these is not finite the scale is not either: it is
     /// seen in all results of the row.
     fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], halves: &mut [[i32; 2]]);
+    /// Rounds a row to `bf16`.
+    fn pair(x: &[f32], pairs: &mut [u16]);
     /// `z = scale * A x`, for rows `x` that lie one after the other; their `z` begin `stride` numbers apart.
     fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize);
     /// The results of some tiles of a matrix for the first `rows` rows.
@@ -256,6 +269,14 @@ mod generic {
             scales[block] = scale;
             sums[block] = scale * (both[0] + both[1]) as f32;
             halves[block] = both;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn pair<S: Simd>(x: &[f32], pairs: &mut [u16]) {
+        for (x, pairs) in x.chunks_exact(16).zip(pairs.chunks_exact_mut(16)) {
+            // SAFETY: both have sixteen.
+            unsafe { S::store_bf16(pairs.as_mut_ptr(), S::load(x.as_ptr())) };
         }
     }
 
@@ -350,6 +371,7 @@ mod generic {
         assert!(x.columns == w.columns && x.numbers.len() >= rows * x.columns);
         assert!(x.bytes.len() >= rows * x.columns && x.scales.len() >= rows * (x.columns / BLOCK));
         assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
+        assert!(w.kind != Kind::Bf16Pairs || x.pairs.len() >= rows * x.columns && w.columns.is_multiple_of(4));
         assert!(m.bias.is_none_or(|b| b.len() == w.rows));
         if let Some(d) = &m.deltas {
             assert!(d.rows.len() >= rows && d.z.len() >= rows * d.stride);

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
 
-use super::pack::{Packed, Packer, TILE, dense};
+use super::{
+    pack::{Packed, Packer, TILE, dense},
+    simd::Isa,
+};
 use crate::{
     EngineError,
     config::ModelConfig,
@@ -44,9 +47,10 @@ pub(super) fn load_layers(
     source: &Source,
     config: &ModelConfig,
     threads: usize,
+    isa: Isa,
     progress: Progress<'_>,
 ) -> Result<(Vec<Layer>, Packed), EngineError> {
-    let mut packer = Packer::default();
+    let mut packer = if isa.pairs() { Packer::of_pairs() } else { Packer::default() };
     let mut total = 0;
     for layer in 0..config.layers {
         for p in Projection::ALL {

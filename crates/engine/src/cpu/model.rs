@@ -17,7 +17,7 @@ use super::{
     cache::{Cache, Pool},
     kernels::{self, Activations, Linear, Target},
     load::{Layer, PackedAdapter, Progress, load_layers, pack_adapter, packable},
-    pack::Packed,
+    pack::{Kind, Packed},
     rows::Rows,
     simd::Isa,
     team::{Parts, Team},
@@ -81,20 +81,22 @@ impl CpuModel {
         isa: Isa,
         progress: Progress<'_>,
     ) -> Result<Self, EngineError> {
-        let (layers, head) = load_layers(&source, &config, threads, progress)?;
+        let (layers, head) = load_layers(&source, &config, threads, isa, progress)?;
+        let paired = layers.iter().flat_map(|l| &l.projections).chain([&head]).any(|m| m.kind == Kind::Bf16Pairs);
+        let activations = |columns| Activations::new(columns, paired);
         // Read row by row as tokens come: it must be there.
         packable(source.embedding(&config)?)?;
         let last_norm = source.last_norm(&config)?;
         let team = Team::new(threads).map_err(EngineError::Thread)?;
         let buffers = Buffers {
             x: vec![],
-            normed: (0..team.threads()).map(|_| Activations::new(config.hidden)).collect(),
-            attended: Activations::new(config.heads * config.head_size),
-            hidden: Activations::new(config.feed_forward),
+            normed: (0..team.threads()).map(|_| activations(config.hidden)).collect(),
+            attended: activations(config.heads * config.head_size),
+            hidden: activations(config.feed_forward),
             qkv: vec![],
             z: vec![],
             scores: vec![],
-            last: Activations::new(config.hidden),
+            last: activations(config.hidden),
         };
         let packed: Vec<_> = adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?;
         let half_cache = source.formats().0 != BlockFormat::F32;

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Eight,
     F16,
     Bf16,
+    /// `Bf16`, of which two columns lie side by side; activations are multiplied as such pairs, too.
+    Bf16Pairs,
     F32,
 }
 
@@ -48,7 +50,7 @@ impl Kind {
             Self::FiveShared => 32 + 256 + 64,
             Self::Six => 32 + 256 + 128,
             Self::Eight => 32 + 512,
-            Self::F16 | Self::Bf16 => 32,
+            Self::F16 | Self::Bf16 | Self::Bf16Pairs => 32,
             Self::F32 => 64,
         }
     }
@@ -78,7 +80,7 @@ impl Kind {
 
     /// Whether activations are multiplied as bytes.
     pub(super) fn quantized(self) -> bool {
-        !matches!(self, Self::F16 | Self::Bf16 | Self::F32)
+        !matches!(self, Self::F16 | Self::Bf16 | Self::Bf16Pairs | Self::F32)
     }
 }
 
@@ -165,6 +167,13 @@ impl Form {
     }
 
     fn put_dense(&self, r: usize, numbers: &[f32], tile: &mut [u8]) {
+        if self.kind == Kind::Bf16Pairs {
+            for (c, x) in numbers.iter().enumerate() {
+                tile[(c / 2 * TILE + r) * 4 + c % 2 * 2..][..2]
+                    .copy_from_slice(&half::bf16::from_f32(*x).to_le_bytes());
+            }
+            return;
+        }
         for (x, out) in numbers.iter().zip(tile.chunks_exact_mut(self.kind.step())) {
             match self.kind {
                 Kind::F16 => out[r * 2..][..2].copy_from_slice(&f16::from_f32(*x).to_le_bytes()),
@@ -206,6 +215,8 @@ impl Packed {
 #[derive(Default)]
 pub(super) struct Packer<'a> {
     matrices: Vec<Matrix<'a>>,
+    /// Whether `bf16` is packed in pairs.
+    pairs: bool,
 }
 
 struct Matrix<'a> {
@@ -216,9 +227,17 @@ struct Matrix<'a> {
 }
 
 impl<'a> Packer<'a> {
+    /// For kernels that multiply pairs of `bf16`.
+    pub(super) fn of_pairs() -> Self {
+        Self { matrices: vec![], pairs: true }
+    }
+
     /// Adds a matrix as it is stored.
     pub(super) fn add(&mut self, view: TensorView<'a>) {
-        let form = Form::of(view.format, view.rows, view.columns);
+        let mut form = Form::of(view.format, view.rows, view.columns);
+        if self.pairs && form.kind == Kind::Bf16 && view.columns.is_multiple_of(4) {
+            form.kind = Kind::Bf16Pairs;
+        }
         self.matrices.push(Matrix { form, view, rounded: None });
     }
 

@@ -18,7 +18,10 @@ mod stored;
 use stored::Stored;
 
 fn pack(view: TensorView<'_>) -> Packed {
-    let mut packer = Packer::default();
+    pack_with(Packer::default(), view)
+}
+
+fn pack_with<'a>(mut packer: Packer<'a>, view: TensorView<'a>) -> Packed {
     packer.add(view);
     packer.pack(2, &|_| {}).unwrap().remove(0)
 }
@@ -64,7 +67,7 @@ fn random_tensor(rng: &mut ChaCha8Rng, format: BlockFormat, rows: usize, columns
 
 /// Rows of activations, rounded.
 fn rounded(isa: Isa, x: &[f32], rows: usize, columns: usize) -> Activations {
-    let mut activations = Activations::new(columns);
+    let mut activations = Activations::new(columns, true);
     activations.reserve(rows);
     activations.numbers[..x.len()].copy_from_slice(x);
     let parts = activations.parts();

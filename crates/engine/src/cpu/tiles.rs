@@ -35,6 +35,7 @@ pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
             Kind::FiveShared => small_tile::<S, R, { Kind::FiveShared as u8 }>(w, tile, x, row, ahead),
             Kind::Six => six_tile::<S, R>(w, tile, x, row, ahead),
             Kind::Eight => eight_tile::<S, R>(w, tile, x, row, ahead),
+            Kind::Bf16Pairs => pair_tile::<S, R>(w, tile, x, row),
             Kind::F16 | Kind::Bf16 | Kind::F32 => {
                 dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns), x.columns)
             }
@@ -232,6 +233,36 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
             }
         }
         acc
+    }
+}
+
+/// As [`dense_tile`], of pairs, with two sums of each row.
+#[inline(always)]
+pub(super) unsafe fn pair_tile<S: Simd, const R: usize>(
+    w: &Packed,
+    tile: usize,
+    x: &Activations,
+    row: usize,
+) -> [S::F; R] {
+    let (p, pairs) = (w.tile(tile).as_ptr(), w.columns / 2);
+    // SAFETY: the tile has 64 bytes for each pair of columns, and a row of activations as many pairs, which `check` saw to
+    // be an even number.
+    unsafe {
+        let x = x.pairs.as_ptr().add(row * x.columns).cast::<u32>();
+        let mut acc = [[S::splat(0.0); 2]; R];
+        for c in (0..pairs).step_by(2) {
+            for i in 0..2 {
+                for r in 0..R {
+                    let pair = x.add(r * pairs + c + i).read_unaligned();
+                    acc[r][i] = S::dot_pairs(acc[r][i], p.add((c + i) * 64), pair);
+                }
+            }
+        }
+        let mut all = [S::splat(0.0); R];
+        for r in 0..R {
+            all[r] = S::add(acc[r][0], acc[r][1]);
+        }
+        all
     }
 }
 

@@ -1,4 +1,4 @@
-//! AVX-512 with VNNI.
+//! AVX-512 with VNNI, and with BF16 where the processor has it.
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc)]
 
@@ -7,15 +7,16 @@ use std::arch::x86_64::*;
 use super::{
     Simd,
     avx2::{EXP, EXP_FIRST, LN_2, sum_halves, two_sums},
+    dot_pairs_plain, store_bf16_plain,
 };
 
 /// AVX-512 with VNNI.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512;
+pub(in super::super) struct Avx512<const BF16: bool>;
 
-// SAFETY (all functions): the caller runs on a processor with the features of `Isa::Avx512`; loads and
+// SAFETY (all functions): the caller runs on a processor with the features of `Isa::Avx512`, or of `Isa::Avx512Bf16`; loads and
 // stores are unaligned and within what the caller vouches for.
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     type I = __m512i;
     type B = __m512i;
@@ -122,6 +123,25 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn greatest(v: Self::F) -> f32 {
         unsafe { _mm512_reduce_max_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, v: Self::F) {
+        if BF16 {
+            unsafe { p.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(v)) }
+        } else {
+            unsafe { store_bf16_plain::<Self>(p, v) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(acc: Self::F, w: *const u8, x: u32) -> Self::F {
+        if BF16 {
+            unsafe {
+                let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x as i32));
+                _mm512_dpbf16_ps(acc, w.cast::<__m512bh>().read_unaligned(), x)
+            }
+        } else {
+            unsafe { dot_pairs_plain::<Self>(acc, w, x) }
+        }
     }
     #[inline(always)]
     unsafe fn integers(x: i32) -> Self::I {

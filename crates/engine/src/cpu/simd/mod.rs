@@ -22,6 +22,9 @@ pub(super) use portable::Portable;
 /// Which instruction set the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
+    /// AVX-512 F, BW, DQ, VL and VNNI; and BF16: for weights stored so, activations are rounded to that, too.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -43,7 +46,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
-                return Self::Avx512;
+                return if is_x86_feature_detected!("avx512bf16") { Self::Avx512Bf16 } else { Self::Avx512 };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
                 return Self::Avx2;
@@ -71,6 +74,8 @@ impl Isa {
     fn code(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
@@ -82,6 +87,8 @@ impl Isa {
     pub(crate) fn all() -> Vec<Self> {
         match Self::detect() {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => vec![Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16],
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => vec![Self::Portable, Self::Avx2, Self::Avx512],
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => vec![Self::Portable, Self::Avx2],
@@ -89,9 +96,20 @@ impl Isa {
         }
     }
 
+    /// Whether it multiplies pairs of `bf16`.
+    pub(crate) fn pairs(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => true,
+            _ => false,
+        }
+    }
+
     /// Its name for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => "AVX-512 with BF16",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
@@ -169,6 +187,20 @@ pub(super) trait Simd: Copy {
     /// bytes of `x`.
     unsafe fn dot(acc: Self::I, w: Self::B, x: i32) -> Self::I;
 
+    /// As `bf16`, rounded to the nearest, halves to even.
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, v: Self::F) {
+        // SAFETY: the caller's promise.
+        unsafe { store_bf16_plain::<Self>(p, v) }
+    }
+
+    /// Adds to each the products of a pair of `bf16` with the pair in `x`; `w`: sixteen pairs.
+    #[inline(always)]
+    unsafe fn dot_pairs(acc: Self::F, w: *const u8, x: u32) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { dot_pairs_plain::<Self>(acc, w, x) }
+    }
+
     /// Sum of the sixteen, always added in the same order.
     #[inline(always)]
     unsafe fn sum(v: Self::F) -> f32 {
@@ -190,5 +222,29 @@ pub(super) trait Simd: Copy {
         // SAFETY: `a` holds sixteen floats.
         unsafe { Self::store(a.as_mut_ptr(), v) };
         a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+/// [`Simd::store_bf16`] where there is no instruction for it.
+#[inline(always)]
+unsafe fn store_bf16_plain<S: Simd>(p: *mut u16, v: S::F) {
+    let mut a = [0.0f32; 16];
+    // SAFETY: `a` holds sixteen floats; the caller's promise.
+    unsafe {
+        S::store(a.as_mut_ptr(), v);
+        p.cast::<[u16; 16]>().write_unaligned(a.map(|x| half::bf16::from_f32(x).to_bits()));
+    }
+}
+
+/// [`Simd::dot_pairs`] where there is no instruction for it: only tests ask for that.
+#[inline(always)]
+unsafe fn dot_pairs_plain<S: Simd>(acc: S::F, w: *const u8, x: u32) -> S::F {
+    let float = |bits: u32| f32::from_bits(bits << 16);
+    // SAFETY: the caller's promise; the arrays hold sixteen floats.
+    unsafe {
+        let pairs = w.cast::<[u32; 16]>().read_unaligned();
+        let (first, second) = (pairs.map(|p| float(p & 0xffff)), pairs.map(|p| float(p >> 16)));
+        let acc = S::fma(S::load(first.as_ptr()), S::splat(float(x & 0xffff)), acc);
+        S::fma(S::load(second.as_ptr()), S::splat(float(x >> 16)), acc)
     }
 }

@@ -48,8 +48,9 @@ impl Case {
         let rank = rng.random_range(1..20);
         let stride = rank + 3;
         let b = rng.random::<bool>().then(|| [(); 2].map(|()| pack_dense(&random(rng, rows * rank), rows, rank)));
+        let packer = if rng.random() { Packer::of_pairs() } else { Packer::default() };
         Self {
-            weight: pack(TensorView { format, rows, columns, bytes: &bytes }),
+            weight: pack_with(packer, TensorView { format, rows, columns, bytes: &bytes }),
             bias: rng.random::<bool>().then(|| random(rng, rows)),
             b,
             adapters: (0..inputs).map(|_| rng.random_range(0..3usize).checked_sub(1)).collect(),
@@ -87,6 +88,7 @@ fn rounding_to_bytes_is_the_same_to_the_bit() {
             let got = rounded(isa, &x, 1, columns);
             assert_eq!(got.bytes, want.bytes, "{}", isa.name());
             assert_eq!((&got.scales, &got.sums, &got.halves), (&want.scales, &want.sums, &want.halves));
+            assert_eq!(got.pairs, want.pairs, "{}", isa.name());
         }
     }
 }
@@ -223,10 +225,12 @@ fn what_is_no_number_is_seen_in_all_results_of_its_row_and_of_no_other() {
     let (rows, inputs) = (20, 11);
     let seen = |results: &[f32]| results.iter().all(|x| !x.is_finite());
     let bad = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-    for (format, bad) in BlockFormat::ALL.into_iter().flat_map(|format| bad.map(|bad| (format, bad))) {
+    let formats = BlockFormat::ALL.map(|format| (format, false)).into_iter().chain([(BlockFormat::Bf16, true)]);
+    for ((format, pairs), bad) in formats.flat_map(|format| bad.map(|bad| (format, bad))) {
         let columns = columns(&mut rng, format);
         let bytes = random_tensor(&mut rng, format, rows, columns);
-        let weight = pack(TensorView { format, rows, columns, bytes: &bytes });
+        let packer = if pairs { Packer::of_pairs() } else { Packer::default() };
+        let weight = pack_with(packer, TensorView { format, rows, columns, bytes: &bytes });
         let m = Linear { weight: &weight, bias: None, deltas: None };
         let mut x = random(&mut rng, inputs * columns);
         let damaged = rng.random_range(0..inputs);
