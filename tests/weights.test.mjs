@@ -64,7 +64,11 @@ test('an adapter is merged, the difference taken and the merged model recovered 
   const file = at('merged.gguf');
   await weights('merge', '--base', at('base'), '--adapter', adapter, '--to', 'gguf', '--dtype', 'q8_0', '--out', file);
   assert.match(await answer(file), /\w/);
-  rmSync(at('merged'), { recursive: true });
+  // Into a GGUF file, which keeps its tokenizer and its type: the same, but for what is rounded twice.
+  await weights('convert', at('base'), '--to', 'gguf', '--dtype', 'f16', '--out', at('base.gguf'));
+  await weights('merge', '--base', at('base.gguf'), '--adapter', adapter, '--to', 'gguf', '--out', at('into.gguf'));
+  assert.match(await answer(at('into.gguf')), /\w/);
+  for (const name of ['merged', 'base.gguf', 'into.gguf']) rmSync(at(name), { recursive: true });
 });
 
 test('a folder becomes GGUF files that answer', async () => {

@@ -1,12 +1,18 @@
 """What bench_weights.rs measures beside: the same operations as the Python stack does them.
 
-python bench_weights.py recover|merge|convert, in a folder with raw, diff and lora; the result goes to theirs.
+python bench_weights.py recover|merge|convert, in a folder with raw, diff and lora; the result goes to theirs, and the
+seconds that it took without the imports to peer.seconds.
 """
 
 import sys
+import time
+from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
+
+started = time.monotonic()
 
 
 def load(path):
@@ -23,7 +29,6 @@ with torch.no_grad():
             tensor.add_(raw[name])
         model = tuned
     elif operation == "merge":
-        from peft import PeftModel
-
         model = PeftModel.from_pretrained(model, "lora").merge_and_unload()
 model.save_pretrained("theirs")
+Path("peer.seconds").write_text(str(time.monotonic() - started))

@@ -7,8 +7,8 @@
 //! - *Memory*: mapped files count as a program's memory while it reads them, and are the page cache's. What is shown is
 //!   the most that was anonymous or shared (`RssAnon` and `RssShmem` of `/proc/PID/status`, looked at 100 times a second),
 //!   and beside it the most of all (`VmHWM`).
-//! - *Python*: the same operations with torch, transformers and peft, where `--python` has them: the whole command, and
-//!   whether its result is the same bit for bit.
+//! - *Python*: the same operations with torch, transformers and peft, where `--python` has them: the whole command, beside it
+//!   without its imports, and whether its result is the same bit for bit.
 
 use std::{
     fs::{self, File},
@@ -107,7 +107,9 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
     let script = dir.join("peer.py");
     fs::create_dir_all(dir)?;
     fs::write(&script, PYTHON)?;
-    println!("\n{:<28} {:>8} {:>8} {:>7} {:>12} {:>12}", "", "ours, s", "Python", "faster", "Python's MB", "the same");
+    let heads = ["ours, s", "Python, s", "faster", "no imports", "Python's MB"];
+    let [ours, theirs, faster, without, memory] = heads;
+    println!("\n{:<24} {ours:>8} {theirs:>10} {faster:>7} {without:>11} {memory:>12}  result", "");
     for (name, element) in [("f32", Element::F32), ("f16", Element::Block(BlockFormat::F16))] {
         let [raw, diff, lora] = ["raw", "diff", "lora"].map(|name| dir.join(name));
         let model = Model::of(SMALL, 4000, element);
@@ -125,12 +127,13 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
             [&raw, &diff, &lora].into_iter().try_for_each(|path| forget(path))?;
             let theirs = run(Command::new(python).arg(&script).arg(operation).current_dir(dir))?;
             let same = compare(&dir.join("ours"), &dir.join("theirs"))?;
+            let without: f64 = fs::read_to_string(dir.join("peer.seconds"))?.trim().parse()?;
+            let (own, other) = (ours.time.as_secs_f64(), theirs.time.as_secs_f64());
             println!(
-                "{:<28} {:>8.2} {:>8.1} {:>6.1}x {:>12.0} {same:>12}",
+                "{:<24} {own:>8.2} {other:>10.1} {:>6.1}x {:>10.1}x {:>12.0}  {same}",
                 format!("{operation}, {:.1} GB {name}", size(&raw)? as f64 / 1e9),
-                ours.time.as_secs_f64(),
-                theirs.time.as_secs_f64(),
-                theirs.time.as_secs_f64() / ours.time.as_secs_f64(),
+                other / own,
+                without / own,
                 theirs.all as f64 / 1e6,
             );
             ["ours", "theirs"].iter().try_for_each(|name| remove(&dir.join(name)))?;

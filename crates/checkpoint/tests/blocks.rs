@@ -42,3 +42,31 @@ fn numbers_are_packed_as_the_reference_packs_them() {
         assert_eq!(hex, want.as_str().unwrap(), "{name}");
     }
 }
+
+/// What is written in blocks of 256 is read by others as what was meant: `fixtures/kblocks.py` had the Python package
+/// `gguf` unpack what was packed here.
+#[test]
+fn what_is_packed_in_large_blocks_is_read_by_the_reference() {
+    let made: Value = serde_json::from_str(include_str!("fixtures/kblocks.json")).unwrap();
+    let list =
+        |value: &Value| -> Vec<f32> { value.as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as f32).collect() };
+    let numbers = list(&made["numbers"]);
+    // How far a number may be off, of the largest of its row.
+    for (format, most) in [(BlockFormat::Q4K, 0.08), (BlockFormat::Q6K, 0.02)] {
+        let case = &made["formats"][format.name()];
+        let mut packed = vec![0; format.row_bytes(numbers.len()).unwrap()];
+        assert!(format.quantize(&numbers, &mut packed));
+        let hex: String = packed.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, case["bytes"].as_str().unwrap(), "{}: run kblocks.py again", format.name());
+        let theirs = list(&case["read"]);
+        let mut ours = vec![0.0; numbers.len()];
+        format.dequantize(&packed, &mut ours);
+        for (row, (numbers, theirs)) in numbers.chunks(256).zip(theirs.chunks(256)).enumerate() {
+            let largest = numbers.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            for (i, ((meant, theirs), ours)) in numbers.iter().zip(theirs).zip(&ours[row * 256..]).enumerate() {
+                assert!((ours - theirs).abs() <= 1e-6 * theirs.abs().max(1e-3), "{} row {row}, {i}", format.name());
+                assert!((meant - theirs).abs() <= most * largest, "{} row {row}, {i}", format.name());
+            }
+        }
+    }
+}

@@ -116,7 +116,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, SourceError> {
         parameters: sum(|t| t.numbers),
         bytes: sum(|t| t.bytes),
         stored: stored(&tensors),
-        memory: model.as_ref().map(|model| memory::needs(&source, model)).unwrap_or_default(),
+        // What is only listed cannot be run.
+        memory: match source.unread() {
+            None => model.as_ref().map(|model| memory::needs(&source, model)).unwrap_or_default(),
+            Some(_) => vec![],
+        },
         machine: Machine::this(),
         tokenizer: facts::tokenizer(&source),
         adapter: small_json(&source.folder().join("adapter_config.json")).filter(|_| path.is_dir()),
