@@ -45,6 +45,7 @@ test('a file is uploaded, tried and run, and every row is in the results with it
   assert.equal(await page.getByTestId('text-column').inputValue(), 'sentence', 'guessed by its name');
   assert.equal(await page.getByTestId('id-column').inputValue(), 'key');
   assert.match(await page.getByTestId('schema').inputValue(), /-en$/, 'a schema of the texts’ language');
+  assert.match(await page.getByTestId('instructions').textContent(), /List every entity/, 'what will be asked is there to be read');
   await page.getByTestId('try-some').click();
   await until(page, '20 of 20 texts');
   await page.getByTestId('estimate').filter({ hasText: 'The other 10 rows would take about' }).waitFor();
@@ -81,6 +82,23 @@ test('a file is uploaded, tried and run, and every row is in the results with it
   await page.getByTestId('row-card').getByText(text(27).slice(0, 12)).first().waitFor();
   await page.reload();
   await page.getByTestId('row-card').getByText('source 27').waitFor();
+});
+
+test('before a batch runs its types and instructions are shown; types that were not taught are marked', async () => {
+  const page = await house.visitor();
+  const schema = '{"entities": ["person", "spaceship"]}';
+  await page.request.post('/schemas', { form: { id: '', name: 'Ships', text: schema }, headers: { origin: house.studio.url } });
+  await page.goto('/batch');
+  await page.getByTestId('pasted').fill(text(1));
+  await page.getByTestId('upload').click();
+  await page.waitForFunction(() => 'started' in document.documentElement.dataset);
+  await page.getByTestId('schema').selectOption({ label: 'Ships' });
+  await page.getByTestId('types').locator('.untaught', { hasText: 'spaceship' }).waitFor();
+  assert.equal(await page.getByTestId('types').locator('.untaught').count(), 1);
+  assert.match(await page.getByTestId('instructions').textContent(), /person, spaceship.*try a text on Extract/s);
+  await page.getByTestId('format-options').locator('summary').click();
+  await page.getByTestId('format').selectOption('json');
+  await page.getByTestId('instructions').getByText('Answer as a JSON list').waitFor();
 });
 
 test('it works without scripts, from pasted text to the results', async () => {

@@ -163,10 +163,158 @@ async function whole(page, schema, text) {
   await the(page, 'input').fill(text);
 }
 
+test('a file is opened into the box, chosen or dropped; a table goes to Batch, and what cannot be read says why', async () => {
+  const page = await house.visitor({ expected: [/status of 400/] });
+  await open(page, '/lora');
+  const choose = (name, text) => the(page, 'open-text').setInputFiles({ name, mimeType: 'text/plain', buffer: Buffer.from(text) });
+  const text = () => the(page, 'input').inputValue();
+  await choose('note.html', '<h1>News</h1><p>Ada Lovelace met Charles Babbage &amp; co.</p>');
+  await the(page, 'file-opened').waitFor();
+  const first = await text();
+  assert.match(first, /Ada Lovelace met Charles Babbage & co\./);
+  assert.equal(await the(page, 'file-undo').count(), 0, 'there was nothing before');
+
+  await the(page, 'input').evaluate((box) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['阳光城集团正在收购协信地产。'], '消息.txt', { type: 'text/plain' }));
+    for (const type of ['dragover', 'drop']) box.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+  });
+  await the(page, 'file-opened').filter({ hasText: '消息.txt' }).waitFor();
+  assert.equal(await text(), '阳光城集团正在收购协信地产。');
+  assert.match(await the(page, 'instruction').inputValue(), /类型/, 'the page follows its language');
+  await the(page, 'file-undo').click();
+  assert.equal(await text(), first);
+
+  await choose('broken.pdf', '%PDF-1.4 and nothing else');
+  assert.match(await the(page, 'file-refused').textContent(), /broken\.pdf /);
+  await choose('tool.exe', 'MZ');
+  await the(page, 'file-refused').filter({ hasText: 'tool.exe is of no known kind' }).waitFor();
+  assert.equal(await text(), first, 'what was there stays');
+
+  await choose('people.csv', 'id,text\na,Ada\nb,Bob\n');
+  assert.match(await the(page, 'file-table').textContent(), /people\.csv is a table of 2 rows/);
+  await the(page, 'file-table').locator('a').click();
+  await page.waitForURL(/\/batch\?upload=/);
+  assert.equal(await the(page, 'upload-name').textContent(), 'people.csv');
+});
+
+/** The instructions that a whole schema comes to, as they stand on the page. */
+const wordings = (page) => the(page, 'question-text').evaluateAll((boxes) => boxes.map((box) => box.value));
+
+test('the instructions of a whole schema are seen and can be changed: own words are asked, kept, and can be taken back', async () => {
+  const page = await house.visitor();
+  await whole(page, 'finance-en', DEAL);
+  const made = await wordings(page);
+  assert.equal(made.length, 3);
+  assert.equal(await the(page, 'question-edited').count(), 0);
+  const own = 'Who founded or bought what? Answer as (head, relation, tail) triples.';
+  await the(page, 'question-text').nth(1).fill(own);
+  assert.match(await the(page, 'question').nth(1).textContent(), /your own words.*Not guided/s);
+  assert.equal(await the(page, 'question-edited').count(), 1, 'the others are as they were');
+  await the(page, 'prompt-preview').locator('summary').click();
+  await the(page, 'preview').nth(2).waitFor();
+  const previews = await the(page, 'preview').allTextContents();
+
+  // Own words belong to their types: others are asked in the made words, and these come back.
+  const relation = page.locator('.whole .chips').nth(1).locator('.chip').first();
+  await relation.click();
+  assert.equal(await the(page, 'question-edited').count(), 0);
+  await relation.click();
+  assert.deepEqual(await wordings(page), [made[0], own, made[2]]);
+
+  await the(page, 'run').click();
+  await ended(page);
+  const card = the(page, 'output').locator('.card');
+  assert.deepEqual(await card.locator('[data-testid="exact-prompt"]').allTextContents(), previews, 'what was shown is what was asked');
+  assert.match(await card.locator('[data-testid="guided"]').textContent(), /2\/3/, 'the question in own words alone is not guided');
+
+  await reload(page);
+  assert.deepEqual(await wordings(page), [made[0], own, made[2]], 'it is stored with the runs');
+  await the(page, 'question-reset').click();
+  assert.deepEqual(await wordings(page), made);
+  await the(page, 'question-text').first().fill('  ');
+  await the(page, 'run').click();
+  await the(page, 'error').filter({ hasText: 'Type an instruction first' }).waitFor();
+});
+
+test('a schema of no language is shown in the language in which it will be asked', async () => {
+  const page = await house.visitor();
+  const saved = await page.request.post('/schemas', {
+    form: { id: '', name: 'Either', text: '{"entities": ["person", "机构"]}' },
+    headers: { origin: house.studio.url },
+    maxRedirects: 0,
+  });
+  const id = saved.headers().location.split('/').pop();
+  await whole(page, id, 'Ada Lovelace met Charles Babbage.');
+  const untaught = () => page.locator('.whole label.chip.untaught').allTextContents();
+  assert.match((await wordings(page)).join(), /^List every entity/);
+  assert.match((await untaught()).join(), /机构/);
+  await the(page, 'input').fill('阳光城集团正在收购协信地产。');
+  assert.match((await wordings(page)).join(), /^按出现顺序列出文本中的实体/);
+  assert.match((await untaught()).join(), /person/);
+  await the(page, 'run').click();
+  await ended(page);
+  const shown = await wordings(page);
+  assert.ok((await the(page, 'exact-prompt').first().textContent()).includes(shown[0]), 'so it was asked');
+
+  await the(page, 'input').fill('阳光城集团正在收购协信地产。\nAda Lovelace met Charles Babbage.');
+  await the(page, 'splitter').getByLabel('2 texts').check();
+  assert.equal((await wordings(page)).length, 2, 'each text in its own');
+});
+
+test('a pasted list of types becomes as many chips, and their order can be changed with keys and buttons', async () => {
+  const page = await house.visitor();
+  await open(page, '/lora');
+  await the(page, 'example').first().click();
+  const names = (row) => row.locator('.chip input').evaluateAll((chips) => chips.map((chip) => chip.value));
+  const row = page.locator('.schema .chips').filter({ has: page.locator('.chip-new') }).first();
+  const before = await names(row);
+  await page.getByPlaceholder('+ type').first().fill('spaceship, 行星、moon\nstar');
+  await page.getByPlaceholder('+ type').first().press('Enter');
+  assert.deepEqual(await names(row), [...before, 'spaceship', '行星', 'moon', 'star']);
+  await row.locator('input[value="star"]').focus();
+  await page.keyboard.press('Alt+ArrowLeft');
+  assert.deepEqual(await names(row), [...before, 'spaceship', '行星', 'star', 'moon']);
+  await page.waitForFunction(() => document.activeElement?.value === 'star', undefined, { timeout: 2000 });
+  assert.match(await the(page, 'instruction').inputValue(), /行星, star, moon/, 'it is asked in this order');
+
+  await the(page, 'task-all').check();
+  await the(page, 'schema').selectOption('finance-en');
+  const events = page.locator('.whole .chips').nth(2);
+  const was = await names(events);
+  await page.getByPlaceholder('+ event: role, role').fill('lawsuit: plaintiff, defendant\nstrike: place');
+  await page.getByPlaceholder('+ event: role, role').press('Enter');
+  assert.deepEqual(await names(events), [...was, 'lawsuit', 'strike']);
+  await events.locator('[data-testid="chip-order"]').click();
+  await events.locator('.sooner').last().click();
+  assert.deepEqual(await names(events), [...was, 'strike', 'lawsuit']);
+  await page.waitForFunction(() => document.activeElement?.classList.contains('sooner'), undefined, { timeout: 2000 });
+});
+
+test('the raw answer shows the place that an issue is about, for mouse and keyboard', async () => {
+  const page = await house.visitor();
+  await open(page, '/lora');
+  await the(page, 'input').fill('Ada Lovelace met Charles Babbage in London.');
+  await the(page, 'instruction').fill('Write one sentence about the sea.');
+  await the(page, 'param-max-new-tokens').fill('24');
+  await the(page, 'run').click();
+  await ended(page);
+  await the(page, 'output').getByText('Raw answer').click();
+  const place = the(page, 'issue-place').first();
+  await place.focus();
+  const said = await place.getAttribute('title');
+  assert.match(said, /The answer holds other text|Not in the asked format|broke off/);
+  assert.ok((await the(page, 'raw').textContent()).includes(await place.textContent()));
+  const shown = await place.evaluate((mark) => getComputedStyle(mark, '::after').content);
+  assert.ok(shown.includes(said.slice(0, 20)), `it is said where the focus is: ${shown}`);
+});
+
 test('one button asks a whole schema: entities, relations and events stand in one card', async () => {
   const page = await house.visitor();
   await whole(page, 'finance-en', DEAL);
-  assert.match(await the(page, 'instructions').textContent(), /\(3\).*List every entity.*List the relations.*List the events/s);
+  assert.match(await the(page, 'instructions').textContent(), /\(3\)/);
+  const asked = await wordings(page);
+  assert.match(asked.join('\n'), /^List every entity.*\nList the relations.*\nList the events/);
   await the(page, 'run').click();
   assert.deepEqual(await ended(page), [{ status: 'finished', finish: 'stop' }]);
 

@@ -70,6 +70,22 @@ test('the prompt of OneKE is a conversation about a JSON object, which can be ed
   assert.ok(edited.includes(`{"instruction": "Find the cities.", "schema": ["city"], "input": "${TEXT}"}`), edited);
 });
 
+test('examples are given to the model with a whole schema that has some, and are not offered without one', async () => {
+  const page = await house.visitor();
+  const text = '{"language": "en", "entities": [{"name": "person", "examples": ["Grace Hopper"]}]}';
+  const saved = await page.request.post('/schemas', { form: { id: '', name: 'With examples', text }, headers: { origin: house.studio.url }, maxRedirects: 0 });
+  const id = saved.headers().location.split('/').pop();
+  await bench(page);
+  assert.equal(await the(page, 'with-examples').isVisible(), false, 'a single task has none to give');
+  await the(page, 'task-all').check();
+  await the(page, 'schema').selectOption('finance-en');
+  await the(page, 'with-examples').check();
+  await the(page, 'no-examples').waitFor();
+  await the(page, 'schema').selectOption(id);
+  assert.equal(await the(page, 'no-examples').count(), 0);
+  assert.match(await the(page, 'question-text').inputValue(), /Grace Hopper/);
+});
+
 test('without scripts the format is chosen too', async () => {
   const page = await house.visitor({ javaScriptEnabled: false });
   await page.goto('/lora');

@@ -40,8 +40,36 @@ async function furnished() {
   await page.getByText('Added by you').waitFor();
   await the(page, 'share').click();
   const link = await the(page, 'share-link').getAttribute('href');
+  // A whole schema with a question in own words; a schema with a link; a batch before it begins.
+  const whole = await session('/lora', async () => {
+    await the(page, 'task-all').check();
+    await the(page, 'schema').selectOption('finance-en');
+    await the(page, 'input').fill('In May 2019 Acme Corp bought Beta Ltd from Jane Miller for $3.5 billion.');
+    await page.getByPlaceholder('+ type').first().fill('spaceship, a name that is rather long for a type of things');
+    await page.getByPlaceholder('+ type').first().press('Enter');
+    await the(page, 'question-text').nth(1).fill('Who bought what? Answer as (head, relation, tail) triples.');
+  });
+  const text = '{"language": "en", "entities": [{"name": "person", "description": "Somebody with a name.", "examples": ["Ada"]}, "机构"], "relations": [{"name": "founder", "head": "person", "tail": "机构"}], "events": {"merger": ["buyer", "seller"]}}';
+  const headers = { origin: house.studio.url };
+  const saved = await page.request.post('/schemas', { form: { id: '', name: 'Desk', text }, headers, maxRedirects: 0 });
+  const schema = saved.headers().location;
+  await open(page, schema);
+  await the(page, 'share').click();
+  const schemaLink = await the(page, 'share-link').getAttribute('href');
+  await page.goto('/batch');
+  await the(page, 'pasted').fill('id\ttext\na\tAda Lovelace met Charles Babbage.\nb\tMarie Curie came to Paris.');
+  await page.locator('input[name="as"][value="table"]').check();
+  await the(page, 'upload').click();
+  await the(page, 'preview').waitFor();
+  const choice = new URL(page.url());
   return {
     start: '/',
+    whole: `/lora?session=${whole}`,
+    schema,
+    'shared-schema': new URL(schemaLink).pathname,
+    'batch-choice': `${choice.pathname}${choice.search}`,
+    differs: `/sessions/${compare}/review?order=differs`,
+    check: `/sessions/${extract}/review?check=1`,
     extract: `/lora?session=${extract}`,
     compare: `/compare?session=${compare}`,
     complete: `/pretrain?session=${complete}`,

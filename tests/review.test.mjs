@@ -4,7 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { hydrated, open, openHouse, quiet, the } from './lib/house.mjs';
+import { ended, hydrated, open, openHouse, quiet, the } from './lib/house.mjs';
+import { root, startStudio } from './lib/studio.mjs';
 
 const house = openHouse();
 
@@ -13,8 +14,8 @@ const PLACES = ['London', 'Paris', 'Berlin', 'Madrid', 'Vienna', 'Tokyo', 'Rome'
 const TEXTS = PEOPLE.flatMap((person, i) => PLACES.map((place, j) => `${person} was born in ${place} in ${1900 + 10 * i + j}.`));
 
 /** Asks for the names in texts through the page's form, as a browser without scripts does; their session. */
-async function asked(page, texts) {
-  const form = new URLSearchParams({ page: 'extract', task: 'ner', language: 'en', split: texts.length > 1 ? 'on' : '' });
+async function asked(page, texts, where = 'extract') {
+  const form = new URLSearchParams({ page: where, task: 'ner', language: 'en', split: texts.length > 1 ? 'on' : '' });
   for (const type of ['person', 'location', 'organization', 'other', 'time', 'number']) form.append('types', type);
   form.set('input', texts.join('\n'));
   const answer = await page.request.post('/run', {
@@ -120,6 +121,7 @@ test('a random sample tells precision and recall with their intervals', async ()
   assert.match(line, /50 of 50 reviewed/);
   const [, low, high] = line.match(/Precision [\d.]+ % \(([\d.]+)–([\d.]+)\)/).map(Number);
   assert.ok(low > 0 && low < high && high <= 100, line);
+  assert.match(await the(page, 'check-interval').textContent(), /over texts, not over single records: ratio estimator/);
 });
 
 test('scores tell each type, and every mistake leads to its text', async () => {
@@ -166,6 +168,65 @@ test('names of all texts are one graph; merges are kept and can be split', async
   await page.waitForFunction(() => [...document.querySelectorAll('g.node .node-name')].some((e) => e.textContent === 'Ada Lovelace'));
   assert.equal(await node('Ada Lovelace').getAttribute('data-id'), id, 'ids are stable');
   await quiet(page);
+});
+
+test('texts about which base and tuned disagree most come first in an order of their own, which the address keeps', async () => {
+  const page = await house.visitor();
+  const path = await asked(page, ['It rained.', ...TEXTS.slice(0, 5), 'Ada Lovelace and Marie Curie met Alan Turing in Paris, Rome and Oslo in 1950.'], 'compare');
+  await open(page, `${path}/review`);
+  assert.equal(await the(page, 'order-doubt').getAttribute('aria-current'), 'true');
+  await the(page, 'order-differs').click();
+  await page.waitForURL(/order=differs/);
+  await hydrated(page);
+  const differs = await the(page, 'queue-row').evaluateAll((rows) =>
+    rows.map((row) => {
+      const tag = [...row.querySelectorAll('[data-testid="doubt"]')].find((e) => e.textContent.includes('models differ'));
+      return tag ? Number(tag.textContent.match(/\d+/) ?? 1) : 0;
+    }),
+  );
+  assert.equal(differs.length, 7);
+  assert.deepEqual(differs, [...differs].sort((a, b) => b - a));
+  assert.ok(differs[0] > differs[6], String(differs));
+  for (const id of ['show-unreviewed', 'check', 'queue-row']) {
+    assert.match(await the(page, id).first().getAttribute('href'), /order=differs/, id);
+  }
+  await open(page, `${await fifty(page)}/review`);
+  assert.equal(await the(page, 'order-differs').count(), 0, 'one answer disagrees with nobody');
+});
+
+test('of two adapters the page of scores compares those that are chosen', async () => {
+  const adapter = join(root, 'assets/adapters/ie-smollm2');
+  const studio = await startStudio({ args: ['--adapter', `one=${adapter}`, '--adapter', `two=${adapter}`] });
+  try {
+    const page = await house.visitor({ studio });
+    await open(page, '/compare');
+    await the(page, 'input').fill('Ada Lovelace met Charles Babbage in London.');
+    for (const name of ['one', 'two']) {
+      await the(page, 'adapter').selectOption(name);
+      await the(page, 'run').click();
+      await the(page, 'output-lora').waitFor();
+      await ended(page);
+    }
+    const session = new URL(page.url()).searchParams.get('session');
+    await open(page, `/sessions/${session}/review`);
+    await the(page, 'accept').click();
+    await the(page, 'all-done').waitFor();
+    await quiet(page);
+    await open(page, `/sessions/${session}/scores`);
+    assert.equal(await the(page, 'scores-tuned').count(), 2);
+    assert.match(await the(page, 'differences').textContent(), /\+ two/, 'the last is compared with the base');
+    const options = await the(page, 'compare-first').locator('option').allTextContents();
+    const [one, two] = ['one', 'two'].map((name) => options.find((option) => option.endsWith(`+ ${name}`)));
+    await the(page, 'compare-first').selectOption(one);
+    await the(page, 'compare-second').selectOption(two);
+    await the(page, 'compare-these').click();
+    await page.waitForURL(/second=/);
+    const row = await the(page, 'differences').locator('thead').textContent();
+    assert.ok(row.indexOf('+ one') >= 0 && row.indexOf('+ one') < row.indexOf('+ two'), row);
+    assert.match(await the(page, 'difference').first().textContent(), /\+0\.0/, 'they are the same adapter');
+  } finally {
+    await studio.stop();
+  }
 });
 
 test('nothing found is not failed, and a session without texts has nothing to review', async () => {

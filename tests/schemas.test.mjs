@@ -132,6 +132,37 @@ test('a schema is passed on as a file that the command line and the editor read'
   }
 });
 
+test('a schema is shared by a link that shows one version, is taken over by whoever reads it, and is closed again', async () => {
+  const page = await house.visitor();
+  await saved(page, 'To share');
+  await reload(page);
+  await the(page, 'share').click();
+  const link = new URL(await the(page, 'share-link').getAttribute('href')).pathname;
+  assert.match(link, /^\/s\/schema\/[\w-]{32}$/);
+  assert.match(await the(page, 'open-links').textContent(), /v1 is shared by link/);
+  await add(page, 'entities', 'color');
+  await save(page);
+
+  const reader = await house.visitor({ javaScriptEnabled: false, expected: [/status of 404/] });
+  await reader.goto(link);
+  assert.match(await reader.locator('h1').textContent(), /To share v1/);
+  assert.deepEqual(await the(reader, 'type').allTextContents().then((all) => all.map((text) => text.trim())), ['person', '机构', 'place', 'date'], 'as it was');
+  const file = await (await reader.request.get(`${link}/download.json`)).json();
+  assert.deepEqual(file.entities, ['person', '机构', 'place', 'date']);
+  assert.match(await (await reader.request.get(`${link}/download.yaml`)).text(), /机构/);
+  await the(reader, 'take').click();
+  await reader.waitForURL(/\/schemas\/[0-9a-f-]{36}$/);
+  assert.notEqual(reader.url(), page.url(), 'a copy of their own');
+  assert.equal(await the(reader, 'name').inputValue(), 'To share');
+
+  await the(page, 'revoke').click();
+  await the(page, 'open-links').waitFor({ state: 'detached' });
+  const closed = await reader.goto(link);
+  assert.equal(closed.status(), 404);
+  assert.match(await the(reader, 'page-error').textContent(), /closed by its author/);
+  assert.equal((await reader.request.get(`${link}/download.json`)).status(), 404);
+});
+
 test('a schema gets another name; its versions stay', async () => {
   const page = await house.visitor({ expected: [/status of 400/] });
   await saved(page, 'Before');

@@ -94,6 +94,26 @@ pub async fn set_schema_deleted(id: String, deleted: bool) -> Answer<()> {
     told(services()?.set_schema_deleted(owner()?, &id, deleted).await)
 }
 
+#[server(prefix = "/_fn", endpoint = "share_schema", input = Json)]
+pub async fn share_schema(id: String, origin: String) -> Answer<NewShare> {
+    told(services()?.share_schema(owner()?, &id, &origin).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "schema_links", input = Json)]
+pub async fn schema_links(id: String) -> Answer<Vec<ShareView>> {
+    told(services()?.schema_links(owner()?, &id).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "revoke_schema", input = Json)]
+pub async fn revoke_schema(share: String) -> Answer<String> {
+    told(services()?.revoke_schema(owner()?, &share).await)
+}
+
+#[server(prefix = "/_fn", endpoint = "shared_schema", input = Json)]
+pub async fn shared_schema(token: String) -> Answer<SchemaView> {
+    told(services()?.shared_schema(&token).await)
+}
+
 #[server(prefix = "/_fn", endpoint = "judge", input = Json)]
 pub async fn judge(document: String, judgement: Judgement) -> Answer<()> {
     told(services()?.judge(owner()?, &document, judgement).await)
@@ -115,8 +135,8 @@ pub async fn reopen(document: String) -> Answer<()> {
 }
 
 #[server(prefix = "/_fn", endpoint = "scores", input = Json)]
-pub async fn scores(session: String) -> Answer<SessionScores> {
-    told(services()?.scores(owner()?, &session).await)
+pub async fn scores(session: String, first: Option<String>, second: Option<String>) -> Answer<SessionScores> {
+    told(services()?.scores(owner()?, &session, first, second).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "set_graph_edits", input = Json)]

@@ -70,6 +70,45 @@ pub fn doubts(found: &Found) -> BTreeMap<Doubt, usize> {
     doubts
 }
 
+/// How much one record that only one variant has weighs in a disagreement; of samples each has its share of that.
+const ONE: usize = 10;
+
+/// How far those who answered about a text disagree: base and tuned about its records, or an answer and its samples. `None`
+/// where there is nobody to disagree.
+pub fn disagreement(found: &Found) -> Option<usize> {
+    if let [left, right] = found.columns.as_slice() {
+        let c = judge::compare(&left.grounded(), &right.grounded());
+        return Some(ONE * (c.only_left.len() + c.only_right.len()));
+    }
+    let missing = |record: &Record| {
+        let agreement =
+            record.mentions().iter().filter_map(|(_, mention)| mention.agreement).min_by_key(|a| a.found)?;
+        let (found, of) = (agreement.found as usize, agreement.of as usize);
+        Some(ONE * of.saturating_sub(found) / of.max(1))
+    };
+    let samples: Vec<usize> = found.main()?.records.iter().filter_map(missing).collect();
+    (!samples.is_empty()).then(|| samples.iter().sum())
+}
+
+/// By what a text is put in the orders of a review.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// How doubtful it is.
+    pub doubt: usize,
+    /// How far those who answered disagree.
+    pub differs: usize,
+}
+
+impl Weight {
+    /// Of a text.
+    pub fn of(found: &Found) -> Self {
+        Self { doubt: weight(&doubts(found)), differs: disagreement(found).unwrap_or(0) }
+    }
+
+    /// Of a text without an answer.
+    pub const FAILED: Self = Self { doubt: Doubt::Failed.weight(), differs: 0 };
+}
+
 /// How many texts "check 50" draws.
 pub const SAMPLE: usize = 50;
 
@@ -142,6 +181,19 @@ mod tests {
         }
         let found = found(vec![column(Column::Tuned, records, GOOD)]);
         assert_eq!(list(&found), [(Doubt::NotInText, 1), (Doubt::Check, 1)], "what is not in the text is worse");
+    }
+
+    #[test]
+    fn variants_disagree_by_records_and_samples_by_their_share() {
+        let with = |records| column(Column::Tuned, records, GOOD);
+        let base = column(Column::Base, vec![entity("c", true), entity("a", true)], GOOD);
+        assert_eq!(disagreement(&found(vec![base, with(vec![entity("a", true)])])), Some(10));
+        assert_eq!(disagreement(&found(vec![with(vec![entity("a", true)])])), None, "there is nobody to disagree");
+        let mut records = vec![entity("a", true), entity("b", true)];
+        for (record, agreed) in records.iter_mut().zip([4, 1]) {
+            record.mentions_mut()[0].agreement = Some(protocol::Agreement { found: agreed, of: 4 });
+        }
+        assert_eq!(Weight::of(&found(vec![with(records)])).differs, 7, "three of four samples lack one");
     }
 
     #[test]

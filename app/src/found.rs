@@ -66,6 +66,32 @@ pub fn found(session: SessionView) -> Vec<Found> {
     newest(live::items(session.runs, session.documents, session.extractions)).iter().filter_map(of_item).collect()
 }
 
+/// The same with everyone who was asked the same about a text as was last, one after the other: of several adapters each has
+/// its column, the newest first.
+pub fn variants(session: SessionView) -> Vec<Found> {
+    let items = live::items(session.runs, session.documents, session.extractions);
+    let mut texts: Vec<Found> = Vec::new();
+    for found in items.iter().rev().filter_map(of_item) {
+        let Some(known) = texts.iter_mut().find(|text| text.document.id == found.document.id) else {
+            texts.push(found);
+            continue;
+        };
+        if known.schema != found.schema {
+            continue;
+        }
+        for column in found.columns {
+            let same =
+                |c: &FoundColumn| (c.column, &c.model, &c.adapter) == (column.column, &column.model, &column.adapter);
+            if !known.columns.iter().any(same) {
+                known.columns.push(column);
+            }
+        }
+    }
+    texts.iter_mut().for_each(|text| text.columns.sort_by_key(|c| c.column));
+    texts.reverse();
+    texts
+}
+
 /// The lists of names that the texts were asked for, together: by them colours are given.
 pub fn names(texts: &[Found]) -> Vec<Vec<String>> {
     let mut all = Vec::new();

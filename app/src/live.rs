@@ -135,7 +135,7 @@ impl Side {
 
 /// What an answer says of its text, or of its part of the text. One about a part is read when it has ended: a long text
 /// has many, and is drawn again with each.
-fn answer(run: Run, document: Option<Document>) -> ArcMemo<Parsed> {
+pub fn answer(run: Run, document: Option<Document>) -> ArcMemo<Parsed> {
     ArcMemo::new(move |_| {
         let source = document.as_ref().map(|d| d.with(|d| d.text.clone())).unwrap_or_default();
         run.with(|r| {

@@ -10,7 +10,7 @@ use extract::graph::Edits;
 use leptos::{prelude::*, server_fn::codec::Json};
 use protocol::{
     Column, Judgement, Record, Sentence, SessionView, Span,
-    review::{Part, Wanted},
+    review::{Order, Part, Wanted},
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +109,14 @@ pub trait ReviewServices: Send + Sync {
     /// The texts of a review; of a batch a page of them.
     async fn review(&self, owner: Owner, session: &str, wanted: Wanted) -> Result<ReviewView, ServiceError>;
 
-    /// The next text of a batch that nobody has gone through, after one, else from the beginning.
-    async fn next_open(&self, owner: Owner, session: &str, after: &str) -> Result<Option<String>, ServiceError>;
+    /// The next text of a batch in an order that nobody has gone through, after one, else from the beginning.
+    async fn next_open(
+        &self,
+        owner: Owner,
+        session: &str,
+        order: Order,
+        after: &str,
+    ) -> Result<Option<String>, ServiceError>;
 
     /// What the graph of a session is drawn from.
     async fn corpus(&self, owner: Owner, session: &str) -> Result<CorpusView, ServiceError>;
@@ -145,8 +151,8 @@ pub async fn get_review(session: String, wanted: Wanted) -> Result<ReviewView, S
 }
 
 #[server(prefix = "/_fn", endpoint = "next_open", input = Json)]
-pub async fn next_open(session: String, after: String) -> Result<Option<String>, ServiceError> {
-    told(services()?.next_open(owner()?, &session, &after).await)
+pub async fn next_open(session: String, order: Order, after: String) -> Result<Option<String>, ServiceError> {
+    told(services()?.next_open(owner()?, &session, order, &after).await)
 }
 
 #[server(prefix = "/_fn", endpoint = "corpus", input = Json)]

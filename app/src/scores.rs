@@ -14,7 +14,10 @@ pub struct SessionScores {
     pub judged: usize,
     /// Base before tuned.
     pub columns: Vec<ColumnScores>,
-    /// Tuned against base, when there are both: F1 for each kind of record, with intervals.
+    /// The two of the columns that are held against each other, by their places; `None` where no two were asked about the same
+    /// texts.
+    pub compared: Option<(usize, usize)>,
+    /// The first of them against the second: F1 for each kind of record, with intervals.
     pub differences: Vec<Difference>,
 }
 
@@ -103,11 +106,11 @@ pub struct Mistake {
 pub struct Difference {
     /// What is scored.
     pub kind: Kind,
-    /// Of the tuned model.
-    pub tuned: Interval,
-    /// Of the base.
-    pub base: Interval,
-    /// Tuned minus base, draw by draw.
+    /// Of the first.
+    pub first: Interval,
+    /// Of the second.
+    pub second: Interval,
+    /// The first minus the second, draw by draw.
     pub difference: Interval,
 }
 

@@ -143,6 +143,21 @@ pub trait Services: Send + Sync {
     /// Deletes a saved schema, or brings it back.
     async fn set_schema_deleted(&self, owner: Owner, id: &str, deleted: bool) -> Result<(), ServiceError>;
 
+    /// Makes a link to the newest version of a saved schema. `origin` is the address the asker uses.
+    async fn share_schema(&self, owner: Owner, id: &str, origin: &str) -> Result<NewShare, ServiceError>;
+
+    /// The open links of a saved schema.
+    async fn schema_links(&self, owner: Owner, id: &str) -> Result<Vec<ShareView>, ServiceError>;
+
+    /// Closes a link to a schema; gives the schema's id.
+    async fn revoke_schema(&self, owner: Owner, share: &str) -> Result<String, ServiceError>;
+
+    /// The schema that a link shows, for anybody who has it.
+    async fn shared_schema(&self, token: &str) -> Result<SchemaView, ServiceError>;
+
+    /// Saves the schema that a link shows as one of the owner's own.
+    async fn take_schema(&self, owner: Owner, token: &str) -> Result<SchemaView, ServiceError>;
+
     /// Files a judgement of a document's record, in place of an earlier one with the same key.
     async fn judge(&self, owner: Owner, document: &str, judgement: Judgement) -> Result<(), ServiceError>;
 
@@ -155,8 +170,14 @@ pub trait Services: Send + Sync {
     /// Takes back that a text has been gone through.
     async fn reopen(&self, owner: Owner, document: &str) -> Result<(), ServiceError>;
 
-    /// A session's columns against what its owner said.
-    async fn scores(&self, owner: Owner, session: &str) -> Result<SessionScores, ServiceError>;
+    /// A session's columns against what its owner said; two of them against each other, chosen by their names.
+    async fn scores(
+        &self,
+        owner: Owner,
+        session: &str,
+        first: Option<String>,
+        second: Option<String>,
+    ) -> Result<SessionScores, ServiceError>;
 
     /// Keeps what the owner changed of a session's graph.
     async fn set_graph_edits(&self, owner: Owner, session: &str, edits: Edits) -> Result<(), ServiceError>;

@@ -78,6 +78,7 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/sessions/:id/review") view=pages::Review ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id/scores") view=pages::Scores ssr=SsrMode::Async/>
                         <Route path=path!("/sessions/:id/graph") view=pages::Corpus ssr=SsrMode::Async/>
+                        <Route path=path!("/s/schema/:token") view=pages::SharedSchema ssr=SsrMode::Async/>
                         <Route path=path!("/s/:token") view=pages::Shared ssr=SsrMode::Async/>
                     </Routes>
                 </main>

@@ -7,7 +7,7 @@ use protocol::{
     Sentence, SessionView,
     batch::PAGE,
     review::Shared,
-    view::{NewShare, Snapshot},
+    view::{NewShare, SchemaView, Snapshot},
 };
 use sha2::{Digest, Sha256};
 
@@ -41,12 +41,36 @@ impl Studio {
             let snapshot = Snapshot { note: note.to_owned(), ..self.preview(owner, session).await? };
             self.store.insert_share(owner.0, &id, &hash(&token), &snapshot).await.map_err(refused_by_store)?;
         }
+        Ok(self.link(id, &format!("/s/{token}"), origin))
+    }
+
+    /// Makes a link to the newest version of a saved schema.
+    ///
+    /// # Errors
+    /// It is not the owner's.
+    pub async fn make_schema_link(&self, owner: Owner, schema: &str, origin: &str) -> Result<NewShare, ServiceError> {
+        let (id, token) = (new_id(), new_token());
+        let stored = self.store.insert_schema_share(owner.0, &id, &hash(&token), schema).await;
+        stored.map_err(refused_by_store)?;
+        Ok(self.link(id, &format!("/s/schema/{token}"), origin))
+    }
+
+    /// What a link to a schema shows, for anybody who has it.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub async fn opened_schema(&self, token: &str) -> Result<SchemaView, ServiceError> {
+        self.store.open_schema_share(&hash(token)).await.map_err(not_open)
+    }
+
+    /// The whole address of a path, as others know this server.
+    fn link(&self, id: String, path: &str, origin: &str) -> NewShare {
         let base = match &self.public_url {
             Some(url) => url.as_str(),
             None => origin_of(origin).unwrap_or(&self.own_url),
         };
         let base = base.trim_end_matches('/');
-        Ok(NewShare { id, url: format!("{base}/s/{token}"), local_only: is_local(base) })
+        NewShare { id, url: format!("{base}{path}"), local_only: is_local(base) }
     }
 
     /// What a link shows on a page.
@@ -93,13 +117,7 @@ impl Studio {
     }
 
     async fn opened(&self, token: &str) -> Result<OpenShare, ServiceError> {
-        self.store.open_share(&hash(token)).await.map_err(|error| match error {
-            StoreError::Missing(_) => ServiceError::NotFound(Sentence::new(
-                "This link shows nothing: it was closed by its author, or is not complete. Ask for a new one.",
-                "此链接没有内容：已被作者关闭，或链接不完整。请索取新链接。",
-            )),
-            error => refused_by_store(error),
-        })
+        self.store.open_share(&hash(token)).await.map_err(not_open)
     }
 
     /// One text of a session as it would be shared, for the file that is downloaded.
@@ -129,6 +147,16 @@ impl Studio {
         let edits = self.graph_edits(owner, &session.id).await?;
         let reviewed = self.reviewed(owner, &session.id).await?;
         Ok(Snapshot { note, shared_at: now_ms(), session, edits, reviewed })
+    }
+}
+
+fn not_open(error: StoreError) -> ServiceError {
+    match error {
+        StoreError::Missing(_) => ServiceError::NotFound(Sentence::new(
+            "This link shows nothing: it was closed by its author, or is not complete. Ask for a new one.",
+            "此链接没有内容：已被作者关闭，或链接不完整。请索取新链接。",
+        )),
+        error => refused_by_store(error),
     }
 }
 

@@ -71,13 +71,11 @@ impl Questions {
         asking: &Asking,
         reading: Reading<'_>,
     ) -> Result<Self, NoRoom> {
-        let with_instruction = |choice| (prompt::instruction(manifest, &choice), choice);
-        let choices: Vec<_> = schema
-            .questions(language, manifest, asking)
-            .into_iter()
-            .map(with_instruction)
-            .map(|(i, c)| (c, i))
-            .collect();
+        let with_instruction = |choice: SchemaChoice| {
+            let instruction = asking.wording(prompt::instruction(manifest, &choice));
+            (choice, instruction)
+        };
+        let choices: Vec<_> = schema.questions(language, manifest, asking).into_iter().map(with_instruction).collect();
         let prompts = choices.iter().map(|(choice, instruction)| {
             (reading.tokens)(&prompt::prompt(manifest, Some(choice), instruction, Some(".")))
         });
@@ -131,6 +129,24 @@ mod tests {
         assert_eq!(parts(&manifest), 1, "as long as the model can read");
         manifest.taught_chars.insert("en".into(), 40);
         assert_eq!(parts(&manifest), 4, "three sentences each");
+    }
+
+    #[test]
+    fn a_question_is_asked_in_a_persons_own_words_and_the_others_as_they_are_made() {
+        let reading = Reading { context: 200, answer: 20, tokens: &|text| text.split_whitespace().count() };
+        let asked = |asking: &Asking| {
+            let questions = Questions::of(&schema(), Language::En, None, asking, reading).unwrap();
+            questions.choices.into_iter().map(|(_, instruction)| instruction).collect::<Vec<_>>()
+        };
+        let made = asked(&Asking::default());
+        let instructions = [(made[1].clone(), "Which mergers?".to_owned())].into();
+        let own = asked(&Asking { instructions, ..Asking::default() });
+        assert_eq!(own, [made[0].as_str(), "Which mergers?"]);
+        let long = [(made[0].clone(), "word ".repeat(180))].into();
+        assert!(
+            Questions::of(&schema(), Language::En, None, &Asking { instructions: long, ..Asking::default() }, reading)
+                .is_err()
+        );
     }
 
     #[test]

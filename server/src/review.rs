@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use app::{
-    found::{Found, FoundColumn, found},
+    found::{Found, FoundColumn, variants},
     scores::{ColumnScores, Counts, Difference, Figures, Interval, Kind, Mistake, SessionScores, Table},
 };
 use extract::{
@@ -28,9 +28,10 @@ const SCORED: [(Scored, Kind); 4] = [
 
 /// Scores the texts whose gold is known: those that were gone through, and those in which every record of the judged
 /// column is judged. In the others a missed record would only be one that nobody has named yet.
-pub fn scores(session: SessionView, reviewed: &[String]) -> SessionScores {
+/// Two variants, each by the name of its model and adapter, are held against each other as far as they are wanted.
+pub fn scores(session: SessionView, reviewed: &[String], wanted: (Option<&str>, Option<&str>)) -> SessionScores {
     let title = session.title.clone();
-    let all = found(session);
+    let all = variants(session);
     let reviewed: HashSet<&str> = reviewed.iter().map(String::as_str).collect();
     let judged: Vec<&Found> =
         all.iter().filter(|text| is_gold(text, reviewed.contains(text.document.id.as_str()))).collect();
@@ -44,10 +45,19 @@ pub fn scores(session: SessionView, reviewed: &[String]) -> SessionScores {
         let name = group.name.clone();
         columns.push(ColumnScores { column: group.column, name, texts: of.len(), tables: tables.collect() });
     }
-    let differences = compared(&groups).map_or_else(Vec::new, |(tuned, base, of)| {
-        differences(&pick(&judged, &of), &pick(&gold, &of), &pick_found(tuned, &of), &pick_found(base, &of))
+    let pair = compared(&groups, wanted);
+    let differences = pair.as_ref().and_then(|(first, second, of)| {
+        let (first, second) = (groups.get(*first)?, groups.get(*second)?);
+        Some(differences(&pick(&judged, of), &pick(&gold, of), &pick_found(first, of), &pick_found(second, of)))
     });
-    SessionScores { title, texts: all.len(), judged: judged.len(), columns, differences }
+    SessionScores {
+        title,
+        texts: all.len(),
+        judged: judged.len(),
+        columns,
+        compared: pair.map(|(first, second, _)| (first, second)),
+        differences: differences.unwrap_or_default(),
+    }
 }
 
 /// What one model, with or without an adapter, found: by the number of the text. A text that it was not asked about is not
@@ -76,20 +86,29 @@ fn groups(judged: &[&Found]) -> Vec<Group> {
     groups
 }
 
-/// The tuned and the base that were asked about most texts in common, and these texts.
-fn compared(groups: &[Group]) -> Option<(&Group, &Group, Vec<usize>)> {
-    let of = |column: Column| groups.iter().filter(move |group| group.column == column);
-    let pairs = of(Column::Tuned).flat_map(|tuned| of(Column::Base).map(move |base| (tuned, base)));
-    let common = pairs.map(|(tuned, base)| {
-        let both: Vec<usize> = tuned.found.keys().filter(|number| base.found.contains_key(number)).copied().collect();
-        (tuned, base, both)
-    });
-    // Of several alike the first.
-    let most = common.fold(None::<(&Group, &Group, Vec<usize>)>, |best, next| match best {
-        Some(best) if best.2.len() >= next.2.len() => Some(best),
-        _ => Some(next),
-    });
-    most.filter(|(.., both)| !both.is_empty())
+/// Two groups by their places, and the texts that both were asked about.
+type Pairing = (usize, usize, Vec<usize>);
+
+/// The two groups to be held against each other, and the texts that both were asked about: those wanted by name, else tuned
+/// and base, else two adapters; of several those with most texts in common, and of several alike the first.
+fn compared(groups: &[Group], wanted: (Option<&str>, Option<&str>)) -> Option<Pairing> {
+    let is = |wanted: Option<&str>, group: &Group| wanted.is_none_or(|name| name == group.name);
+    let mut best: Option<(bool, Pairing)> = None;
+    for (i, first) in groups.iter().enumerate() {
+        for (j, second) in groups.iter().enumerate() {
+            if i == j || !is(wanted.0, first) || !is(wanted.1, second) {
+                continue;
+            }
+            let common: Vec<usize> = first.found.keys().filter(|n| second.found.contains_key(n)).copied().collect();
+            let usual = (first.column, second.column) == (Column::Tuned, Column::Base);
+            let better =
+                best.as_ref().is_none_or(|(was_usual, (.., most))| (*was_usual, most.len()) < (usual, common.len()));
+            if !common.is_empty() && better {
+                best = Some((usual, (i, j, common)));
+            }
+        }
+    }
+    best.map(|(_, pair)| pair)
 }
 
 fn pick<T: Clone>(all: &[T], numbers: &[usize]) -> Vec<T> {
@@ -150,7 +169,7 @@ fn table(
         counts: counts(&micro),
         mean: mean(&score.per_text),
         types: score.types.iter().map(|t| (t.label.clone(), figures(&t.micro), counts(&t.micro))).collect(),
-        confusion: confusion(scored, gold, predicted),
+        confusion: score.confusion.into_iter().map(|c| (c.gold, c.predicted, c.count)).collect(),
         mistakes: mistakes.collect(),
     })
 }
@@ -173,52 +192,18 @@ fn excerpt(text: &str) -> String {
     if part.len() < line.len() { format!("{part}…") } else { part.to_owned() }
 }
 
-/// Where the same words have one type in gold and only others in the answer.
-fn confusion(scored: Scored, gold: &[Extraction], predicted: &[Extraction]) -> Vec<(String, String, usize)> {
-    let items = |found: &Extraction| -> Vec<(String, String)> {
-        match scored {
-            Scored::Entities => found.entities.iter().map(|e| (e.text.clone(), e.label.clone())).collect(),
-            Scored::Relations => {
-                found.relations.iter().map(|r| (format!("{}\u{1f}{}", r.head, r.tail), r.relation.clone())).collect()
-            }
-            Scored::Triggers => found.events.iter().map(|e| (e.trigger.clone(), e.label.clone())).collect(),
-            Scored::Arguments => found
-                .events
-                .iter()
-                .flat_map(|e| e.arguments.iter().map(|a| (format!("{}\u{1f}{}", e.trigger, a.text), a.role.clone())))
-                .collect(),
-        }
-    };
-    let mut counts: HashMap<(String, String), usize> = HashMap::new();
-    for (gold, predicted) in gold.iter().zip(predicted) {
-        let (gold, predicted) = (items(gold), items(predicted));
-        for (words, label) in &gold {
-            if predicted.contains(&(words.clone(), label.clone())) {
-                continue;
-            }
-            let given = predicted.iter().filter(|p| p.0 == *words && !gold.contains(p));
-            for (_, other) in given {
-                *counts.entry((label.clone(), other.clone())).or_default() += 1;
-            }
-        }
-    }
-    let mut list: Vec<_> = counts.into_iter().map(|((gold, given), n)| (gold, given, n)).collect();
-    list.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, &a.1).cmp(&(&b.0, &b.1))));
-    list
-}
-
-fn differences(judged: &[&Found], gold: &[Extraction], tuned: &[Extraction], base: &[Extraction]) -> Vec<Difference> {
-    let others: Vec<&Extraction> = base.iter().collect();
+fn differences(judged: &[&Found], gold: &[Extraction], first: &[Extraction], second: &[Extraction]) -> Vec<Difference> {
+    let others: Vec<&Extraction> = second.iter().collect();
     let one = |(scored, kind): &(Scored, Kind)| {
-        let pairs = pairs(judged, gold, tuned);
+        let pairs = pairs(judged, gold, first);
         let any = score::score(*scored, &pairs).micro;
         if any.gold + any.predicted == 0 {
             return None;
         }
         let of = |i: score::Interval| Interval { value: i.value, low: i.low, high: i.high };
         let compared = score::compare(*scored, &pairs, &others, RESAMPLES, SEED);
-        let (tuned, base, difference) = (of(compared.first), of(compared.second), of(compared.difference));
-        Some(Difference { kind: *kind, tuned, base, difference })
+        let (first, second) = (of(compared.first), of(compared.second));
+        Some(Difference { kind: *kind, first, second, difference: of(compared.difference) })
     };
     SCORED.iter().filter_map(one).collect()
 }
@@ -310,14 +295,37 @@ mod tests {
         // The base was never asked about the second text, and another adapter about the third.
         session.runs.retain(|run| run.id != "d1-Base");
         session.runs.iter_mut().filter(|run| run.id == "d2-Tuned").for_each(|run| run.adapter = Some("b".into()));
-        let scores = scores(session, &["d0".into(), "d1".into(), "d2".into()]);
+        let scores = scores(session, &["d0".into(), "d1".into(), "d2".into()], (None, None));
         let shown: Vec<_> =
             scores.columns.iter().map(|c| (c.name.as_str(), c.texts, c.tables[0].counts.gold)).collect();
         assert_eq!(shown, [("m", 2, 2), ("m + a", 2, 2), ("m + b", 1, 1)]);
         let f1 = |n: usize| scores.columns[n].tables[0].micro.f1;
         assert_eq!((f1(1), f1(2)), (1.0, 0.0), "each by itself");
-        let Difference { tuned, base, .. } = scores.differences[0];
-        assert_eq!((tuned.value, base.value), (1.0, 1.0), "on the one text that both were asked about");
+        let Difference { first, second, .. } = scores.differences[0];
+        assert_eq!(scores.compared, Some((1, 0)));
+        assert_eq!((first.value, second.value), (1.0, 1.0), "on the one text that both were asked about");
+    }
+
+    #[test]
+    fn two_adapters_that_were_asked_the_same_about_a_text_can_be_held_against_each_other() {
+        let said = || vec![judgement(entity("Ada", "person"), Verdict::Right)];
+        let mut session = session(vec![("Ada slept.", said(), ["None", "(Ada, person)"])]);
+        let mut other = run("d0", Column::Tuned, "(Ada, city)");
+        (other.id, other.adapter, other.created_at) = ("d0-b".into(), Some("b".into()), 2);
+        session.runs.push(other);
+        let mut elsewhere = run("d0", Column::Tuned, "(Ada, person)");
+        elsewhere.schema.as_mut().unwrap().types = vec!["person".into()];
+        (elsewhere.id, elsewhere.adapter, elsewhere.created_at) = ("d0-c".into(), Some("c".into()), 0);
+        session.runs.insert(0, elsewhere);
+        let scored = |first, second| scores(session.clone(), &["d0".into()], (first, second));
+        let usual = scored(None, None);
+        let names: Vec<_> = usual.columns.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["m", "m + b", "m + a"], "the newest first; what was asked otherwise is not there");
+        assert_eq!(usual.compared, Some((1, 0)));
+        let chosen = scored(Some("m + a"), Some("m + b"));
+        assert_eq!(chosen.compared, Some((2, 1)));
+        assert_eq!((chosen.differences[0].first.value, chosen.differences[0].second.value), (1.0, 0.0));
+        assert_eq!(scored(Some("m + a"), Some("m + a")).compared, None);
     }
 
     #[test]
@@ -331,6 +339,7 @@ mod tests {
                 ("Nobody.", vec![], ["(Zoe, person)", "None"]),
             ]),
             &["d2".into()],
+            (None, None),
         );
         assert_eq!((scores.texts, scores.judged), (3, 2));
         let [base, tuned] = scores.columns.as_slice() else { panic!("two columns") };
@@ -341,7 +350,7 @@ mod tests {
         assert_eq!(base.tables[0].confusion, [("person".to_owned(), "city".to_owned(), 1)]);
         assert!(tuned.tables[0].mistakes.iter().all(|m| m.missed && m.document == "d0" && m.record == "Rome, city"));
         assert_eq!(scores.differences.len(), 1);
-        let Difference { tuned, base, difference, .. } = scores.differences[0];
+        let Difference { first: tuned, second: base, difference, .. } = scores.differences[0];
         assert!(difference.value > 0.6, "{:?}", scores.differences);
         assert_eq!(difference.value, tuned.value - base.value);
         assert!([tuned, base, difference].iter().all(|i| i.low <= i.value && i.value <= i.high));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use app::{
-    doubts::{Doubt, doubts, sample, weight},
+    doubts::{Weight, sample},
     found::{Found, found},
     reviews::{CorpusFound, CorpusView, Excerpt, ReviewServices, ReviewView},
     services::{Owner, ServiceError, Services},
@@ -15,7 +15,7 @@ use app::{
 use async_trait::async_trait;
 use protocol::{
     SessionView, Span,
-    review::{Part, Wanted},
+    review::{Order, Part, Wanted},
 };
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     held,
     pool::refused_by_store,
     services::Studio,
-    store::{Start, Store},
+    store::{List, Start, Store},
 };
 
 /// Texts on a page of a review.
@@ -78,6 +78,7 @@ impl Reviews {
             None => {
                 // Few texts are on one page, which filters them itself.
                 let show = wanted.show.filter(|_| all > PAGE);
+                let list = List { order: wanted.order, only: show };
                 let total = show.map_or(all, |show| of(show).map_or(0, |(count, _)| *count));
                 let start = match (&wanted.text, &wanted.after, &wanted.before) {
                     _ if total <= PAGE => Start::First,
@@ -86,13 +87,13 @@ impl Reviews {
                     (.., Some(before)) => Start::Before(before),
                     _ => Start::First,
                 };
-                let mut page = store.queue(owner, &id, show, start, PAGE as i64).await.map_err(refused_by_store)?;
-                if total > PAGE && *wanted == Wanted::default() {
+                let mut page = store.queue(owner, &id, list, start, PAGE as i64).await.map_err(refused_by_store)?;
+                if total > PAGE && *wanted == (Wanted { order: wanted.order, ..Wanted::default() }) {
                     // Who comes back goes on where they were.
-                    let open = store.next_open(owner, &id, "").await.map_err(refused_by_store)?;
+                    let open = store.next_open(owner, &id, wanted.order, "").await.map_err(refused_by_store)?;
                     if let Some(open) = open.filter(|open| !page.ids.contains(open)) {
                         let at = Start::At(&open);
-                        page = store.queue(owner, &id, None, at, PAGE as i64).await.map_err(refused_by_store)?;
+                        page = store.queue(owner, &id, list, at, PAGE as i64).await.map_err(refused_by_store)?;
                     }
                 }
                 (page.ids, page.before, total)
@@ -129,16 +130,16 @@ async fn look(store: &Store, owner: i64, head: &SessionView) -> Result<(), Servi
         }
         let all = ids.clone();
         let noted = corpus::parsed(store, owner, head, &ids, move |texts| weighed(all, &texts)).await?;
-        store.set_doubts(owner, &noted).await.map_err(refused_by_store)?;
+        store.set_weights(owner, &noted).await.map_err(refused_by_store)?;
     }
 }
 
-/// How doubtful texts are; one without any answer has failed.
-fn weighed(ids: Vec<String>, texts: &[Found]) -> Vec<(String, usize)> {
-    let of = |id: &str| texts.iter().find(|text| text.document.id == id).map(|text| weight(&doubts(text)));
+/// How doubtful texts are, and how far variants disagree about them; one without any answer has failed.
+fn weighed(ids: Vec<String>, texts: &[Found]) -> Vec<(String, Weight)> {
+    let of = |id: &str| texts.iter().find(|text| text.document.id == id).map(Weight::of);
     let noted = |id: String| {
-        let doubt = of(&id).unwrap_or(Doubt::Failed.weight());
-        (id, doubt)
+        let weight = of(&id).unwrap_or(Weight::FAILED);
+        (id, weight)
     };
     ids.into_iter().map(noted).collect()
 }
@@ -155,8 +156,14 @@ impl ReviewServices for Reviews {
         Ok(ReviewView { session, reviewed, failed: Vec::new(), part: None })
     }
 
-    async fn next_open(&self, owner: Owner, session: &str, after: &str) -> Result<Option<String>, ServiceError> {
-        self.store().next_open(owner.0, session, after).await.map_err(refused_by_store)
+    async fn next_open(
+        &self,
+        owner: Owner,
+        session: &str,
+        order: Order,
+        after: &str,
+    ) -> Result<Option<String>, ServiceError> {
+        self.store().next_open(owner.0, session, order, after).await.map_err(refused_by_store)
     }
 
     async fn corpus(&self, owner: Owner, session: &str) -> Result<CorpusView, ServiceError> {
@@ -257,8 +264,8 @@ mod tests {
         let record = Record::Entity { label: "person".into(), mention: Mention::new("Text") };
         let said = Judgement { record, verdict: Verdict::Wrong, correction: None };
         studio.accept(ME, &text, vec![said.clone()]).await.unwrap();
-        assert_eq!(reviews.next_open(ME, &id, &text).await.unwrap().as_ref(), part.order.get(1));
-        let scores = studio.scores(ME, &id).await.unwrap();
+        assert_eq!(reviews.next_open(ME, &id, Order::Doubt, &text).await.unwrap().as_ref(), part.order.get(1));
+        let scores = studio.scores(ME, &id, None, None).await.unwrap();
         assert_eq!((scores.texts, scores.judged), (5_050, 1));
 
         let found = soon(async || match reviews.corpus(ME, &id).await.unwrap().found {
@@ -302,11 +309,11 @@ mod tests {
         sqlx::query(long).execute(s.store.pool()).await.unwrap();
         let texts = s.store.queue_ids(1, &id).await.unwrap();
         studio.accept(ME, &texts[0], Vec::new()).await.unwrap();
-        assert_eq!(studio.scores(ME, &id).await.unwrap().judged, 1, "one is little enough");
+        assert_eq!(studio.scores(ME, &id, None, None).await.unwrap().judged, 1, "one is little enough");
         for text in &texts {
             studio.accept(ME, text, Vec::new()).await.unwrap();
         }
-        let refused = studio.scores(ME, &id).await.unwrap_err().to_string();
+        let refused = studio.scores(ME, &id, None, None).await.unwrap_err().to_string();
         assert!(refused.contains("too much to be scored") && refused.contains("48 MB"), "{refused}");
     }
 
@@ -331,7 +338,7 @@ mod tests {
         let only = unread(Some(State::Failed)).await.unwrap();
         assert_eq!((only.part.unwrap().order, only.session.documents.len()), (failed.clone(), 2));
         assert_eq!(
-            reviews.next_open(ME, &id, "").await.unwrap().as_ref(),
+            reviews.next_open(ME, &id, Order::Doubt, "").await.unwrap().as_ref(),
             part.order.get(2),
             "there is no answer in them"
         );

@@ -182,6 +182,27 @@ impl Services for Studio {
         self.store.set_schema_deleted(owner.0, id, deleted).await.map_err(refused_by_store)
     }
 
+    async fn share_schema(&self, owner: Owner, id: &str, origin: &str) -> Result<NewShare, ServiceError> {
+        self.make_schema_link(owner, id, origin).await
+    }
+
+    async fn schema_links(&self, owner: Owner, id: &str) -> Result<Vec<ShareView>, ServiceError> {
+        self.store.schema_shares(owner.0, id).await.map_err(refused_by_store)
+    }
+
+    async fn revoke_schema(&self, owner: Owner, share: &str) -> Result<String, ServiceError> {
+        self.store.revoke_schema_share(owner.0, share).await.map_err(refused_by_store)
+    }
+
+    async fn shared_schema(&self, token: &str) -> Result<SchemaView, ServiceError> {
+        self.opened_schema(token).await
+    }
+
+    async fn take_schema(&self, owner: Owner, token: &str) -> Result<SchemaView, ServiceError> {
+        let SchemaView { title, json, .. } = self.opened_schema(token).await?;
+        self.save_schema(owner, SaveSchema { id: None, name: title.en, text: json }).await
+    }
+
     async fn judge(&self, owner: Owner, document: &str, judgement: Judgement) -> Result<(), ServiceError> {
         self.store.judge(owner.0, document, &judgement).await.map_err(refused_by_store)
     }
@@ -198,7 +219,13 @@ impl Services for Studio {
         self.store.reopen(owner.0, document).await.map_err(refused_by_store)
     }
 
-    async fn scores(&self, owner: Owner, session: &str) -> Result<SessionScores, ServiceError> {
+    async fn scores(
+        &self,
+        owner: Owner,
+        session: &str,
+        first: Option<String>,
+        second: Option<String>,
+    ) -> Result<SessionScores, ServiceError> {
         let reviewed = self.reviewed(owner, session).await?;
         let (session, all) = match self.is_large(owner, session).await? {
             Some((texts, _)) => (self.judged(owner, session).await?, Some(texts as usize)),
@@ -206,7 +233,7 @@ impl Services for Studio {
         };
         // Parsing and scoring a large session takes a while.
         let scored = tokio::task::spawn_blocking(move || {
-            let scores = review::scores(session, &reviewed);
+            let scores = review::scores(session, &reviewed, (first.as_deref(), second.as_deref()));
             SessionScores { texts: all.unwrap_or(scores.texts), ..scores }
         });
         let scored = scored.await;

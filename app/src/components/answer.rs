@@ -124,7 +124,7 @@ pub fn ExtractionCard(item: Item, read_only: bool, error: RwSignal<Option<Servic
                 {(!read_only).then(|| view! { <MissingParts runs=runs.clone() error/> })}
                 {export.map(|(base, text)| view! { <Show when=move || final_.get() && has_records.get()><ExportMenu base=base.clone() text=Some(text.clone())/></Show> })}
             </div>
-            <RunsDetails runs/>
+            <RunsDetails runs document=item.document/>
         </article>
     }
     .into_any()

@@ -10,13 +10,28 @@ use super::{
 };
 
 /// More relations or a longer text than this make a thicket of arcs.
-const MAX_ARCS: usize = 12;
-const MAX_CHARS: usize = 1200;
+pub const MAX_ARCS: usize = 12;
+pub const MAX_CHARS: usize = 1200;
 
-/// Whether the relations of a text, if it has any, can be drawn over it.
-pub fn fit(text: &str, rows: &[Row]) -> bool {
+/// How the relations of a text are drawn over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// There are none.
+    None,
+    /// As arcs.
+    Arcs,
+    /// Not at all: there are too many, or the text is too long.
+    TooMany,
+}
+
+/// How the relations of a text can be drawn over it.
+pub fn drawn(text: &str, rows: &[Row]) -> Drawn {
     let relations = rows.iter().filter(|r| matches!(r.record, Record::Relation { .. }) && r.record.grounded()).count();
-    (1..=MAX_ARCS).contains(&relations) && text.chars().count() <= MAX_CHARS
+    match relations {
+        0 => Drawn::None,
+        1..=MAX_ARCS if text.chars().count() <= MAX_CHARS => Drawn::Arcs,
+        _ => Drawn::TooMany,
+    }
 }
 
 /// An arc in pixels of the text's box.

@@ -7,7 +7,12 @@ use protocol::{
     view::SchemaView,
 };
 
-use super::{FormatChoice, ParameterForm, SchemaForm, parameters::ParameterField};
+use super::{
+    FormatChoice, ParameterForm, SchemaForm,
+    parameters::ParameterField,
+    questions::Questions,
+    schema_whole::{Texts, WholeForm, WholeTypes},
+};
 use crate::{
     i18n::{t, t_string, use_i18n},
     pages::Moment,
@@ -87,12 +92,20 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
     let i18n = use_i18n();
     let text_column = RwSignal::new(upload.text_column().unwrap_or_default().to_owned());
     let id_column = upload.id_column().unwrap_or_default().to_owned();
-    let sample = upload.columns.iter().position(|column| *column == text_column.get_untracked());
-    let first = sample.and_then(|index| upload.preview.first()?.get(index).cloned()).unwrap_or_default();
+    let of_column = {
+        let (columns, first) = (upload.columns.clone(), upload.preview.first().cloned().unwrap_or_default());
+        move |name: &str| columns.iter().zip(&first).find(|(column, _)| *column == name).map(|(_, text)| text.clone())
+    };
+    let first = of_column(&text_column.get_untracked()).unwrap_or_default();
+    let texts = Texts { typed: RwSignal::new(first.clone()), split: RwSignal::new(false) };
+    let choose_column = move |name: String| {
+        texts.typed.set(of_column(&name).unwrap_or_default());
+        text_column.set(name);
+    };
     let (rows, few) = (upload.rows, upload.rows <= SAMPLE);
     let has_adapter = bench.adapter.is_some();
-    // Asks for whole schemas alone, which the list above names: of the form only the way of asking is used.
-    let form = SchemaForm::new(&bench, None, None);
+    // Asks for whole schemas alone, which the list above names.
+    let form = SchemaForm::new(&bench, texts, None, None);
     form.whole.on.set(true);
     let parameters = ParameterForm::new(bench.lora.clone(), &bench.lora);
     let options = upload.columns.clone();
@@ -105,7 +118,7 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
                 <div class="choices">
                     <div class="field">
                         <label for="text_column">{t!(i18n, batch_text_column)}</label>
-                        <select id="text_column" name="text_column" data-testid="text-column" on:change=move |ev| text_column.set(event_target_value(&ev))>
+                        <select id="text_column" name="text_column" data-testid="text-column" on:change=move |ev| choose_column(event_target_value(&ev))>
                             {options.iter().map(|column| {
                                 let chosen = *column == text_column.get_untracked();
                                 view! { <option value=column.clone() selected=chosen>{column.clone()}</option> }
@@ -122,8 +135,10 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
                             }).collect_view()}
                         </select>
                     </div>
-                    <SchemaSelect schemas=bench.schemas text=first/>
+                    <SchemaSelect schemas=bench.schemas text=first form=form.whole/>
                 </div>
+                <WholeTypes form=form.whole/>
+                <Questions form=form.whole read_only=true/>
                 <Preview upload text_column/>
                 <fieldset class="chips">
                     <legend class="row-label">{t!(i18n, batch_variant)}</legend>
@@ -149,7 +164,7 @@ pub fn BatchChoice(upload: UploadView, bench: Bench) -> impl IntoView {
 
 /// The schemas by language; one of the text's language is chosen.
 #[component]
-fn SchemaSelect(schemas: Vec<SchemaView>, text: String) -> impl IntoView {
+fn SchemaSelect(schemas: Vec<SchemaView>, text: String, form: WholeForm) -> impl IntoView {
     let i18n = use_i18n();
     let language = language();
     let of_text = Language::of_text(&text);
@@ -157,6 +172,7 @@ fn SchemaSelect(schemas: Vec<SchemaView>, text: String) -> impl IntoView {
     let own = schemas.iter().find(|schema| schema.updated_at > 0 && fits(schema));
     let usual = schemas.iter().find(|s| s.id.starts_with("people-places-organizations") && fits(s));
     let chosen = own.or(usual).or(schemas.first()).map(|schema| schema.id.clone()).unwrap_or_default();
+    form.choose(&chosen);
     let group = move |of: Option<Language>| {
         let chosen = chosen.clone();
         let members: Vec<_> = schemas.iter().filter(|schema| schema.language == of).cloned().collect();
@@ -178,7 +194,7 @@ fn SchemaSelect(schemas: Vec<SchemaView>, text: String) -> impl IntoView {
     view! {
         <div class="field">
             <label for="schema">{t!(i18n, what_to_extract)}</label>
-            <select id="schema" name="schema" data-testid="schema">
+            <select id="schema" name="schema" data-testid="schema" on:change=move |ev| form.choose(&event_target_value(&ev))>
                 {[None, Some(of_text), Some(if of_text == Language::En { Language::Zh } else { Language::En })].map(group)}
             </select>
         </div>

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     i18n::{t, t_string, use_i18n},
-    live::{Item, Run},
+    live::{Document, Item, Run},
     prefs::{fill, language},
     services::ServiceError,
 };
@@ -93,8 +93,8 @@ pub fn ComparisonCard(item: Item, read_only: bool, error: RwSignal<Option<Servic
             <p class="asked">{asked}</p>
             <Views judging groups records=Signal::stored(true) heading notes=|| ()/>
             <div class="columns">
-                <ColumnView run=base runs=item.runs_of(Column::Base) parsed=left testid="output-base" error=ask/>
-                <ColumnView run=tuned runs=item.runs_of(Column::Tuned) parsed=right testid="output-lora" error=ask/>
+                <ColumnView run=base runs=item.runs_of(Column::Base) document=item.document.clone() parsed=left testid="output-base" error=ask/>
+                <ColumnView run=tuned runs=item.runs_of(Column::Tuned) document=item.document parsed=right testid="output-lora" error=ask/>
             </div>
             <div class="foot">
                 <p class="muted" data-testid="same-prompt">
@@ -115,6 +115,7 @@ fn prompts(item: &Item, column: Column) -> Vec<String> {
 fn ColumnView(
     run: Run,
     runs: Vec<Run>,
+    document: Option<Document>,
     parsed: Memo<extract::Parsed>,
     testid: &'static str,
     /// Where it is said why something failed; `None` where nothing can be asked.
@@ -135,7 +136,7 @@ fn ColumnView(
             {issue_list(parsed, language)}
             <RunsLine runs=runs.clone()/>
             {error.map(|error| view! { <MissingParts runs=runs.clone() error/> })}
-            <RunsDetails runs/>
+            <RunsDetails runs document/>
         </section>
     }
 }

@@ -36,7 +36,8 @@ pub fn FormatChoice(form: SchemaForm) -> impl IntoView {
             .collect_view()
     };
     let part = move |name: &'static str| asking.with(|a| a.only == EventPart::from_name(name));
-    let opened = !asking.with_untracked(Asking::is_default);
+    let opened = !asking.with_untracked(|a| Asking { instructions: Default::default(), ..a.clone() }.is_default());
+    let no_examples = move || form.whole.on.get() && asking.with(|a| a.with_examples) && !form.whole.has_examples();
     let lines = move || asking.with(|a| a.format == Some(Format::Lines));
     view! {
         <details class="parameters" data-testid="format-options" open=opened>
@@ -72,12 +73,14 @@ pub fn FormatChoice(form: SchemaForm) -> impl IntoView {
                         <option value="arguments" selected=move || part("arguments")>{t!(i18n, event_part_arguments)}</option>
                     </select>
                 </div>
-                <label class="check">
+                // Only a schema has examples: a single task is asked by its types' names.
+                <label class="check" hidden=move || !form.whole.on.get()>
                     <input type="checkbox" form="work" name="with_examples" value="on" data-testid="with-examples"
                         checked=asking.with_untracked(|a| a.with_examples) prop:checked=move || asking.with(|a| a.with_examples)
                         on:change=move |ev| { let on = event_target_checked(&ev); change(&|asking| asking.with_examples = on) }/>
                     {t!(i18n, with_examples)}
                 </label>
+                {move || no_examples().then(|| view! { <p class="note" data-testid="no-examples">{t!(i18n, no_examples)}</p> })}
             </div>
         </details>
     }

@@ -10,11 +10,14 @@ use protocol::{
 };
 
 use super::{
-    arcs::Arcs,
+    arcs::{self, Arcs, Drawn},
     judge_keys::{Judging, Row, tick, verdict_class},
     records::is_nearly,
 };
-use crate::i18n::{t_string, use_i18n};
+use crate::{
+    i18n::{t, t_string, use_i18n},
+    prefs::fill,
+};
 
 pub use extract::graph::Origin;
 
@@ -106,13 +109,18 @@ fn pieces(source: &str, rows: &[Row]) -> Vec<Piece> {
 /// The text; each marked stretch in the colour of its type and the line style of its origin. Relations are drawn as
 /// arcs over it where that can be read.
 #[component]
-pub fn MarkedText(judging: Judging) -> impl IntoView {
+pub fn MarkedText(
+    judging: Judging,
+    /// Shows the graph of the text, where that is another view.
+    to_graph: Option<Callback<()>>,
+) -> impl IntoView {
     let container = NodeRef::<leptos::html::Div>::new();
     let pieces = Memo::new(move |_| judging.layers.with(|rows| pieces(&judging.text(), rows)));
-    let fits = Memo::new(move |_| judging.layers.with(|rows| super::arcs::fit(&judging.text(), rows)));
+    let relations = Memo::new(move |_| judging.layers.with(|rows| arcs::drawn(&judging.text(), rows)));
+    let fits = move || relations.get() == Drawn::Arcs;
     view! {
         <div class="marked-box" data-view="text" node_ref=container>
-            <p class="marked" class:with-arcs=move || fits.get() data-testid="marked">
+            <p class="marked" class:with-arcs=fits data-testid="marked">
                 {move || {
                     let names = judging.names();
                     judging.layers.with(|rows| {
@@ -120,8 +128,24 @@ pub fn MarkedText(judging: Judging) -> impl IntoView {
                     })
                 }}
             </p>
-            <Show when=move || fits.get()><Arcs judging container/></Show>
+            <Show when=fits><Arcs judging container/></Show>
+            <Show when=move || relations.get() == Drawn::TooMany><NoArcs to_graph/></Show>
         </div>
+    }
+}
+
+/// Says why the relations of a text are not drawn over it, with the way to the graph where there is one.
+#[component]
+fn NoArcs(to_graph: Option<Callback<()>>) -> impl IntoView {
+    let i18n = use_i18n();
+    let why = move || fill(t_string!(i18n, arcs_too_many), &[("arcs", &arcs::MAX_ARCS), ("chars", &arcs::MAX_CHARS)]);
+    view! {
+        <p class="help" data-testid="no-arcs">
+            {why} " "
+            {to_graph.map(|show| view! {
+                <button type="button" class="link" data-testid="to-graph" on:click=move |_| show.run(())>{t!(i18n, arcs_to_graph)}</button>
+            })}
+        </p>
     }
 }
 

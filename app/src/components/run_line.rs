@@ -3,9 +3,10 @@
 use leptos::prelude::*;
 use protocol::{FinishReason, Mode, PARAMETERS, RunStatus, RunView, Timings};
 
+use super::raw_answer::RawAnswer;
 use crate::{
     i18n::{t, t_string, use_i18n},
-    live::Run,
+    live::{Document, Run},
     prefs::{fill, language},
 };
 
@@ -108,12 +109,14 @@ pub fn answered_by(run: &RunView, no_adapter: &str) -> String {
 
 /// Raw answer, exact prompt and parameters, one click away.
 #[component]
-pub fn Details(run: Run) -> impl IntoView {
+pub fn Details(
+    run: Run,
+    /// The text that it is about.
+    #[prop(optional_no_strip)]
+    document: Option<Document>,
+) -> impl IntoView {
     let i18n = use_i18n();
-    let text = {
-        let run = run.clone();
-        move || run.with(|r| r.text.clone())
-    };
+    let answer = run.clone();
     let prompt = run.with_untracked(|r| r.prompt.clone());
     let model = {
         let run = run.clone();
@@ -125,7 +128,7 @@ pub fn Details(run: Run) -> impl IntoView {
         <div class="details">
             <details>
                 <summary>{t!(i18n, raw_answer)}</summary>
-                <pre data-testid="raw">{text}</pre>
+                <RawAnswer run=answer document/>
             </details>
             <details>
                 <summary>{t!(i18n, exact_prompt)}</summary>

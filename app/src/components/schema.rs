@@ -6,20 +6,16 @@ use protocol::{
     view::{Bench, NamedSchema},
 };
 
-use super::schema_whole::{SaveAsSchema, SchemaList, WholeChips, WholeForm};
+use super::{
+    chips::{Chip, ChipRow, swap},
+    questions::PromptPreview,
+    schema_entries::typed_names,
+    schema_whole::{SaveAsSchema, SchemaList, Texts, WholeChips, WholeForm},
+};
 use crate::{
     i18n::{t, t_string, use_i18n},
     prefs::{area, language},
 };
-
-/// A type or role that can be asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chip {
-    pub name: String,
-    pub on: bool,
-    /// Whether the adapter was trained on it for this task and language.
-    pub taught: bool,
-}
 
 /// The choice as it stands, and the instruction it makes unless a person has edited that.
 #[derive(Clone, Copy)]
@@ -27,6 +23,7 @@ pub struct SchemaForm {
     manifest: StoredValue<Option<AdapterManifest>>,
     /// A whole schema, in place of one task.
     pub whole: WholeForm,
+    texts: Texts,
     /// `None`: a free instruction.
     pub task: RwSignal<Option<Task>>,
     pub language: RwSignal<Language>,
@@ -45,11 +42,17 @@ pub struct SchemaForm {
 
 impl SchemaForm {
     /// Starts with the adapter's first schema, or as a past run was asked.
-    pub fn new(bench: &Bench, past: Option<(Option<SchemaChoice>, String)>, whole: Option<&NamedSchema>) -> Self {
+    pub fn new(
+        bench: &Bench,
+        texts: Texts,
+        past: Option<(Option<SchemaChoice>, String)>,
+        whole: Option<&NamedSchema>,
+    ) -> Self {
         let manifest = bench.adapter.as_ref().map(|a| a.manifest.clone());
         let form = Self {
             manifest: StoredValue::new(manifest),
-            whole: WholeForm::new(bench, whole),
+            whole: WholeForm::new(bench, texts, whole),
+            texts,
             task: RwSignal::new(Some(Task::Entities)),
             language: RwSignal::new(Language::En),
             taught: RwSignal::new(String::new()),
@@ -158,7 +161,7 @@ impl SchemaForm {
                     Language::Zh => ["人物", "机构", "地点"],
                 };
                 self.taught.set(String::new());
-                self.types.set(names.map(|n| Chip { name: n.into(), on: true, taught: false }).to_vec());
+                self.types.set(names.map(|n| Chip { name: n.into(), on: true, ..Chip::default() }).to_vec());
                 self.roles.set(Vec::new());
                 self.refresh();
             }
@@ -182,7 +185,10 @@ impl SchemaForm {
 
     fn load(self, schema: &Taught) {
         let chips = |names: &[String]| {
-            names.iter().map(|n| Chip { name: n.clone(), on: true, taught: true }).collect::<Vec<_>>()
+            names
+                .iter()
+                .map(|n| Chip { name: n.clone(), on: true, taught: true, ..Chip::default() })
+                .collect::<Vec<_>>()
         };
         self.task.set(Some(schema.task));
         self.language.set(schema.language);
@@ -198,7 +204,11 @@ impl SchemaForm {
         self.language.set(choice.language);
         let taught = self.manifest.with_value(|m| extract::prompt::taught(m.as_ref(), choice));
         let chips = |names: &[String], taught: &[bool]| {
-            names.iter().zip(taught).map(|(n, t)| Chip { name: n.clone(), on: true, taught: *t }).collect::<Vec<_>>()
+            names
+                .iter()
+                .zip(taught)
+                .map(|(n, t)| Chip { name: n.clone(), on: true, taught: *t, ..Chip::default() })
+                .collect::<Vec<_>>()
         };
         self.types.set(chips(&choice.types, &taught.types));
         self.roles.set(chips(&choice.roles, &taught.roles));
@@ -260,17 +270,51 @@ impl SchemaForm {
         self.refresh();
     }
 
-    fn add(self, chips: RwSignal<Vec<Chip>>, name: &str) {
-        let name = name.trim();
-        if name.is_empty() {
-            return;
-        }
+    fn shift(self, chips: RwSignal<Vec<Chip>>, index: usize, later: bool) {
         self.touched.set(true);
-        chips.update(|c| match c.iter_mut().find(|c| c.name == name) {
-            Some(chip) => chip.on = true,
-            None => c.push(Chip { name: name.into(), on: true, taught: false }),
-        });
+        chips.update(|chips| swap(chips, index, later));
         self.refresh();
+    }
+
+    /// Adds names that were typed or pasted, and marks those that were taught.
+    fn add(self, chips: RwSignal<Vec<Chip>>, typed: &str) {
+        self.touched.set(true);
+        chips.update(|c| {
+            for (name, _) in typed_names(typed, false) {
+                match c.iter_mut().find(|c| c.name == name) {
+                    Some(chip) => chip.on = true,
+                    None => c.push(Chip { name, on: true, ..Chip::default() }),
+                }
+            }
+        });
+        self.mark_taught();
+        self.refresh();
+    }
+
+    fn mark_taught(self) {
+        let all =
+            |chips: RwSignal<Vec<Chip>>| chips.with_untracked(|c| c.iter().map(|c| c.name.clone()).collect::<Vec<_>>());
+        let Some(choice) = untrack(|| self.choice()) else { return };
+        let choice = SchemaChoice { types: all(self.types), roles: all(self.roles), ..choice };
+        let taught = self.manifest.with_value(|m| extract::prompt::taught(m.as_ref(), &choice));
+        for (chips, taught) in [(self.types, taught.types), (self.roles, taught.roles)] {
+            chips.update(|chips| chips.iter_mut().zip(taught).for_each(|(chip, taught)| chip.taught = taught));
+        }
+    }
+
+    /// What will be asked, question by question, in the words in which it will be.
+    fn asked(self) -> Signal<Vec<(Option<SchemaChoice>, String)>> {
+        let questions = self.whole.questions();
+        Signal::derive(move || {
+            if !self.whole.on.get() {
+                return vec![(self.choice(), self.instruction.get())];
+            }
+            let worded = |q| {
+                let super::questions::Question { choice, made } = q;
+                (Some(choice), self.whole.asking.with(|a| a.wording(made)))
+            };
+            questions.get().into_iter().map(worded).collect()
+        })
     }
 }
 
@@ -370,10 +414,10 @@ pub fn SchemaPicker(form: SchemaForm, #[prop(optional)] whole: bool) -> impl Int
                     </Show>
                     {quality}
                 </div>
-                <ChipRow form chips=form.types field="types"/>
+                <OwnChips form chips=form.types field="types"/>
                 <Show when=move || form.task.get() == Some(Task::Events)>
                     <p class="row-label">{t!(i18n, roles)}</p>
-                    <ChipRow form chips=form.roles field="roles"/>
+                    <OwnChips form chips=form.roles field="roles"/>
                 </Show>
             </Show>
         </fieldset>
@@ -404,46 +448,19 @@ pub fn SchemaPicker(form: SchemaForm, #[prop(optional)] whole: bool) -> impl Int
             // Without scripts the chips cannot rewrite the instruction: the server does, if it is still this one.
             <input type="hidden" name="instruction_made" value=form.instruction.get_untracked()/>
         </div>
+        <PromptPreview manifest=form.whole.manifest asked=form.asked() texts=Signal::derive(move || form.texts.all()) parts=form.whole.on/>
     }
 }
 
 #[component]
-fn ChipRow(form: SchemaForm, chips: RwSignal<Vec<Chip>>, field: &'static str) -> impl IntoView {
+fn OwnChips(form: SchemaForm, chips: RwSignal<Vec<Chip>>, field: &'static str) -> impl IntoView {
     let i18n = use_i18n();
-    let new = RwSignal::new(String::new());
-    let add = move || {
-        form.add(chips, &new.get_untracked());
-        new.set(String::new());
-    };
     view! {
-        <div class="chips">
-            {move || chips.get().into_iter().enumerate().map(|(index, chip)| {
-                let title = (!chip.taught).then(|| t_string!(i18n, not_taught));
-                view! {
-                    <label class="chip" class:untaught=!chip.taught title=title>
-                        <input type="checkbox" name=field value=chip.name.clone()
-                            checked=chip.on prop:checked=chip.on
-                            on:change=move |_| form.toggle(chips, index)/>
-                        <span>
-                            {chip.name}
-                            {(!chip.taught).then(|| view! { <small>{t!(i18n, not_taught_short)}</small> })}
-                        </span>
-                    </label>
-                }
-            }).collect_view()}
-            <input
-                class="chip-new" type="text" size="8" autocomplete="off" enterkeyhint="done"
-                placeholder=move || t_string!(i18n, type_add) aria-label=move || t_string!(i18n, type_add)
-                prop:value=move || new.get()
-                on:input=move |ev| new.set(event_target_value(&ev))
-                on:blur=move |_| add()
-                on:keydown=move |ev| {
-                    if ev.key() == "Enter" && !ev.is_composing() {
-                        ev.prevent_default();
-                        add();
-                    }
-                }
-            />
-        </div>
+        <ChipRow
+            chips field hint=Signal::derive(move || t_string!(i18n, type_add))
+            toggle=Callback::new(move |index| form.toggle(chips, index))
+            add=Callback::new(move |typed: String| form.add(chips, &typed))
+            shift=Callback::new(move |(index, later)| form.shift(chips, index, later))
+        />
     }
 }

@@ -160,18 +160,21 @@ impl Draft {
     }
 }
 
-/// Adds what a person typed or pasted: names in a list; of events also lines such as `merger: buyer, seller`.
-pub fn add(list: &Entries, kind: Kind, typed: &str) {
-    let with_roles = kind == Kind::Event && typed.contains([':', '：']);
-    let named: Vec<(String, Vec<String>)> = if with_roles {
-        let line = |line: &str| {
-            let (name, roles) = line.split_once([':', '：']).unwrap_or((line, ""));
-            (name.trim().to_owned(), split_names(roles))
-        };
-        typed.lines().map(line).filter(|(name, _)| !name.is_empty()).collect()
-    } else {
-        split_names(typed).into_iter().map(|name| (name, Vec::new())).collect()
+/// The names in what a person typed or pasted, a list in any usual form; of events also lines such as `merger: buyer, seller`.
+pub fn typed_names(typed: &str, events: bool) -> Vec<(String, Vec<String>)> {
+    if !(events && typed.contains([':', '：'])) {
+        return split_names(typed).into_iter().map(|name| (name, Vec::new())).collect();
+    }
+    let line = |line: &str| {
+        let (name, roles) = line.split_once([':', '：']).unwrap_or((line, ""));
+        (name.trim().to_owned(), split_names(roles))
     };
+    typed.lines().map(line).filter(|(name, _)| !name.is_empty()).collect()
+}
+
+/// Adds what a person typed or pasted.
+pub fn add(list: &Entries, kind: Kind, typed: &str) {
+    let named = typed_names(typed, kind == Kind::Event);
     list.update(|list| {
         for (name, roles) in named {
             let roles: Vec<Item> = roles.iter().map(|role| Item::named(role)).collect();

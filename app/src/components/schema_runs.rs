@@ -3,11 +3,14 @@
 use leptos::{prelude::*, task::spawn_local};
 use protocol::{FinishReason, RunStatus, Task};
 
-use super::run_line::{Details, RunLine, answered_by, parameter_rows};
+use super::{
+    raw_answer::RawAnswer,
+    run_line::{Details, RunLine, answered_by, parameter_rows},
+};
 use crate::{
     api,
     i18n::{t, t_string, use_i18n},
-    live::{Connection, Run, follow_also},
+    live::{Connection, Document, Run, follow_also},
     prefs::{fill, language},
     services::ServiceError,
 };
@@ -78,11 +81,13 @@ pub fn RunsLine(runs: Vec<Run>) -> impl IntoView {
     if let [run] = runs.as_slice() {
         return view! { <RunLine run=run.clone()/> }.into_any();
     }
-    let first = runs.first().cloned();
     let error = {
         let runs = runs.clone();
         move || runs.iter().find_map(|r| r.with(|r| r.error.clone()))
     };
+    // A question in a person's own words is not guided.
+    let guided = runs.iter().filter(|run| run.with_untracked(|r| r.parameters.guided)).count();
+    let some = (guided < runs.len()).then(|| format!(" {guided}/{}", runs.len()));
     let progress = Memo::new(move |_| Progress::of(&runs));
     let state = move || {
         let p = progress.get();
@@ -104,7 +109,6 @@ pub fn RunsLine(runs: Vec<Run>) -> impl IntoView {
         (true, Some((FinishReason::Error, _))) => "state bad",
         (true, Some(_)) => "state warn",
     };
-    let guided = first.map(|run| run.with_untracked(|r| r.parameters.guided)).unwrap_or_default();
     view! {
         <p class="run-line" role="status" data-testid="run-line" data-status=move || progress.get().status().name()
             data-finish=move || { let p = progress.get(); p.done().then(|| p.worst.map_or(FinishReason::Stop, |(r, _)| r).name()) }>
@@ -113,9 +117,9 @@ pub fn RunsLine(runs: Vec<Run>) -> impl IntoView {
             <span class="figures">
                 {move || { let p = progress.get(); fill(t_string!(i18n, runs_figures), &[("runs", &p.all), ("tokens", &p.tokens)]) }}
             </span>
-            {guided.then(|| view! {
+            {(guided > 0).then(|| view! {
                 " · "
-                <abbr class="figures" data-testid="guided" title=move || t_string!(i18n, figure_guided_help)>{t!(i18n, figure_guided)}</abbr>
+                <abbr class="figures" data-testid="guided" title=move || t_string!(i18n, figure_guided_help)>{t!(i18n, figure_guided)} {some}</abbr>
             })}
             <Show when=move || !progress.get().done()>
                 <progress max=move || progress.get().all value=move || progress.get().ended></progress>
@@ -186,10 +190,14 @@ pub fn MissingParts(runs: Vec<Run>, error: RwSignal<Option<ServiceError>>) -> im
 
 /// Answers, prompts and parameters of runs that belong together; of a single one its own.
 #[component]
-pub fn RunsDetails(runs: Vec<Run>) -> impl IntoView {
+pub fn RunsDetails(
+    runs: Vec<Run>,
+    /// The text that they are about.
+    document: Option<Document>,
+) -> impl IntoView {
     let i18n = use_i18n();
     let [first, _, ..] = runs.as_slice() else {
-        return runs.first().map(|run| view! { <Details run=run.clone()/> }).into_any();
+        return runs.first().map(|run| view! { <Details run=run.clone() document/> }).into_any();
     };
     let model = {
         let run = first.clone();
@@ -197,7 +205,8 @@ pub fn RunsDetails(runs: Vec<Run>) -> impl IntoView {
     };
     let rows = parameter_rows(first);
     let count = runs.len();
-    let each = move || runs.iter().cloned().map(|run| view! { <RunEntry run/> }).collect_view();
+    let each =
+        move || runs.iter().cloned().map(|run| view! { <RunEntry run document=document.clone()/> }).collect_view();
     view! {
         <div class="details">
             <details data-testid="runs">
@@ -220,7 +229,7 @@ pub fn RunsDetails(runs: Vec<Run>) -> impl IntoView {
 
 /// One run: what it asked of which part, its answer, and its prompt.
 #[component]
-fn RunEntry(run: Run) -> impl IntoView {
+fn RunEntry(run: Run, document: Option<Document>) -> impl IntoView {
     let i18n = use_i18n();
     let language = language();
     let (prompt, task, part) = run.with_untracked(|r| (r.prompt.clone(), r.schema.as_ref().map(|s| s.task), r.part));
@@ -242,11 +251,10 @@ fn RunEntry(run: Run) -> impl IntoView {
             })
         }
     };
-    let text = move || run.with(|r| r.text.clone());
     view! {
         <li>
             <p class="muted">{task} {place} {move || state().map(|s| format!(" · {s}"))}</p>
-            <pre data-testid="raw">{text}</pre>
+            <RawAnswer run document/>
             <details>
                 <summary>{t!(i18n, exact_prompt)}</summary>
                 <pre data-testid="exact-prompt">{prompt}</pre>

@@ -1,10 +1,11 @@
-//! Choosing a whole schema to ask for: a ready or saved one, with chips to leave types out or add some.
+//! Choosing a whole schema to ask for: a ready or saved one, with chips to leave types out, add some, and order them.
 
 use std::collections::BTreeSet;
 
 use extract::{
     Schema,
     schema::{EventType, Item, RelationType},
+    text::split_texts,
 };
 use leptos::{prelude::*, task::spawn_local};
 use protocol::{
@@ -12,12 +13,34 @@ use protocol::{
     view::{Bench, NamedSchema, SaveSchema, SchemaView},
 };
 
+use super::{
+    chips::{Chip, ChipRow, swap},
+    questions::{Question, Questions},
+    schema_entries::typed_names,
+};
 use crate::{
     api,
     i18n::{t, t_string, use_i18n},
-    prefs::{fill, language},
+    prefs::language,
     services::ServiceError,
 };
+
+/// The texts that are asked about, as they stand in the page.
+#[derive(Clone, Copy)]
+pub struct Texts {
+    /// What was typed.
+    pub typed: RwSignal<String>,
+    /// Whether every line is a text of its own.
+    pub split: RwSignal<bool>,
+}
+
+impl Texts {
+    /// The texts, tracked; a blank one where there is none.
+    pub fn all(self) -> Vec<String> {
+        let texts = self.typed.with(|typed| if self.split.get() { split_texts(typed) } else { vec![typed.clone()] });
+        if texts.is_empty() { vec![String::new()] } else { texts }
+    }
+}
 
 /// The schema as it stands.
 #[derive(Clone, Copy)]
@@ -33,23 +56,36 @@ pub struct WholeForm {
     off: RwSignal<BTreeSet<(Task, String)>>,
     /// Whether a person has chosen; the text then no longer does.
     touched: RwSignal<bool>,
-    manifest: RwSignal<Option<AdapterManifest>>,
+    pub manifest: RwSignal<Option<AdapterManifest>>,
     /// How to ask, for a whole schema and for one task.
     pub asking: RwSignal<Asking>,
+    /// The languages that it is asked in: its own, else those of the texts, as the server takes them.
+    languages: Memo<Vec<Language>>,
 }
 
 impl WholeForm {
     /// Starts with a ready schema of the text's language, or as a past extraction was asked.
-    pub fn new(bench: &Bench, past: Option<&NamedSchema>) -> Self {
+    pub fn new(bench: &Bench, texts: Texts, past: Option<&NamedSchema>) -> Self {
+        let schema = RwSignal::new(Schema::default());
+        let languages = move |_: Option<&Vec<Language>>| match schema.with(|schema| schema.language) {
+            Some(language) => vec![language],
+            None => {
+                let mut languages: Vec<Language> = texts.all().iter().map(|text| Language::of_text(text)).collect();
+                languages.sort_unstable();
+                languages.dedup();
+                languages
+            }
+        };
         let form = Self {
             on: RwSignal::new(past.is_some()),
             schemas: RwSignal::new(bench.schemas.clone()),
             picked: RwSignal::new(String::new()),
-            schema: RwSignal::new(Schema::default()),
+            schema,
             off: RwSignal::new(BTreeSet::new()),
             touched: RwSignal::new(past.is_some()),
             manifest: RwSignal::new(bench.adapter.as_ref().map(|a| a.manifest.clone())),
             asking: RwSignal::new(Asking::default()),
+            languages: Memo::new(languages),
         };
         match past {
             Some(past) => {
@@ -76,6 +112,12 @@ impl WholeForm {
         if let Some(id) = id.filter(|id| self.picked.with_untracked(|picked| picked != id)) {
             self.pick(&id);
         }
+    }
+
+    /// Goes on with the schema of this id.
+    pub fn choose(self, id: &str) {
+        self.touched.set(true);
+        self.pick(id);
     }
 
     fn pick(self, id: &str) {
@@ -113,54 +155,41 @@ impl WholeForm {
         schema.entities.is_empty() && schema.relations.is_empty() && schema.events.is_empty()
     }
 
-    fn language(self) -> Language {
-        self.schema.with(|s| s.language).unwrap_or_default()
-    }
-
-    fn toggle(self, task: Task, name: &str) {
+    fn toggle(self, task: Task, index: usize) {
+        let Some(name) = untrack(|| self.named(task)).into_iter().nth(index).map(|(name, _)| name) else { return };
         self.touched.set(true);
         self.off.update(|off| {
-            let chip = (task, name.to_owned());
+            let chip = (task, name);
             if !off.remove(&chip) {
                 off.insert(chip);
             }
         });
     }
 
-    /// Adds a type; an event can be typed with its roles, `merger: buyer, seller`.
-    fn add(self, task: Task, typed: &str) {
-        let (name, roles) = typed.split_once([':', '：']).filter(|_| task == Task::Events).unwrap_or((typed, ""));
-        let Some(name) = Some(name.trim()).filter(|name| !name.is_empty()) else { return };
+    fn shift(self, task: Task, index: usize, later: bool) {
         self.touched.set(true);
-        self.off.update(|off| {
-            off.remove(&(task, name.to_owned()));
-        });
         self.schema.update(|schema| match task {
-            Task::Entities if schema.entities.iter().all(|i| i.name != name) => schema.entities.push(Item::named(name)),
-            Task::Relations if schema.relations.iter().all(|r| r.item.name != name) => {
-                schema.relations.push(RelationType { item: Item::named(name), ..RelationType::default() });
-            }
-            Task::Events => {
-                let roles = extract::text::split_names(roles).iter().map(|role| Item::named(role)).collect::<Vec<_>>();
-                match schema.events.iter_mut().find(|e| e.item.name == name) {
-                    Some(event) => {
-                        for role in roles {
-                            if event.roles.iter().all(|known| known.name != role.name) {
-                                event.roles.push(role);
-                            }
-                        }
-                    }
-                    None => schema.events.push(EventType { item: Item::named(name), roles }),
-                }
-            }
-            _ => {}
+            Task::Entities => swap(&mut schema.entities, index, later),
+            Task::Relations => swap(&mut schema.relations, index, later),
+            Task::Events => swap(&mut schema.events, index, later),
         });
     }
 
-    /// A task's chips: name, roles, whether it is on, whether it was taught.
-    fn chips(self, task: Task) -> Vec<(String, String, bool, bool)> {
-        let language = self.language();
-        let named: Vec<(String, Vec<String>)> = self.schema.with(|schema| match task {
+    /// Adds types that were typed or pasted; events can have their roles with them, `merger: buyer, seller`.
+    fn add(self, task: Task, typed: &str) {
+        let named = typed_names(typed, task == Task::Events);
+        self.touched.set(true);
+        self.off.update(|off| {
+            for (name, _) in &named {
+                off.remove(&(task, name.clone()));
+            }
+        });
+        self.schema.update(|schema| named.into_iter().for_each(|(name, roles)| add(schema, task, &name, &roles)));
+    }
+
+    /// The types of a task, each with its roles.
+    fn named(self, task: Task) -> Vec<(String, Vec<String>)> {
+        self.schema.with(|schema| match task {
             Task::Entities => schema.entities.iter().map(|i| (i.name.clone(), Vec::new())).collect(),
             Task::Relations => schema.relations.iter().map(|r| (r.item.name.clone(), Vec::new())).collect(),
             Task::Events => schema
@@ -168,26 +197,72 @@ impl WholeForm {
                 .iter()
                 .map(|e| (e.item.name.clone(), e.roles.iter().map(|r| r.name.clone()).collect()))
                 .collect(),
-        });
-        let types = named.iter().map(|(name, _)| name.clone()).collect();
-        let choice = SchemaChoice { task, language, types, roles: Vec::new(), asking: Asking::default() };
-        let taught = self.manifest.with(|m| extract::prompt::taught(m.as_ref(), &choice));
-        self.off.with(|off| {
-            let chip = |((name, roles), taught): ((String, Vec<String>), bool)| {
-                let on = !off.contains(&(task, name.clone()));
-                (name, roles.join(", "), on, taught)
-            };
-            named.into_iter().zip(taught.types).map(chip).collect()
         })
     }
 
-    /// The instructions that it comes to.
-    fn instructions(self) -> Vec<String> {
-        let (schema, language) = (self.chosen(), self.language());
-        self.manifest.with(|manifest| {
-            let asked = self.asking.with(|asking| schema.questions(language, manifest.as_ref(), asking));
-            asked.iter().map(|choice| extract::prompt::instruction(manifest.as_ref(), choice)).collect()
+    /// A task's chips. One was taught if it was in every language that is asked in.
+    fn chips(self, task: Task) -> Vec<Chip> {
+        let named = self.named(task);
+        let types: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
+        let taught_in = |language: &Language| {
+            let choice = SchemaChoice {
+                task,
+                language: *language,
+                types: types.clone(),
+                roles: Vec::new(),
+                asking: Asking::default(),
+            };
+            self.manifest.with(|m| extract::prompt::taught(m.as_ref(), &choice).types)
+        };
+        let taught: Vec<Vec<bool>> = self.languages.with(|languages| languages.iter().map(taught_in).collect());
+        let chip = |off: &BTreeSet<(Task, String)>, index: usize, (name, roles): (String, Vec<String>)| Chip {
+            on: !off.contains(&(task, name.clone())),
+            taught: taught.iter().all(|taught| taught.get(index).copied().unwrap_or(false)),
+            roles: roles.join(", "),
+            name,
+        };
+        self.off.with(|off| named.into_iter().enumerate().map(|(i, named)| chip(off, i, named)).collect())
+    }
+
+    /// What will be asked: every question once, however many texts and parts it is asked about.
+    pub fn questions(self) -> Memo<Vec<Question>> {
+        Memo::new(move |_| {
+            let schema = self.chosen();
+            // Own words make no other question.
+            let asking = self.asking.with(|a| Asking { instructions: Default::default(), ..a.clone() });
+            let of = |manifest: Option<&AdapterManifest>, language: &Language| {
+                let choices = schema.questions(*language, manifest, &asking);
+                let made = |choice: SchemaChoice| {
+                    let made = extract::prompt::instruction(manifest, &choice);
+                    Question { choice, made }
+                };
+                choices.into_iter().map(made).collect::<Vec<_>>()
+            };
+            let mut questions: Vec<Question> = self.manifest.with(|manifest| {
+                self.languages.with(|all| all.iter().flat_map(|language| of(manifest.as_ref(), language)).collect())
+            });
+            let mut seen = BTreeSet::new();
+            questions.retain(|question| seen.insert(question.made.clone()));
+            questions
         })
+    }
+
+    /// How it is asked: of a person's own words those that belong to its questions.
+    ///
+    /// # Errors
+    /// One of them is blank.
+    pub fn asked_how(self) -> Result<Asking, ()> {
+        let questions = untrack(|| self.questions().get());
+        let mut asking = self.asking.get_untracked();
+        asking.instructions.retain(|made, _| questions.iter().any(|question| question.made == *made));
+        if asking.instructions.values().any(|own| own.trim().is_empty()) { Err(()) } else { Ok(asking) }
+    }
+
+    /// Whether any of its types has an example that could be given to the model.
+    pub fn has_examples(self) -> bool {
+        let with_examples = Asking { with_examples: true, ..Asking::default() };
+        let asked = self.chosen().questions(Language::En, None, &with_examples);
+        asked.iter().any(|question| !question.asking.examples.is_empty())
     }
 
     /// Goes on with another adapter.
@@ -205,6 +280,30 @@ impl WholeForm {
         self.touched.set(true);
         self.pick(&id);
         self.on.set(true);
+    }
+}
+
+/// Adds a type to a schema; to an event that it has, the roles that are new.
+fn add(schema: &mut Schema, task: Task, name: &str, roles: &[String]) {
+    match task {
+        Task::Entities if schema.entities.iter().all(|i| i.name != name) => schema.entities.push(Item::named(name)),
+        Task::Relations if schema.relations.iter().all(|r| r.item.name != name) => {
+            schema.relations.push(RelationType { item: Item::named(name), ..RelationType::default() });
+        }
+        Task::Events => {
+            let roles = roles.iter().map(|role| Item::named(role));
+            match schema.events.iter_mut().find(|e| e.item.name == name) {
+                Some(event) => {
+                    for role in roles {
+                        if event.roles.iter().all(|known| known.name != role.name) {
+                            event.roles.push(role);
+                        }
+                    }
+                }
+                None => schema.events.push(EventType { item: Item::named(name), roles: roles.collect() }),
+            }
+        }
+        _ => {}
     }
 }
 
@@ -236,7 +335,7 @@ pub fn SchemaList(form: WholeForm) -> impl IntoView {
             <label for="schema">{t!(i18n, schema)}</label>
             <select id="schema" name="schema" data-testid="schema"
                 prop:value=move || form.picked.get()
-                on:change=move |ev| { form.touched.set(true); form.pick(&event_target_value(&ev)) }>
+                on:change=move |ev| form.choose(&event_target_value(&ev))>
                 {move || group(Some(Language::En))}
                 {move || group(Some(Language::Zh))}
                 {move || group(None)}
@@ -252,69 +351,69 @@ pub fn SchemaList(form: WholeForm) -> impl IntoView {
 /// The chips of a whole schema, and the instructions they make.
 #[component]
 pub fn WholeChips(form: WholeForm) -> impl IntoView {
-    let i18n = use_i18n();
     view! {
         <div class="whole">
             <WholeRow form task=Task::Entities/>
             <WholeRow form task=Task::Relations/>
             <WholeRow form task=Task::Events/>
         </div>
-        <details class="instructions" data-testid="instructions">
-            <summary>{move || fill(t_string!(i18n, instructions_made), &[("count", &form.instructions().len())])}</summary>
-            {move || form.instructions().into_iter().map(|text| view! { <pre>{text}</pre> }).collect_view()}
-            <p class="help">{t!(i18n, instructions_help)}</p>
-        </details>
+        <Questions form/>
+    }
+}
+
+fn task_name(task: Task) -> impl Fn() -> &'static str + Copy + Send + Sync + 'static {
+    let i18n = use_i18n();
+    move || match task {
+        Task::Entities => t_string!(i18n, task_entities),
+        Task::Relations => t_string!(i18n, task_relations),
+        Task::Events => t_string!(i18n, task_events),
     }
 }
 
 #[component]
 fn WholeRow(form: WholeForm, task: Task) -> impl IntoView {
     let i18n = use_i18n();
-    let new = RwSignal::new(String::new());
-    let add = move || {
-        form.add(task, &new.get_untracked());
-        new.set(String::new());
-    };
-    let label = move || match task {
-        Task::Entities => t_string!(i18n, task_entities),
-        Task::Relations => t_string!(i18n, task_relations),
-        Task::Events => t_string!(i18n, task_events),
-    };
-    let hint = move || match task {
+    let label = Signal::derive(task_name(task));
+    let hint = Signal::derive(move || match task {
         Task::Events => t_string!(i18n, event_add),
         _ => t_string!(i18n, type_add),
-    };
+    });
     view! {
-        <div class="chips" role="group" aria-label=label>
-            <span class="row-label">{label}</span>
-            {move || form.chips(task).into_iter().map(|(name, roles, on, taught)| {
-                let title = (!taught).then(|| t_string!(i18n, not_taught));
-                let toggled = name.clone();
-                view! {
-                    <label class="chip" class:untaught=!taught title=title>
-                        <input type="checkbox" checked=on prop:checked=on on:change=move |_| form.toggle(task, &toggled)/>
-                        <span>
-                            {name}
-                            {(!roles.is_empty()).then(|| view! { <small class="roles">" " {roles}</small> })}
-                            {(!taught).then(|| view! { <small>" " {t!(i18n, not_taught_mark)}</small> })}
-                        </span>
-                    </label>
-                }
-            }).collect_view()}
-            <input
-                class="chip-new" class:roomy=task == Task::Events type="text" size="8" autocomplete="off" enterkeyhint="done"
-                placeholder=hint aria-label=hint prop:value=move || new.get()
-                on:input=move |ev| new.set(event_target_value(&ev))
-                on:blur=move |_| add()
-                on:keydown=move |ev| {
-                    if ev.key() == "Enter" && !ev.is_composing() && !ev.ctrl_key() && !ev.meta_key() {
-                        ev.prevent_default();
-                        add();
-                    }
-                }
-            />
-        </div>
+        <ChipRow
+            chips=Memo::new(move |_| form.chips(task)) label hint roomy=task == Task::Events
+            toggle=Callback::new(move |index| form.toggle(task, index))
+            add=Callback::new(move |typed: String| form.add(task, &typed))
+            shift=Callback::new(move |(index, later)| form.shift(task, index, later))
+        />
     }
+}
+
+/// The types of a whole schema, to be read; those that the adapter was not taught are marked.
+#[component]
+pub fn WholeTypes(form: WholeForm) -> impl IntoView {
+    let i18n = use_i18n();
+    let row = move |task: Task| {
+        let label = task_name(task);
+        let one = move |chip: Chip| {
+            let untaught = !chip.taught;
+            view! {
+                <span class="chip" class:untaught=untaught title=untaught.then(|| t_string!(i18n, not_taught))>
+                    <span>
+                        {chip.name}
+                        {(!chip.roles.is_empty()).then(|| view! { <small class="roles">" " {chip.roles}</small> })}
+                        {untaught.then(|| view! { <small>" " {t!(i18n, not_taught_mark)}</small> })}
+                    </span>
+                </span>
+            }
+        };
+        move || {
+            let chips = form.chips(task);
+            (!chips.is_empty()).then(|| view! {
+                <div class="chips" role="group" aria-label=label><span class="row-label">{label}</span> {chips.into_iter().map(one).collect_view()}</div>
+            })
+        }
+    };
+    view! { <div class="whole" data-testid="types">{Task::ALL.map(row)}</div> }
 }
 
 /// Saves what is chosen as a schema. `choice` is that of a single task, used while no whole schema is asked.

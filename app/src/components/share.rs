@@ -155,7 +155,7 @@ fn now() -> i64 {
 }
 
 /// Puts a text on the clipboard, where the browser allows it.
-fn copy(text: &str) {
+pub fn copy(text: &str) {
     #[cfg(feature = "hydrate")]
     let _ = window().navigator().clipboard().write_text(text);
     #[cfg(not(feature = "hydrate"))]

@@ -97,10 +97,10 @@ pub fn Views(
     let i18n = use_i18n();
     let events = Memo::new(move |_| judging.layers.with(|rows| has_events(rows)));
     let (heading, notes) = (StoredValue::new(heading), StoredValue::new(notes));
-    let text = move || {
+    let text = move |to_graph: Option<Callback<()>>| {
         view! {
             <div class="pair">
-                <MarkedText judging/>
+                <MarkedText judging to_graph/>
                 <Show when=move || records.get()>
                     <div>
                         {heading.get_value().run()}
@@ -115,7 +115,7 @@ pub fn Views(
         let linked = judging.layers.with_untracked(|rows| rows.iter().any(|r| r.record.mentions().len() > 1));
         return view! {
             <JudgingArea judging>
-                {text()}
+                {text(None)}
                 {linked.then(|| view! { <TextGraph judging/> })}
                 {events.get_untracked().then(|| view! { <EventCards judging/> })}
             </JudgingArea>
@@ -123,6 +123,10 @@ pub fn Views(
         .into_any();
     }
     let chosen = RwSignal::new(remembered());
+    let to_graph = Callback::new(move |()| {
+        chosen.set(View::Graph);
+        remember(View::Graph);
+    });
     let shown = Memo::new(move |_| match chosen.get() {
         View::Events if !events.get() => View::Text,
         _ if !records.get() => View::Text,
@@ -150,7 +154,7 @@ pub fn Views(
                 </nav>
             </Show>
             {move || match shown.get() {
-                View::Text => text().into_any(),
+                View::Text => text(Some(to_graph)).into_any(),
                 View::Table => view! { {heading.get_value().run()} <AllRecords judging/> }.into_any(),
                 View::Graph => view! { {heading.get_value().run()} <TextGraph judging/> }.into_any(),
                 View::Events => view! { {heading.get_value().run()} <EventCards judging/> }.into_any(),

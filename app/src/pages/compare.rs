@@ -11,11 +11,11 @@ use super::{
 use crate::{
     components::{
         AdapterChoice, ComparisonCard, ErrorNotice, FormatChoice, Headline, OnlyChanged, PageTitle, ParameterForm,
-        ParameterPanel, RunButtons, SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
+        ParameterPanel, RunButtons, SchemaForm, SchemaPicker, SharePanel, Splitter, TextBox, Texts, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::Item,
-    prefs::{area, language},
+    prefs::language,
 };
 
 #[component]
@@ -31,16 +31,17 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let work = Work::new(Page::Compare, session);
     let (bench, of_last) = work.items.with_untracked(|items| of_last(bench, items));
     work.adapter.set(of_last);
-    let past = work.items.with_untracked(|items| Past::of(items));
+    let manifest = bench.adapter.as_ref().map(|a| &a.manifest);
+    let past = work.items.with_untracked(|items| Past::of(items, manifest));
+    let texts = Texts { typed: RwSignal::new(past.text), split: RwSignal::new(past.split) };
     let last = work.items.with_untracked(|items| last_parameters(items));
-    let schema = SchemaForm::new(&bench, past.schema, past.whole.as_ref());
+    let schema = SchemaForm::new(&bench, texts, past.schema, past.whole.as_ref());
     schema.whole.asking.set(past.asking);
     let language = language();
     // Columns are never guided, which is no change of the defaults.
     let last = last.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
     let parameters = ParameterForm::new(bench.lora.clone(), last.as_ref().unwrap_or(&bench.lora));
-    let text = RwSignal::new(past.text);
-    let split = RwSignal::new(past.split);
+    let Texts { typed: text, split } = texts;
     let raw_base = RwSignal::new(work.items.with_untracked(|items| {
         let prompt = |item: &Item, column| item.column(column).map(|r| r.with_untracked(|r| r.prompt.clone()));
         items.first().is_some_and(|item| prompt(item, Column::Base) != prompt(item, Column::Tuned))
@@ -62,7 +63,9 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
                 return work.refuse(t_string!(i18n, error_no_types));
             }
             let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
-            let asking = schema.whole.asking.get_untracked();
+            let Ok(asking) = schema.whole.asked_how() else {
+                return work.refuse(t_string!(i18n, error_no_instruction));
+            };
             let schema = untrack(|| schema.whole.asked(language()));
             return work.start(Ask::Schema { schema, texts, compare: true, asking }, parameters);
         }
@@ -94,15 +97,7 @@ fn CompareBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             <input type="hidden" name="session" value=work.session.get_untracked().unwrap_or_default()/>
                 <h1>{t!(i18n, compare_title)}</h1>
                 <ExampleChips examples=examples.get_value() text schema split/>
-                <div class="field">
-                    <label for="input">{t!(i18n, text_label)}</label>
-                    <textarea
-                        id="input" name="input" data-testid="input" rows="6" required
-                        placeholder=move || t_string!(i18n, text_placeholder)
-                        prop:value=move || text.get()
-                        on:input=move |ev| { let typed = event_target_value(&ev); schema.text_changed(&typed); text.set(typed) }
-                    >{area(text.get_untracked())}</textarea>
-                </div>
+                <TextBox schema texts required=true/>
                 <Splitter count=Signal::derive(move || text.with(|t| split_texts(t).len())) split/>
                 <SchemaPicker form=schema whole=true/>
                 <label class="check" hidden=move || schema.whole.on.get()>

@@ -3,7 +3,7 @@
 use extract::text::split_texts;
 use leptos::{prelude::*, task::spawn_local};
 use protocol::{
-    Ask, Asking, Bench, Example, SchemaChoice, SessionView,
+    AdapterManifest, Ask, Asking, Bench, Example, RunView, SchemaChoice, SessionView,
     view::{DocumentView, NamedSchema, Page, WarmUp},
 };
 
@@ -12,11 +12,11 @@ use crate::{
     api,
     components::{
         AdapterChoice, ErrorNotice, ExtractionCard, FormatChoice, PageTitle, ParameterForm, ParameterPanel, RunButtons,
-        SchemaForm, SchemaPicker, SharePanel, Splitter, of_last,
+        SchemaForm, SchemaPicker, SharePanel, Splitter, TextBox, Texts, of_last,
     },
     i18n::{t, t_string, use_i18n},
     live::{self, Item},
-    prefs::{area, fill, language},
+    prefs::{fill, language},
 };
 
 #[component]
@@ -36,15 +36,19 @@ pub struct Past {
 }
 
 impl Past {
-    /// Of the newest items of a session.
-    pub fn of(items: &[Item]) -> Self {
+    /// Of the newest items of a session; the adapter's manifest says which instructions were a person's own.
+    pub fn of(items: &[Item], manifest: Option<&AdapterManifest>) -> Self {
         let texts: Vec<String> =
             items.iter().filter_map(|i| i.document.as_ref().map(|d| d.with_untracked(|d| d.text.clone()))).collect();
         let whole = items.first().and_then(|i| i.extraction().map(|e| e.schema.clone()));
         let first = items.first().and_then(|i| i.runs.first().cloned());
         let asked = first.and_then(|r| r.with_untracked(|r| r.schema.as_ref().map(|s| s.asking.clone())));
         let asking = asked.unwrap_or_default();
-        let with_examples = !asking.examples.is_empty();
+        let runs = items.first().filter(|_| whole.is_some()).map(|i| i.runs.as_slice()).unwrap_or_default();
+        let instructions = runs.iter().filter_map(|run| run.with_untracked(|run| own_words(run, manifest))).collect();
+        let with_examples = runs.iter().any(|run| {
+            run.with_untracked(|r| r.schema.as_ref().is_some_and(|choice| !choice.asking.examples.is_empty()))
+        });
         // A part of a whole schema is no choice of a task.
         let run = items.first().filter(|_| whole.is_none()).and_then(|i| i.runs.first().cloned());
         Self {
@@ -54,6 +58,7 @@ impl Past {
                 examples: Default::default(),
                 roles: Default::default(),
                 descriptions: Default::default(),
+                instructions,
                 ..asking
             },
             split: texts.len() > 1,
@@ -63,6 +68,12 @@ impl Past {
     }
 }
 
+/// The instruction that a run's choice makes and the one that it was asked with, where that is another.
+fn own_words(run: &RunView, manifest: Option<&AdapterManifest>) -> Option<(String, String)> {
+    let made = extract::prompt::instruction(manifest, run.schema.as_ref()?);
+    (made != run.instruction).then(|| (made, run.instruction.clone()))
+}
+
 #[component]
 fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let i18n = use_i18n();
@@ -70,16 +81,17 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
     let work = Work::new(Page::Extract, session);
     let (bench, of_last) = work.items.with_untracked(|items| of_last(bench, items));
     work.adapter.set(of_last);
-    let past = work.items.with_untracked(|items| Past::of(items));
+    let manifest = bench.adapter.as_ref().map(|a| &a.manifest);
+    let past = work.items.with_untracked(|items| Past::of(items, manifest));
+    let texts = Texts { typed: RwSignal::new(past.text), split: RwSignal::new(past.split) };
     let last_parameters = work.items.with_untracked(|items| last_parameters(items));
-    let schema = SchemaForm::new(&bench, past.schema, past.whole.as_ref());
+    let schema = SchemaForm::new(&bench, texts, past.schema, past.whole.as_ref());
     schema.whole.asking.set(past.asking);
     let language = language();
     // A run says whether it was guided; one with an instruction of its own never is, and the next may be without.
     let last_parameters = last_parameters.map(|p| protocol::Parameters { guided: bench.lora.guided, ..p });
     let parameters = ParameterForm::new(bench.lora.clone(), last_parameters.as_ref().unwrap_or(&bench.lora));
-    let text = RwSignal::new(past.text);
-    let split = RwSignal::new(past.split);
+    let Texts { typed: text, split } = texts;
     let examples = StoredValue::new(bench.examples.clone());
 
     let submit = move || {
@@ -98,7 +110,9 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             }
             let texts = if split.get_untracked() { split_texts(&typed) } else { vec![typed] };
             let asked = untrack(|| schema.whole.asked(language()));
-            let asking = schema.whole.asking.get_untracked();
+            let Ok(asking) = schema.whole.asked_how() else {
+                return work.refuse(t_string!(i18n, error_no_instruction));
+            };
             return work.start(Ask::Schema { schema: asked, texts, compare: false, asking }, parameters);
         }
         let choice = untrack(|| schema.choice());
@@ -137,15 +151,7 @@ fn ExtractBench(bench: Bench, session: Option<SessionView>) -> impl IntoView {
             <input type="hidden" name="session" value=work.session.get_untracked().unwrap_or_default()/>
                 <h1>{t!(i18n, extract_title)}</h1>
                 <ExampleChips examples=examples.get_value() text schema split/>
-                <div class="field">
-                    <label for="input">{t!(i18n, text_label)}</label>
-                    <textarea
-                        id="input" name="input" data-testid="input" rows="6"
-                        placeholder=move || t_string!(i18n, text_placeholder)
-                        prop:value=move || text.get()
-                        on:input=move |ev| { let typed = event_target_value(&ev); schema.text_changed(&typed); text.set(typed) }
-                    >{area(text.get_untracked())}</textarea>
-                </div>
+                <TextBox schema texts/>
                 <Splitter count=Signal::derive(move || text.with(|t| split_texts(t).len())) split/>
                 <SchemaPicker form=schema whole=true/>
                 <AdapterChoice bench=bench.clone() chosen=work.adapter schema parameters/>

@@ -15,6 +15,7 @@ mod scores;
 mod session;
 mod sessions;
 mod shared;
+mod shared_schema;
 mod weights;
 mod work;
 
@@ -35,6 +36,7 @@ pub use sessions::{Moment, Sessions};
 pub use shared::Shared;
 #[cfg(feature = "ssr")]
 pub use shared::SnapshotBody;
+pub use shared_schema::SharedSchema;
 pub use weights::Weights;
 
 use crate::{

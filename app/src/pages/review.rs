@@ -11,13 +11,13 @@ use leptos_router::{
 };
 use protocol::{
     Judgement, Verdict,
-    review::{State, Wanted},
+    review::{Order, State, Wanted},
 };
 
 use super::{
     error_page,
     review_order::{self, Text},
-    review_parts::{CheckLine, DoubtTags, FailedCard, Places},
+    review_parts::{CheckLine, DoubtTags, FailedCard, OrderChoice, Places, query_of},
     session::SessionLinks,
 };
 use crate::{
@@ -64,6 +64,7 @@ pub fn Review() -> impl IntoView {
 fn wanted(query: &ParamsMap) -> Wanted {
     let get = |name: &str| query.get(name).filter(|value| !value.is_empty());
     Wanted {
+        order: get("order").and_then(|order| Order::from_name(&order)).unwrap_or_default(),
         show: get("show").and_then(|show| State::from_name(&show)),
         check: get("check"),
         text: get("text"),
@@ -94,13 +95,15 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
     on_cleanup(live::leave);
     let mut texts: Vec<Text> = heavy(|| items.into_iter().filter_map(Text::of).chain(unanswered).collect());
     let checking = wanted.check.is_some();
+    let can_differ = wanted.order == Order::Differs || texts.iter().any(|t| t.differs.is_some());
+    let ordered = query_of(wanted.order);
     // A sample is on one page, whatever it is drawn from; and so are few texts.
     let part = part.filter(|p| !checking && p.order.len() < p.counts.iter().sum());
     let paged = part.is_some();
     // The order is made once: a text does not move while it is judged.
     match &part {
         Some(part) => texts.sort_by_key(|t| part.order.iter().position(|id| *id == t.id)),
-        None => texts.sort_by_key(|t| std::cmp::Reverse(t.weight())),
+        None => texts.sort_by_key(|t| std::cmp::Reverse(t.weight(wanted.order))),
     }
     if let Some(seed) = &wanted.check {
         let drawn = sample(texts.iter().map(|t| &t.id), seed);
@@ -187,7 +190,7 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
         let last = texts.try_with_value(|texts| texts.last().map(|t| t.id.clone())).flatten();
         // Without them the page has been left.
         let Some((last, places)) = last.zip(places.try_get_value()) else { return };
-        match heard(error, || reviews::next_open(places.session.clone(), last.clone())).await {
+        match heard(error, || reviews::next_open(places.session.clone(), places.order, last.clone())).await {
             Ok(Some(_)) if !stayed() => {}
             Ok(Some(id)) if texts.try_with_value(|t| t.iter().any(|t| t.id == id)).unwrap_or(false) => show(id),
             Ok(Some(id)) => {
@@ -310,7 +313,7 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
         let code = wanted.map_or("all", State::name);
         let current = move || if paged { shown_state == wanted } else { filter.get() == wanted };
         view! {
-            <a href=format!("?show={code}") rel="external" data-testid=format!("show-{code}")
+            <a href=format!("?show={code}{ordered}") rel="external" data-testid=format!("show-{code}")
                 aria-current=move || current().then_some("true")
                 on:click=move |ev| if !paged { ev.prevent_default(); filter.set(wanted) }>
                 {move || wanted.map_or(t_string!(i18n, state_all), state_name)} " " <span class="count" data-testid=format!("count-{code}")>{count}</span>
@@ -338,7 +341,7 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
         });
         view! {
             <li>
-                <a class=move || format!("queue-row {}", now.get().name()) href=format!("?text={id}") rel="external" tabindex="-1"
+                <a class=move || format!("queue-row {}", now.get().name()) href=format!("?text={id}{ordered}") rel="external" tabindex="-1"
                     data-testid="queue-row" aria-current=move || here().then_some("true")
                     on:click=move |ev| { ev.prevent_default(); show(id.clone()) }>
                     <span class="queue-state" role="img" aria-label=move || state_name(now.get()) title=move || state_name(now.get())>
@@ -376,11 +379,12 @@ fn Queue(texts: ReviewView, wanted: Wanted) -> impl IntoView {
                 <nav class="tabs" aria-label=move || t_string!(i18n, review_title)>
                     {tab(None)} {State::ALL.into_iter().map(|s| tab(Some(s))).collect_view()}
                 </nav>
+                {(can_differ && !checking).then(|| view! { <OrderChoice order=wanted.order show=shown_state/> })}
                 {if checking {
-                    view! { <a href=format!("{back}/review") rel="external" data-testid="check-end">{t!(i18n, check_end)}</a> }.into_any()
+                    view! { <a href=format!("{back}/review?{}", ordered.trim_start_matches('&')) rel="external" data-testid="check-end">{t!(i18n, check_end)}</a> }.into_any()
                 } else {
                     view! {
-                        <a class="button quiet" href=format!("?check={fresh_seed}") rel="external" data-testid="check" title=move || t_string!(i18n, check_help)>
+                        <a class="button quiet" href=format!("?check={fresh_seed}{ordered}") rel="external" data-testid="check" title=move || t_string!(i18n, check_help)>
                             {move || fill(t_string!(i18n, check), &[("count", &SAMPLE)])}
                         </a>
                     }.into_any()

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use leptos::prelude::*;
-use protocol::{Judgement, Sentence, review::State, view::DocumentView};
+use protocol::{
+    Judgement, Sentence,
+    review::{Order, State},
+    view::DocumentView,
+};
 
 use crate::{
-    doubts::{Doubt, doubts, weight},
+    doubts::{Doubt, disagreement, doubts, weight},
     found::of_item,
     live::Item,
 };
@@ -18,6 +22,8 @@ pub struct Text {
     pub excerpt: String,
     pub item: Item,
     pub doubts: BTreeMap<Doubt, usize>,
+    /// How far those who answered disagree; `None` where there is only one answer.
+    pub differs: Option<usize>,
     /// Why there is no answer to go through.
     pub reason: Option<Sentence>,
 }
@@ -25,8 +31,8 @@ pub struct Text {
 impl Text {
     pub fn of(item: Item) -> Option<Self> {
         let found = of_item(&item)?;
-        let doubts = doubts(&found);
-        Some(Self::with(found.document, item, doubts, None))
+        let (doubts, differs) = (doubts(&found), disagreement(&found));
+        Some(Self { differs, ..Self::with(found.document, item, doubts, None) })
     }
 
     /// A text of a batch whose row has failed.
@@ -38,11 +44,15 @@ impl Text {
     fn with(document: DocumentView, item: Item, doubts: BTreeMap<Doubt, usize>, reason: Option<Sentence>) -> Self {
         let line: String = document.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let excerpt = protocol::text::slice_chars(&line, 0, 60).to_owned();
-        Self { id: document.id, excerpt, item, doubts, reason }
+        Self { id: document.id, excerpt, item, doubts, differs: None, reason }
     }
 
-    pub fn weight(&self) -> usize {
-        weight(&self.doubts)
+    /// By what it is put in an order.
+    pub fn weight(&self, order: Order) -> usize {
+        match order {
+            Order::Doubt => weight(&self.doubts),
+            Order::Differs => self.differs.unwrap_or(0),
+        }
     }
 
     pub fn failed(&self) -> bool {

@@ -6,7 +6,7 @@ use extract::judge;
 use leptos::prelude::*;
 use protocol::{
     Sentence,
-    review::{Part, State, Wanted},
+    review::{Order, Part, State, Wanted},
 };
 
 use super::review_order::Text;
@@ -28,6 +28,8 @@ pub struct Places {
     pub next: Option<String>,
     /// First and last text of this page, from 1, and how many the list has.
     shown: Option<(usize, usize, usize)>,
+    /// The order of this page.
+    pub order: Order,
     /// Keeps the list to texts that nobody has gone through, where it is; of any other list the next open one is no part.
     open: String,
 }
@@ -35,11 +37,14 @@ pub struct Places {
 impl Places {
     pub fn new(session: &str, wanted: &Wanted, part: Option<&Part>) -> Self {
         let session = session.to_owned();
-        let Some(part) = part else { return Self { session, ..Self::default() } };
+        let order = wanted.order;
+        let Some(part) = part else { return Self { session, order, ..Self::default() } };
+        let ordered = query_of(order);
         let show = wanted.show.map_or(String::new(), |show| format!("&show={}", show.name()));
         let open = if wanted.show == Some(State::Unreviewed) { show.clone() } else { String::new() };
-        let to =
-            |side: &str, text: Option<&String>| text.map(|id| format!("/sessions/{session}/review?{side}={id}{show}"));
+        let to = |side: &str, text: Option<&String>| {
+            text.map(|id| format!("/sessions/{session}/review?{side}={id}{show}{ordered}"))
+        };
         let last = part.before + part.order.len();
         Self {
             previous: to("before", part.order.first()).filter(|_| part.before > 0),
@@ -50,13 +55,14 @@ impl Places {
                 part.total,
             )),
             open,
+            order,
             session,
         }
     }
 
     /// The address of the page with a text that nobody has gone through.
     pub fn to_open(&self, id: &str) -> String {
-        format!("/sessions/{}/review?text={id}{}", self.session, self.open)
+        format!("/sessions/{}/review?text={id}{}{}", self.session, self.open, query_of(self.order))
     }
 
     pub fn pager(&self) -> impl IntoView + use<> {
@@ -68,6 +74,40 @@ impl Places {
             });
             view! { <Pager previous next place/> }
         })
+    }
+}
+
+/// What keeps an order in an address: nothing for the usual one.
+pub fn query_of(order: Order) -> &'static str {
+    match order {
+        Order::Doubt => "",
+        Order::Differs => "&order=differs",
+    }
+}
+
+/// The orders to choose from, where those who answered can disagree.
+#[component]
+pub fn OrderChoice(order: Order, show: Option<State>) -> impl IntoView {
+    let i18n = use_i18n();
+    let show = show.map_or(String::new(), |show| format!("&show={}", show.name()));
+    let link = move |of: Order| {
+        let name = move || match of {
+            Order::Doubt => t_string!(i18n, order_doubt),
+            Order::Differs => t_string!(i18n, order_differs),
+        };
+        let help = move || match of {
+            Order::Doubt => t_string!(i18n, order_doubt_help),
+            Order::Differs => t_string!(i18n, order_differs_help),
+        };
+        let path = format!("?order={}{show}", of.name());
+        view! {
+            <a href=path rel="external" title=help data-testid=format!("order-{}", of.name()) aria-current=(of == order).then_some("true")>{name}</a>
+        }
+    };
+    view! {
+        <nav class="tabs" aria-label=move || t_string!(i18n, order_label)>
+            {[Order::Doubt, Order::Differs].map(link)}
+        </nav>
     }
 }
 
@@ -113,28 +153,34 @@ pub fn FailedCard(document: Document, reason: Sentence, session: String) -> impl
 pub fn CheckLine(texts: StoredValue<Vec<Text>>, reviewed: RwSignal<HashSet<String>>) -> impl IntoView {
     let i18n = use_i18n();
     let sums = Memo::new(move |_| {
-        let (mut done, mut score) = (0, judge::Score::default());
+        let (mut precision, mut recall) = (Vec::new(), Vec::new());
         texts.with_value(|texts| {
             for text in texts.iter().filter(|t| reviewed.with(|r| r.contains(&t.id))) {
                 let judgements = text.judgements();
                 let grounded = of_item(&text.item).and_then(|f| f.main().map(|c| c.grounded())).unwrap_or_default();
-                score += judge::score(&grounded, &judgements);
-                done += 1;
+                let score = judge::score(&grounded, &judgements);
+                precision.push((score.right, score.found));
+                recall.push((score.right, score.right + score.missed));
             }
-            (done, texts.len(), score)
+            (texts.len(), precision, recall)
         })
     });
     move || {
-        let (done, all, s) = sums.get();
+        let (all, precision, recall) = sums.get();
         let line = fill(
             t_string!(i18n, check_line),
             &[
-                ("done", &done),
+                ("done", &precision.len()),
                 ("all", &all),
-                ("precision", &with_interval(s.right, s.found)),
-                ("recall", &with_interval(s.right, s.right + s.missed)),
+                ("precision", &with_interval(&precision)),
+                ("recall", &with_interval(&recall)),
             ],
         );
-        view! { <p class="notice" data-testid="check-line">{line}</p> }
+        view! {
+            <div class="notice">
+                <p data-testid="check-line">{line}</p>
+                <p class="help" data-testid="check-interval">{t!(i18n, check_interval)}</p>
+            </div>
+        }
     }
 }

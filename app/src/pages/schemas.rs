@@ -5,13 +5,13 @@ use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::{use_navigate, use_params_map, use_query_map};
 use protocol::{
     AdapterManifest, Language,
-    view::{SchemaVersion, SchemaView},
+    view::{SchemaVersion, SchemaView, ShareView},
 };
 
 use super::{error_page, sessions::Moment};
 use crate::{
     api,
-    components::{ErrorNotice, PageTitle, SchemaEditor},
+    components::{ErrorNotice, PageTitle, SchemaEditor, SchemaShare},
     i18n::{t, t_string, use_i18n},
     prefs::{fill, language},
     services::ServiceError,
@@ -189,7 +189,7 @@ fn Ready(of: Option<Language>, schemas: Vec<SchemaView>) -> impl IntoView {
 }
 
 /// What the editor's page is drawn from.
-type Opened = (Option<(SchemaView, Vec<SchemaVersion>)>, Option<AdapterManifest>);
+type Opened = (Option<(SchemaView, Vec<SchemaVersion>)>, Vec<ShareView>, Option<AdapterManifest>);
 
 /// One schema: `/schemas/new`, `/schemas/new?from=ID`, `/schemas/ID`, `/schemas/ID?version=2`.
 #[component]
@@ -209,14 +209,18 @@ pub fn EditSchema() -> impl IntoView {
             Some(id) => Some(api::schema(id).await?),
             None => None,
         };
-        Ok::<Opened, ServiceError>((schema, bench.adapter.map(|a| a.manifest)))
+        let links = match schema.as_ref().filter(|(view, _)| view.version.is_some()) {
+            Some((view, _)) => api::schema_links(view.id.clone()).await?,
+            None => Vec::new(),
+        };
+        Ok::<Opened, ServiceError>((schema, links, bench.adapter.map(|a| a.manifest)))
     });
     view! {
         <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
                 let (_, new, version) = untrack(asked);
                 match data.await {
-                    Ok((schema, manifest)) => view! { <Editing schema new version manifest/> }.into_any(),
+                    Ok((schema, links, manifest)) => view! { <Editing schema links new version manifest/> }.into_any(),
                     Err(error) => error_page(&error),
                 }
             })}
@@ -227,6 +231,8 @@ pub fn EditSchema() -> impl IntoView {
 #[component]
 fn Editing(
     schema: Option<(SchemaView, Vec<SchemaVersion>)>,
+    /// Its open links.
+    links: Vec<ShareView>,
     /// A new schema, that at most starts from this one.
     new: bool,
     /// The version to go on from; the newest when `None`.
@@ -248,6 +254,7 @@ fn Editing(
     }
     let name = untrack(|| view.as_ref().map(|v| v.title.in_language(language()).to_owned()).unwrap_or_default());
     let versions = RwSignal::new(versions);
+    let share_error = RwSignal::new(None::<ServiceError>);
     let done = RwSignal::new(None::<String>);
     let saved = {
         let id = id.clone();
@@ -282,6 +289,7 @@ fn Editing(
                     <span>{move || fill(t_string!(i18n, schema_saved), &[("name", &title)])} " " <a href="/lora">{t!(i18n, nav_extract)}</a></span>
                 </p>
             })}
+            {id.clone().map(|id| view! { <ErrorNotice error=share_error/> <SchemaShare id open=links error=share_error/> })}
             {id.map(|id| view! {
                 <h2>{t!(i18n, schema_versions)}</h2>
                 <ul class="links" data-testid="versions">

@@ -1,7 +1,7 @@
 //! `/sessions/{id}/scores`: what each column is worth against what people said.
 
 use leptos::prelude::*;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 use protocol::Column;
 
 use super::{error_page, session::SessionLinks};
@@ -19,8 +19,13 @@ const SHOWN: usize = 20;
 #[component]
 pub fn Scores() -> impl IntoView {
     let params = use_params_map();
+    let query = use_query_map();
     let id = move || params.with(|p| p.get("id").unwrap_or_default());
-    let scores = Resource::new_blocking(id, api::scores);
+    let wanted = move |name: &str| query.with(|q| q.get(name).filter(|name| !name.is_empty()));
+    let scores = Resource::new_blocking(
+        move || (id(), wanted("first"), wanted("second")),
+        |(id, first, second)| api::scores(id, first, second),
+    );
     view! {
         <Suspense fallback=|| view! { <p class="page muted" aria-busy="true">"…"</p> }>
             {move || Suspend::new(async move {
@@ -47,7 +52,8 @@ fn Shown(scores: SessionScores, id: String) -> impl IntoView {
     } else {
         view! {
             <p class="muted">{move || fill(t_string!(i18n, scores_on), &[("judged", &judged), ("texts", &texts)])}</p>
-            <Differences list=scores.differences/>
+            <Choice names=scores.columns.iter().map(|c| c.name.clone()).collect() compared=scores.compared/>
+            <Differences list=scores.differences names=compared_names(&scores.columns, scores.compared)/>
             {scores.columns.into_iter().map(|column| view! { <ColumnSection column judged review=review.clone()/> }).collect_view()}
         }
         .into_any()
@@ -73,9 +79,41 @@ fn kind_name() -> impl Fn(Kind) -> &'static str + Copy + Send + Sync + 'static {
     }
 }
 
-/// Base and tuned side by side, with what chance of the texts leaves open.
+/// The names of the two that are held against each other: tuned and base are called so where there is no other.
+fn compared_names(columns: &[ColumnScores], compared: Option<(usize, usize)>) -> Option<(String, String)> {
+    let (first, second) = compared?;
+    let name = |index: usize| columns.get(index).map(|column| column.name.clone());
+    (columns.len() > 2).then(|| name(first).zip(name(second))).flatten()
+}
+
+/// Which two are held against each other, where there are more than two; a form, so that it works without scripts.
 #[component]
-fn Differences(list: Vec<Difference>) -> impl IntoView {
+fn Choice(names: Vec<String>, compared: Option<(usize, usize)>) -> impl IntoView {
+    let i18n = use_i18n();
+    let (first, second) = compared.map_or((None, None), |(first, second)| (Some(first), Some(second)));
+    let select = |name: &'static str, label: Signal<&'static str>, chosen: Option<usize>| {
+        let options = names.iter().enumerate().map(|(index, name)| {
+            view! { <option value=name.clone() selected=chosen == Some(index)>{name.clone()}</option> }
+        });
+        view! {
+            <label>{move || label.get()} " " <select name=name data-testid=format!("compare-{name}")>{options.collect_view()}</select></label>
+        }
+    };
+    (names.len() > 2).then(|| {
+        view! {
+            <form class="schema-pick" method="get" data-testid="choose-variants">
+                {select("first", Signal::derive(move || t_string!(i18n, compare_first)), first)}
+                {select("second", Signal::derive(move || t_string!(i18n, compare_second)), second)}
+                <button class="quiet" data-testid="compare-these">{t!(i18n, compare_these)}</button>
+            </form>
+            {compared.is_none().then(|| view! { <p class="muted" data-testid="nothing-common">{t!(i18n, compare_nothing_common)}</p> })}
+        }
+    })
+}
+
+/// Two columns side by side, with what chance of the texts leaves open; `names` where they are not tuned and base.
+#[component]
+fn Differences(list: Vec<Difference>, names: Option<(String, String)>) -> impl IntoView {
     let i18n = use_i18n();
     let kind = kind_name();
     let points = |value: f64| format!("{:.1}", 100.0 * value);
@@ -89,11 +127,14 @@ fn Differences(list: Vec<Difference>) -> impl IntoView {
         view! {
             <tr data-testid="difference">
                 <th scope="row">{move || kind(d.kind)}</th>
-                {cell(d.tuned, points)} {cell(d.base, points)} {cell(d.difference, signed)}
+                {cell(d.first, points)} {cell(d.second, points)} {cell(d.difference, signed)}
                 <td class="name">{open.then(|| view! { <span class="tag warn">{t!(i18n, difference_open)}</span> })}</td>
             </tr>
         }
     };
+    let (first, second) = names.unzip();
+    let first = move || first.clone().unwrap_or_else(|| t_string!(i18n, tuned).to_owned());
+    let second = move || second.clone().unwrap_or_else(|| t_string!(i18n, base).to_owned());
     (!list.is_empty()).then(|| {
         view! {
             <section class="card" data-testid="differences">
@@ -102,8 +143,8 @@ fn Differences(list: Vec<Difference>) -> impl IntoView {
                     <table class="headline numbers">
                         <thead><tr>
                             <th scope="col">"F1, %"</th>
-                            <th scope="col">{t!(i18n, tuned)}</th>
-                            <th scope="col">{t!(i18n, base)}</th>
+                            <th scope="col">{first}</th>
+                            <th scope="col">{second}</th>
                             <th scope="col">{t!(i18n, difference_column)}</th>
                             <th scope="col"></th>
                         </tr></thead>

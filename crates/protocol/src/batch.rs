@@ -231,6 +231,18 @@ pub struct RowCard {
     pub extra: Vec<(String, String)>,
 }
 
+/// What came of a file that was opened for the text of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenedFile {
+    /// It holds one text.
+    Text(String),
+    /// It holds many: it is kept as an upload, for a batch.
+    Table(UploadView),
+    /// It cannot be read.
+    Refused(Sentence),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

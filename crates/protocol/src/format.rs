@@ -100,6 +100,9 @@ pub struct Asking {
     /// What the types mean, for formats that can say it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub descriptions: BTreeMap<String, Description>,
+    /// Instructions in a person's own words, each by the one that stands in its place otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instructions: BTreeMap<String, String>,
 }
 
 /// What a type and its roles mean, in words.
@@ -124,6 +127,11 @@ impl Asking {
     pub fn of(&self, task: Task) -> Self {
         let format = self.format.filter(|format| format.has(task));
         Self { format, only: self.only.filter(|_| task == Task::Events), ..Self::default() }
+    }
+
+    /// What is asked in place of an instruction that was made: a person's own words, where there are any, else that itself.
+    pub fn wording(&self, made: String) -> String {
+        self.instructions.get(&made).filter(|own| !own.trim().is_empty()).cloned().unwrap_or(made)
     }
 
     /// Whether it says nothing.
@@ -168,6 +176,15 @@ mod tests {
             assert_eq!(serde_json::to_value(part).unwrap(), name);
             assert_eq!(EventPart::from_name(name), Some(part));
         }
+    }
+
+    #[test]
+    fn own_words_stand_in_place_of_what_was_made_and_of_nothing_else() {
+        let instructions = [("Find people.".into(), "Find all people.".into()), ("Find cities.".into(), " ".into())];
+        let asking = Asking { instructions: instructions.into(), ..Asking::default() };
+        let asked = ["Find people.", "Find cities.", "Find dates."].map(|made| asking.wording(made.into()));
+        assert_eq!(asked, ["Find all people.", "Find cities.", "Find dates."]);
+        assert!(asking.of(Task::Entities).is_default(), "they belong to no single question");
     }
 
     #[test]

@@ -51,9 +51,38 @@ impl State {
     }
 }
 
+/// By what a review is ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// The doubtful first.
+    #[default]
+    Doubt,
+    /// Those first about which base and tuned, or an answer and its samples, disagree most.
+    Differs,
+}
+
+impl Order {
+    /// The name in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Doubt => "doubt",
+            Self::Differs => "differs",
+        }
+    }
+
+    /// The inverse of [`Order::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Doubt, Self::Differs].into_iter().find(|order| order.name() == name)
+    }
+}
+
 /// What the address of a review asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
+    /// In this order.
+    #[serde(default)]
+    pub order: Order,
     /// Texts in this state only.
     pub show: Option<State>,
     /// A random sample, drawn with these letters.
@@ -77,7 +106,7 @@ pub struct Part {
     pub total: usize,
     /// How many texts of all are in which state, in the order of [`State::ALL`].
     pub counts: [usize; 4],
-    /// Texts whose doubt is not known yet: they stand at the end.
+    /// Texts whose doubt and disagreement are not known yet: they stand at the end.
     pub unread: usize,
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use app::doubts::Doubt;
+use app::doubts::Weight;
 use engine::{GenerateRequest, Generator, Grammar, SubmitError};
 use extract::Schema;
 use protocol::{
@@ -41,7 +41,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often what has come is stored.
 const STORE: Duration = Duration::from_millis(300);
 /// What is found in a row that failed, and how doubtful that is.
-const FAILED: (usize, usize) = (0, Doubt::Failed.weight());
+const FAILED: (usize, Weight) = (0, Weight::FAILED);
 
 /// What is needed to work on a batch.
 pub struct Drive<'a> {
@@ -350,17 +350,17 @@ impl<'a> Work<'a> {
         let found =
             found::count(&found::records(&self.schema, &open.row.text, runs.iter().filter(|run| run.column == best)));
         let state = if found == 0 { RowState::Nothing } else { RowState::Done };
-        let doubt = found::doubt(&open.row, &open.extractions, &runs);
-        self.ended(open.row, state, None, (found, doubt), open.extractions, runs);
+        let weight = found::weight(&open.row, &open.extractions, &runs);
+        self.ended(open.row, state, None, (found, weight), open.extractions, runs);
     }
 
-    /// Takes note of a row that has ended, with how many records it has and how doubtful they are.
+    /// Takes note of a row that has ended, with how many records it has and how they are weighed.
     fn ended(
         &mut self,
         row: BatchRow,
         state: RowState,
         error: Option<Sentence>,
-        (found, doubt): (usize, usize),
+        (found, weight): (usize, Weight),
         extractions: Vec<ExtractionView>,
         runs: Vec<RunView>,
     ) {
@@ -368,8 +368,8 @@ impl<'a> Work<'a> {
             self.busy.chars += row.chars;
             self.busy.rows += 1;
         }
-        let (position, doubt) = (row.position, Some(doubt));
-        self.finished.push(FinishedRow { position, state, error, found, doubt, extractions, runs });
+        let (position, weight) = (row.position, Some(weight));
+        self.finished.push(FinishedRow { position, state, error, found, weight, extractions, runs });
     }
 
     /// Stores the rows that have ended; not at every single one, unless it is the last.

@@ -1,6 +1,6 @@
 //! What the runs of an extraction found.
 
-use app::doubts::{doubts, weight};
+use app::doubts::Weight;
 use extract::{
     Schema, doubt,
     merge::{self, Part},
@@ -37,8 +37,8 @@ pub fn count(found: &Extraction) -> usize {
     found.entities.len() + found.relations.len() + found.events.len()
 }
 
-/// How doubtful the records of a row are, as the review of its batch is ordered.
-pub fn doubt(row: &BatchRow, extractions: &[ExtractionView], runs: &[RunView]) -> usize {
+/// How doubtful the records of a row are, and how far its variants disagree, as the review of its batch is ordered.
+pub fn weight(row: &BatchRow, extractions: &[ExtractionView], runs: &[RunView]) -> Weight {
     let id = row.document.clone().unwrap_or_default();
     let session = SessionView {
         id: String::new(),
@@ -51,5 +51,5 @@ pub fn doubt(row: &BatchRow, extractions: &[ExtractionView], runs: &[RunView]) -
         extractions: extractions.to_vec(),
         shares: Vec::new(),
     };
-    app::found::found(session).first().map_or(0, |found| weight(&doubts(found)))
+    app::found::found(session).first().map_or_else(Weight::default, Weight::of)
 }

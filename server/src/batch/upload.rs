@@ -13,11 +13,18 @@ use documents::{
     Content, Format, Reading, Table, TableRow,
     rows::{self, Columns, Row},
 };
-use protocol::{Sentence, batch::UploadView};
+use protocol::{
+    Sentence,
+    batch::{OpenedFile, UploadView},
+};
 use serde_json::{Map, Value};
 
 use super::{Batches, MAX_ROWS, shown};
-use crate::{files, pool::refused_by_store, store::new_id};
+use crate::{
+    files,
+    pool::{plan::MAX_CHARS, refused_by_store},
+    store::new_id,
+};
 
 /// The most bytes of one upload, all its files together.
 pub const MAX_BYTES: usize = 50 * 1024 * 1024;
@@ -100,6 +107,46 @@ impl Batches {
         old.iter().for_each(|id| remove(&self.uploads, id));
         Ok(view)
     }
+}
+
+impl Batches {
+    /// Reads one file for the text of a page; a table is kept as an upload.
+    ///
+    /// # Errors
+    /// It cannot be read, has nothing in it, or more than a page can take.
+    pub async fn open(&self, owner: Owner, file: Incoming) -> Result<OpenedFile, ServiceError> {
+        if Format::of(&file.name).is_some_and(Format::is_table) {
+            return Ok(OpenedFile::Table(self.receive(owner, vec![file], As::default()).await?));
+        }
+        let _place = self.reading.acquire().await;
+        let read = tokio::task::spawn_blocking(move || one_text(&file)).await;
+        Ok(OpenedFile::Text(read.map_err(|e| lost(&e))??))
+    }
+}
+
+/// The text of a document, as long as a page can take.
+fn one_text(file: &Incoming) -> Result<String, ServiceError> {
+    let name = file.name.as_str();
+    let text = match files::read(&file.file.0, name, MOST).map_err(|e| ServiceError::Invalid(e.about(name)))? {
+        Content::Text(text) => text,
+        Content::Table(_) => String::new(),
+    };
+    let chars = text.chars().count();
+    if text.trim().is_empty() {
+        return Err(ServiceError::invalid(
+            format!("{name} has no text in it; a scanned document has only pictures. Paste its words instead."),
+            format!("{name} 中没有文字；扫描件只有图片。请直接粘贴文字。"),
+        ));
+    }
+    if chars > MAX_CHARS {
+        return Err(ServiceError::invalid(
+            format!(
+                "{name} has {chars} characters; at most {MAX_CHARS} are read here. Split it, or use `knowlm extract`."
+            ),
+            format!("{name} 有 {chars} 个字符，此处最多读取 {MAX_CHARS} 个。请拆分，或使用 `knowlm extract`。"),
+        ));
+    }
+    Ok(text)
 }
 
 /// Removes the file of an upload that is forgotten.
@@ -280,6 +327,21 @@ fn cut(text: &str, chars: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_document_is_opened_as_one_text_and_what_a_page_cannot_take_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = |name: &str, content: &str| {
+            let file = given(folder.path(), &[(name, content)]).remove(0);
+            one_text(&file).map_err(|e| e.to_string())
+        };
+        assert_eq!(opened("a.txt", "Ada\nBob").unwrap(), "Ada\nBob");
+        assert_eq!(opened("页.html", "<p>Ada &amp; Bob</p>").unwrap().trim(), "Ada & Bob");
+        assert!(opened("a.exe", "MZ").unwrap_err().contains("a.exe is of no known kind"));
+        assert!(opened("a.md", " \n").unwrap_err().contains("a.md has no text in it"));
+        assert!(opened("a.txt", &"字".repeat(MAX_CHARS + 1)).unwrap_err().contains("200001 characters"));
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing stays behind");
+    }
 
     fn given(folder: &Path, files: &[(&str, &str)]) -> Vec<Incoming> {
         let one = |(index, (name, content)): (usize, &(&str, &str))| {

@@ -75,9 +75,12 @@ impl Fields {
         }
     }
 
-    /// The answer format and the part of events.
+    /// The answer format, the part of events, and the instructions that a person has changed.
     pub(super) fn asking(&self) -> Asking {
+        let all = |name| self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.clone());
+        let instructions = all("question_made").zip(all("question"));
         Asking {
+            instructions: instructions.filter(|(made, own)| made != own).collect(),
             format: Format::from_name(self.get("format")),
             only: EventPart::from_name(self.get("event_part")),
             with_examples: self.has("with_examples"),
@@ -387,6 +390,14 @@ mod tests {
         assert_eq!(ask(drawn), (String::new(), 1));
         assert_eq!(ask(b"task=ner&types=a&instruction=Mine&instruction_made=List&input=x").0, "Mine");
         assert_eq!(ask(b"instruction=Do&instruction_made=Do&input=x").0, "Do", "without chips it is all there is");
+    }
+
+    #[test]
+    fn instructions_of_a_whole_schema_that_were_changed_are_asked_and_no_others() {
+        let body = b"task=all&question_made=A&question=&question_made=B&question=Mine&question_made=C&question=C";
+        let asking = Fields::read(body).asking();
+        assert_eq!(asking.instructions, [("A".into(), String::new()), ("B".into(), "Mine".into())].into());
+        assert_eq!(asking.wording("A".into()), "A", "an emptied box asks as before");
     }
 
     #[test]

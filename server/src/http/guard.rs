@@ -125,7 +125,7 @@ impl Guard {
 }
 
 fn is_upload(uri: &Uri) -> bool {
-    uri.path() == "/batch/upload"
+    matches!(uri.path(), "/batch/upload" | "/files/open")
 }
 
 /// The largest body of a request to an address, in bytes.

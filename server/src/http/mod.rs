@@ -76,6 +76,10 @@ pub fn router(state: AppState) -> Router {
         .route("/schemas/{id}/delete", post(schemas::delete))
         .route("/schemas/{id}/restore", post(schemas::restore))
         .route("/schemas/{id}/{file}", get(schemas::download))
+        .route("/schemas/take", post(schemas::take))
+        .route("/schemas/{id}/share", post(schemas::share))
+        .route("/schema-shares/{id}/revoke", post(schemas::revoke))
+        .route("/s/schema/{token}/{file}", get(schemas::download_shared))
         .route("/sessions/{id}/share", post(forms::share))
         .route("/sessions/{id}/rename", post(sessions::rename))
         .route("/sessions/{id}/delete", post(sessions::delete))
@@ -90,6 +94,7 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/weights/{id}/{act}", post(jobs::act))
         // The guard limits it, to more than other bodies.
         .route("/batch/upload", post(upload::receive).layer(DefaultBodyLimit::disable()))
+        .route("/files/open", post(upload::open).layer(DefaultBodyLimit::disable()))
         .route("/batch/start", post(upload::start))
         .route("/batch/{session}/{act}", post(upload::act))
         .route("/batch/{session}/download", get(upload::download))

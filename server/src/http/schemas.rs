@@ -5,11 +5,11 @@ use axum::{
     Extension,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use extract::Schema;
-use protocol::view::SaveSchema;
+use protocol::view::{SaveSchema, SchemaView};
 
 use super::{
     AppState, Asker,
@@ -97,22 +97,89 @@ pub async fn download(
     asker: Asker,
     Path((id, file)): Path<(String, String)>,
 ) -> Response {
-    let read = match state.studio.schema(owner, &id).await {
-        Ok((view, _)) => Schema::from_json(&view.json).map(|schema| (view, schema)).map_err(|e| {
-            let said = e.to_string();
-            ServiceError::invalid(format!("The schema cannot be read: {said}."), format!("无法读取抽取清单：{said}。"))
-        }),
-        Err(error) => Err(error),
-    };
-    let (view, mut schema) = match read {
-        Ok(read) => read,
-        Err(error) => return failed(asker, &error, "/schemas"),
+    match state.studio.schema(owner, &id).await {
+        Ok((view, _)) => as_file(asker, &view, &file),
+        Err(error) => failed(asker, &error, "/schemas"),
+    }
+}
+
+/// `GET /s/schema/{token}/download.{json|yaml}`: what a link shows as a file.
+pub async fn download_shared(
+    State(state): State<AppState>,
+    asker: Asker,
+    Path((token, file)): Path<(String, String)>,
+) -> Response {
+    match state.studio.shared_schema(&token).await {
+        Ok(view) => as_file(asker, &view, &file),
+        Err(error) => failed(asker, &error, "/"),
+    }
+}
+
+/// `POST /schemas/take`: saves the schema of a link as one's own, and shows it.
+pub async fn take(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    body: Bytes,
+) -> Response {
+    let token = Fields::read(&body).get("token").to_owned();
+    let taken = state.studio.take_schema(owner, &token).await;
+    onward(asker, taken.map(|schema| format!("/schemas/{}", schema.id)), "/schemas")
+}
+
+/// `POST /schemas/{id}/share`: makes a link and shows it.
+pub async fn share(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let back = format!("/schemas/{id}");
+    match state.studio.share_schema(owner, &id, &format!("http://{host}")).await {
+        Ok(share) => {
+            let (language, url, back) = (asker.language, plain::escape(&share.url), plain::escape(&back));
+            let body = format!(
+                "<p><a data-testid=\"share-link\" href=\"{url}\">{url}</a></p>\n<p><a href=\"{back}\">{}</a></p>",
+                language.pick("Back", "返回")
+            );
+            let title = language.pick("A link to this schema as it is now", "此抽取清单当前版本的链接");
+            plain::page(StatusCode::OK, language, title, &body)
+        }
+        Err(error) => failed(asker, &error, &back),
+    }
+}
+
+/// `POST /schema-shares/{id}/revoke`: closes a link and shows its schema.
+pub async fn revoke(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> Response {
+    let revoked = state.studio.revoke_schema(owner, &id).await;
+    onward(asker, revoked.map(|schema| format!("/schemas/{schema}")), "/schemas")
+}
+
+/// A schema as a file of the kind that its name says.
+fn as_file(asker: Asker, view: &SchemaView, file: &str) -> Response {
+    let mut schema = match Schema::from_json(&view.json) {
+        Ok(schema) => schema,
+        Err(error) => {
+            let said = error.to_string();
+            let error = ServiceError::invalid(
+                format!("The schema cannot be read: {said}."),
+                format!("无法读取抽取清单：{said}。"),
+            );
+            return failed(asker, &error, "/schemas");
+        }
     };
     // The name goes along.
     if schema.title.en.is_empty() && schema.title.zh.is_empty() {
         schema.title = view.title.clone();
     }
-    let (text, kind, ending) = match file.as_str() {
+    let (text, kind, ending) = match file {
         "download.json" => (schema.to_json() + "\n", "application/json", "json"),
         "download.yaml" => (schema.to_yaml(), "application/yaml; charset=utf-8", "yaml"),
         _ => return StatusCode::NOT_FOUND.into_response(),

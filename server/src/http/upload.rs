@@ -2,18 +2,22 @@
 
 use app::services::{Owner, ServiceError};
 use axum::{
-    Extension,
-    body::Bytes,
+    Extension, Json,
+    body::{Body, Bytes},
     extract::{Multipart, Path, RawQuery, State, multipart::Field},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use protocol::batch::NewBatch;
+use futures::StreamExt as _;
+use protocol::{
+    Language, Sentence,
+    batch::{NewBatch, OpenedFile},
+};
 use tokio::io::AsyncWriteExt;
 
 use super::{
     AppState, Asker,
-    forms::{Fields, attachment, failed, onward},
+    forms::{Fields, attachment, failed, onward, status_of},
 };
 use crate::{
     batch::{
@@ -121,6 +125,46 @@ fn broken_off(error: &axum::extract::multipart::MultipartError) -> ServiceError 
         format!("The upload broke off ({said}). Send it again."),
         format!("上传中断（{said}），请重新上传。"),
     )
+}
+
+/// `POST /files/open?name=…`: the text of the file that is the body, for the text box of a page; JSON.
+pub async fn open(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Response {
+    let name = Fields::read(query.unwrap_or_default().as_bytes()).get("name").to_owned();
+    let opened = async {
+        let file = received(&state, &name, body).await?;
+        state.batches.open(owner, file).await
+    };
+    match opened.await {
+        Ok(opened) => Json(opened).into_response(),
+        Err(error) => {
+            let said = Sentence::new(error.sentence(Language::En), error.sentence(Language::Zh));
+            (status_of(&error), Json(OpenedFile::Refused(said))).into_response()
+        }
+    }
+}
+
+/// A body, written to a file of ours.
+async fn received(state: &AppState, name: &str, body: Body) -> Result<Incoming, ServiceError> {
+    let lost = |e: std::io::Error| crate::batch::upload::lost(&e);
+    let incoming = state.batches.incoming(name)?;
+    let mut file = tokio::fs::File::create(&incoming.file.0).await.map_err(lost)?;
+    let mut chunks = body.into_data_stream();
+    while let Some(bytes) = chunks.next().await {
+        let bytes = bytes.map_err(|e| {
+            ServiceError::invalid(
+                format!("The file broke off on its way, or is larger than 50 MiB ({e}). Open it again."),
+                format!("文件传输中断，或超过 50 MiB（{e}）。请重新打开。"),
+            )
+        })?;
+        file.write_all(&bytes).await.map_err(lost)?;
+    }
+    file.flush().await.map_err(lost)?;
+    Ok(incoming)
 }
 
 /// `POST /batch/start`: begins a batch with an uploaded file.

@@ -162,6 +162,7 @@ fn whole(
         (false, Some(_)) => &[Column::Tuned],
     };
     let texts = texts_of(texts, true)?;
+    asking.instructions.values().try_for_each(|own| check_length(("instruction", "指令"), own))?;
     let manifest = adapter.map(|a| &a.manifest);
     let mut asked: BTreeMap<Language, Questions> = BTreeMap::new();
     let named = Arc::new(named.clone());
@@ -394,6 +395,28 @@ mod tests {
         let pairs = drafts(true);
         assert_eq!((pairs.len(), pairs[0].column, pairs[1].column), (12, Column::Base, Column::Tuned));
         assert_eq!(pairs[0].prompt, pairs[1].prompt);
+    }
+
+    #[test]
+    fn a_question_in_a_persons_own_words_is_kept_with_its_runs_and_is_the_only_one_that_is_not_guided() {
+        let mut adapter = adapter();
+        for (task, written) in [("ner", "(entity, type)"), ("re", "(head, relation, tail)")] {
+            adapter.manifest.formats.insert(task.into(), [("en".to_owned(), format!("{written} {written}"))].into());
+        }
+        let json = r#"{"entities": ["person"], "relations": ["met"]}"#.to_owned();
+        let ask = |asking| {
+            let schema = NamedSchema { json: json.clone(), ..NamedSchema::default() };
+            Ask::Schema { schema, texts: texts(&["Ada met Bob."]), compare: false, asking }
+        };
+        let made = drafts(&ask(Asking::default()), Some(&adapter)).unwrap();
+        assert!(made.iter().all(|draft| draft.guide.is_some()));
+        let instructions: BTreeMap<_, _> = [(made[1].instruction.clone(), "Who met whom?".to_owned())].into();
+        let own = drafts(&ask(Asking { instructions, ..Asking::default() }), Some(&adapter)).unwrap();
+        assert_eq!((&own[0], own[1].instruction.as_str()), (&made[0], "Who met whom?"));
+        assert!(own[1].guide.is_none() && own[1].prompt.contains("Who met whom?"));
+        let long = [(made[1].instruction.clone(), "a".repeat(MAX_CHARS + 1))].into();
+        let refused = drafts(&ask(Asking { instructions: long, ..Asking::default() }), Some(&adapter)).unwrap_err();
+        assert!(refused.en.contains("200001 characters"));
     }
 
     #[test]

@@ -308,7 +308,7 @@ async fn a_batch_that_is_too_large_is_not_read_as_a_whole() {
         let said = refused.unwrap_err().sentence(Language::En);
         assert!(said.contains("5001 texts with 0 answers") && said.contains("download"), "{said}");
     }
-    let scores = studio.scores(ME, &large).await.unwrap();
+    let scores = studio.scores(ME, &large, None, None).await.unwrap();
     assert_eq!((scores.texts, scores.judged), (5_001, 0), "only what was judged is read for its scores");
 }
 

@@ -1,6 +1,7 @@
 //! Batches: the rows of a file, where each is, and what came of it. A row is finished in one transaction with all that was found, so
 //! that a kill leaves it either done or not begun.
 
+use app::doubts::Weight;
 use protocol::{
     Asking, Parameters, RunView, Sentence,
     batch::{Counts, RowState, UploadView},
@@ -65,8 +66,8 @@ pub struct FinishedRow {
     pub error: Option<Sentence>,
     /// Records found.
     pub found: usize,
-    /// How doubtful they are; `None` where nobody has looked.
-    pub doubt: Option<usize>,
+    /// How doubtful they are, and how far variants disagree; `None` where nobody has looked.
+    pub weight: Option<Weight>,
     /// The extractions; none of a row that failed.
     pub extractions: Vec<ExtractionView>,
     /// Their runs, ended.
@@ -314,12 +315,14 @@ async fn finish(tx: &mut SqliteConnection, batch: &Batch, row: &FinishedRow) -> 
         run::insert(tx, batch.owner, one).await?;
     }
     sqlx::query(
-        "UPDATE batch_row SET state = ?, error = ?, found = ?, doubt = ? WHERE session_id = ? AND position = ?",
+        "UPDATE batch_row SET state = ?, error = ?, found = ?, doubt = ?, differs = ?
+         WHERE session_id = ? AND position = ?",
     )
     .bind(row.state.name())
     .bind(row.error.as_ref().map(serde_json::to_string).transpose()?)
     .bind(row.found as i64)
-    .bind(row.doubt.map_or(-1, |doubt| doubt as i64))
+    .bind(row.weight.map_or(-1, |weight| weight.doubt as i64))
+    .bind(row.weight.map_or(0, |weight| weight.differs as i64))
     .bind(&batch.session)
     .bind(row.position)
     .execute(&mut *tx)

@@ -16,6 +16,7 @@ mod queue;
 mod review;
 mod run;
 mod schema;
+mod schema_share;
 mod session;
 mod share;
 #[cfg(test)]
@@ -37,7 +38,7 @@ pub use batch_rows::{BatchRow, FullRow};
 pub use job::Job;
 pub use owner::Account;
 pub use part::Texts;
-pub use queue::{QueueCounts, QueuePage, Start};
+pub use queue::{List, QueueCounts, QueuePage, Start};
 pub use run::Progress;
 pub use session::NewRuns;
 pub use share::OpenShare;

@@ -1,11 +1,34 @@
-//! The texts of a batch in the order of their review: the doubtful first, as they stand in the file where doubt is the same.
-//! Those that failed are the most doubtful. The order does not depend on what people say, so that pages of it hold while they
+//! The texts of a batch in the order of their review: the doubtful first, or those about which variants disagree; as they stand
+//! in the file where that is the same. Those that failed are the most doubtful. The order does not depend on what people say, so that pages of it hold while they
 //! say it.
 
-use protocol::{Sentence, review::State};
+use app::doubts::Weight;
+use protocol::{
+    Sentence,
+    review::{Order, State},
+};
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::{Store, StoreError, part::listed};
+
+/// Which texts, in which order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// By what they are ordered.
+    pub order: Order,
+    /// Those in this state only.
+    pub only: Option<State>,
+}
+
+impl List {
+    /// The column that it is ordered by.
+    fn column(self) -> &'static str {
+        match self.order {
+            Order::Doubt => "b.doubt",
+            Order::Differs => "b.differs",
+        }
+    }
+}
 
 /// Where a page of the order begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +102,7 @@ impl Store {
         Ok(count as usize)
     }
 
-    /// At most so many texts of the order, of one state only if one is named. A text that is not in the order is taken for
+    /// At most so many texts of a list. A text that is not in the order is taken for
     /// the first.
     ///
     /// # Errors
@@ -88,17 +111,17 @@ impl Store {
         &self,
         owner: i64,
         session: &str,
-        only: Option<State>,
+        list: List,
         start: Start<'_>,
         most: i64,
     ) -> Result<QueuePage, StoreError> {
-        let key = self.start_key(owner, session, start).await?;
-        let ids = self.page_ids(owner, session, only, (start, key), most).await?;
+        let key = self.start_key(owner, session, list, start).await?;
+        let ids = self.page_ids(owner, session, list, (start, key), most).await?;
         // The first page has nothing before it, which need not be counted.
         let (Some(first), Some(_)) = (ids.first(), key) else { return Ok(QueuePage { ids, before: 0 }) };
-        let Some(key) = self.queue_key(owner, session, first).await? else { return Ok(QueuePage::default()) };
-        let mut query = queued("SELECT count(*)", owner, session, only);
-        behind(&mut query, key, "<");
+        let Some(key) = self.queue_key(owner, session, list, first).await? else { return Ok(QueuePage::default()) };
+        let mut query = queued("SELECT count(*)", owner, session, list.only);
+        behind(&mut query, list, key, "<");
         let (before,): (i64,) = query.build_query_as().fetch_one(&self.pool).await?;
         Ok(QueuePage { ids, before: before as usize })
     }
@@ -108,11 +131,11 @@ impl Store {
         &self,
         owner: i64,
         session: &str,
-        only: Option<State>,
+        list: List,
         (start, key): (Start<'_>, Option<(i64, i64)>),
         most: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let (mut query, backwards) = page(owner, session, only, (start, key), most);
+        let (mut query, backwards) = page(owner, session, list, (start, key), most);
         let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.pool).await?;
         let mut ids: Vec<String> = rows.into_iter().map(|(id,)| id).collect();
         if backwards {
@@ -121,14 +144,21 @@ impl Store {
         Ok(ids)
     }
 
-    /// The next text that has an answer and that nobody has gone through, after one, else from the beginning.
+    /// The next text in an order that has an answer and that nobody has gone through, after one, else from the beginning.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn next_open(&self, owner: i64, session: &str, after: &str) -> Result<Option<String>, StoreError> {
+    pub async fn next_open(
+        &self,
+        owner: i64,
+        session: &str,
+        order: Order,
+        after: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let list = List { order, only: Some(State::Unreviewed) };
         for start in [Start::After(after), Start::First] {
-            let key = self.start_key(owner, session, start).await?;
-            let next = self.page_ids(owner, session, Some(State::Unreviewed), (start, key), 1).await?;
+            let key = self.start_key(owner, session, list, start).await?;
+            let next = self.page_ids(owner, session, list, (start, key), 1).await?;
             if let Some(id) = next.into_iter().next() {
                 return Ok(Some(id));
             }
@@ -174,15 +204,16 @@ impl Store {
         Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 
-    /// Notes how doubtful texts are.
+    /// Notes how doubtful texts are, and how far variants disagree about them.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn set_doubts(&self, owner: i64, doubts: &[(String, usize)]) -> Result<(), StoreError> {
+    pub async fn set_weights(&self, owner: i64, weights: &[(String, Weight)]) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
-        for (document, doubt) in doubts {
-            sqlx::query("UPDATE batch_row SET doubt = ? WHERE document_id = ? AND owner_id = ?")
-                .bind(*doubt as i64)
+        for (document, weight) in weights {
+            sqlx::query("UPDATE batch_row SET doubt = ?, differs = ? WHERE document_id = ? AND owner_id = ?")
+                .bind(weight.doubt as i64)
+                .bind(weight.differs as i64)
                 .bind(document)
                 .bind(owner)
                 .execute(&mut *tx)
@@ -209,16 +240,29 @@ impl Store {
     }
 
     /// Where the text stands that a page is told by.
-    async fn start_key(&self, owner: i64, session: &str, start: Start<'_>) -> Result<Option<(i64, i64)>, StoreError> {
+    async fn start_key(
+        &self,
+        owner: i64,
+        session: &str,
+        list: List,
+        start: Start<'_>,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
         match start {
             Start::First => Ok(None),
-            Start::At(id) | Start::After(id) | Start::Before(id) => self.queue_key(owner, session, id).await,
+            Start::At(id) | Start::After(id) | Start::Before(id) => self.queue_key(owner, session, list, id).await,
         }
     }
 
     /// Where a text stands.
-    async fn queue_key(&self, owner: i64, session: &str, id: &str) -> Result<Option<(i64, i64)>, StoreError> {
-        let mut query = rows_of("SELECT b.doubt, b.position", owner, session, QUEUED);
+    async fn queue_key(
+        &self,
+        owner: i64,
+        session: &str,
+        list: List,
+        id: &str,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        let select = format!("SELECT {}, b.position", list.column());
+        let mut query = rows_of(&select, owner, session, QUEUED);
         query.push(" AND b.document_id = ").push_bind(id);
         Ok(query.build_query_as().fetch_optional(&self.pool).await?)
     }
@@ -248,17 +292,19 @@ fn queued<'q>(select: &str, owner: i64, session: &'q str, only: Option<State>) -
 pub(super) fn page<'q>(
     owner: i64,
     session: &'q str,
-    only: Option<State>,
+    list: List,
     (start, key): (Start<'_>, Option<(i64, i64)>),
     most: i64,
 ) -> (QueryBuilder<'q, Sqlite>, bool) {
-    let mut query = queued("SELECT b.document_id", owner, session, only);
+    let mut query = queued("SELECT b.document_id", owner, session, list.only);
+    let column = list.column();
     let backwards = key.is_some() && matches!(start, Start::Before(_));
     if let Some(key) = key {
         // Follows from the next condition, but from this one alone the index knows where to begin.
-        query.push(if backwards { " AND b.doubt >= " } else { " AND b.doubt <= " }).push_bind(key.0);
+        query.push(format!(" AND {column} {} ", if backwards { ">=" } else { "<=" })).push_bind(key.0);
         behind(
             &mut query,
+            list,
             key,
             match start {
                 Start::Before(_) => "<",
@@ -267,15 +313,17 @@ pub(super) fn page<'q>(
             },
         );
     }
-    query.push(if backwards { " ORDER BY b.doubt, b.position DESC" } else { " ORDER BY b.doubt DESC, b.position" });
+    let (down, up) = if backwards { ("", " DESC") } else { (" DESC", "") };
+    query.push(format!(" ORDER BY {column}{down}, b.position{up}"));
     query.push(" LIMIT ").push_bind(most);
     (query, backwards)
 }
 
 /// Adds the condition that a row stands before, at or behind a place, by the sign that its position is compared with.
-fn behind(query: &mut QueryBuilder<'_, Sqlite>, (doubt, position): (i64, i64), sign: &str) {
-    let doubts = if sign == "<" { ">" } else { "<" };
-    query.push(format!(" AND (b.doubt {doubts} ")).push_bind(doubt);
-    query.push(" OR b.doubt = ").push_bind(doubt);
+fn behind(query: &mut QueryBuilder<'_, Sqlite>, list: List, (weight, position): (i64, i64), sign: &str) {
+    let column = list.column();
+    let heavier = if sign == "<" { ">" } else { "<" };
+    query.push(format!(" AND ({column} {heavier} ")).push_bind(weight);
+    query.push(format!(" OR {column} = ")).push_bind(weight);
     query.push(format!(" AND b.position {sign} ")).push_bind(position).push(")");
 }

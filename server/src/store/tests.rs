@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 pub(crate) mod bounds;
 mod queue;
+mod schema_share;
 
 use super::*;
 

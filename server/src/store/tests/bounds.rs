@@ -1,5 +1,6 @@
 //! What is read, and how much of it.
 
+use app::doubts::Weight;
 use protocol::{
     batch::{RowState, UploadView},
     view::NamedSchema,
@@ -89,7 +90,7 @@ pub(crate) async fn answered(store: &Store, rows: usize, doubt: impl Fn(usize) -
                 state: RowState::Done,
                 error: None,
                 found: 2,
-                doubt: doubt(full.position as usize),
+                weight: doubt(full.position as usize).map(weighed),
                 extractions: vec![extraction],
                 runs: vec![answer],
             });
@@ -97,6 +98,11 @@ pub(crate) async fn answered(store: &Store, rows: usize, doubt: impl Fn(usize) -
         store.finish_rows(&head, &finished, Busy::default()).await.unwrap();
     }
     id
+}
+
+/// As doubtful as this; the less doubtful, the more variants disagree.
+pub(crate) fn weighed(doubt: usize) -> Weight {
+    Weight { doubt, differs: 1000 - doubt }
 }
 
 /// Has rows of a batch fail, which somebody has looked at or not; their texts.
@@ -107,7 +113,7 @@ pub(crate) async fn fail(store: &Store, session: &str, positions: &[i64], doubt:
         state: RowState::Failed,
         error: Some(protocol::Sentence::new("It broke.", "出错了。")),
         found: 0,
-        doubt,
+        weight: doubt.map(weighed),
         extractions: Vec::new(),
         runs: Vec::new(),
     };

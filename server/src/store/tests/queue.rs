@@ -2,19 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use protocol::review::State;
+use protocol::review::{Order, State};
 
 use super::{
-    bounds::{answered, fail},
+    bounds::{answered, fail, weighed},
     *,
 };
 
 /// All pages of a list of so many texts, from the first on.
-async fn pages(store: &Store, session: &str, only: Option<State>, most: i64) -> Vec<QueuePage> {
-    let mut pages = vec![store.queue(ME, session, only, Start::First, most).await.unwrap()];
+async fn pages(store: &Store, session: &str, list: List, most: i64) -> Vec<QueuePage> {
+    let mut pages = vec![store.queue(ME, session, list, Start::First, most).await.unwrap()];
     loop {
         let last = pages.last().unwrap().ids.last().unwrap();
-        let next = store.queue(ME, session, only, Start::After(last), most).await.unwrap();
+        let next = store.queue(ME, session, list, Start::After(last), most).await.unwrap();
         if next.ids.is_empty() {
             return pages;
         }
@@ -26,7 +26,7 @@ async fn pages(store: &Store, session: &str, only: Option<State>, most: i64) -> 
 async fn thousands_of_texts_are_reviewed_page_by_page_the_doubtful_first() {
     let (_folder, store) = store().await;
     let id = answered(&store, 6_000, |n| Some(n % 7)).await;
-    let all = pages(&store, &id, None, 100).await;
+    let all = pages(&store, &id, List::default(), 100).await;
     assert_eq!(all.len(), 60);
     let ids: Vec<&String> = all.iter().flat_map(|page| &page.ids).collect();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 6_000, "each once");
@@ -37,25 +37,42 @@ async fn thousands_of_texts_are_reviewed_page_by_page_the_doubtful_first() {
     assert_eq!((texts.runs.len(), texts.extractions.len()), (100, 100));
 
     // Backwards, and from the middle, these are the same pages.
-    let back = store.queue(ME, &id, None, Start::Before(&all[3].ids[0]), 100).await.unwrap();
+    let back = store.queue(ME, &id, List::default(), Start::Before(&all[3].ids[0]), 100).await.unwrap();
     assert_eq!(back, all[2]);
-    let at = store.queue(ME, &id, None, Start::At(&all[3].ids[0]), 100).await.unwrap();
+    let at = store.queue(ME, &id, List::default(), Start::At(&all[3].ids[0]), 100).await.unwrap();
     assert_eq!(at, all[3]);
-    let unknown = store.queue(ME, &id, None, Start::After("nowhere"), 100).await.unwrap();
+    let unknown = store.queue(ME, &id, List::default(), Start::After("nowhere"), 100).await.unwrap();
     assert_eq!(unknown, all[0]);
-    assert!(store.queue(OTHER, &id, None, Start::First, 100).await.unwrap().ids.is_empty());
+    assert!(store.queue(OTHER, &id, List::default(), Start::First, 100).await.unwrap().ids.is_empty());
+}
+
+#[tokio::test]
+async fn texts_about_which_variants_disagree_are_an_order_of_their_own() {
+    let (_folder, store) = store().await;
+    let id = answered(&store, 700, |n| Some(n % 7)).await;
+    let list = List { order: Order::Differs, only: None };
+    let all = pages(&store, &id, list, 100).await;
+    assert!(all.iter().enumerate().all(|(n, page)| (page.before, page.ids.len()) == (100 * n, 100)));
+    let texts = store.texts(ME, &id, &all[0].ids).await.unwrap();
+    assert!(texts.documents.iter().all(|d| d.text[5..].parse::<usize>().unwrap() % 7 == 0), "they differ most");
+    let back = store.queue(ME, &id, list, Start::Before(&all[3].ids[0]), 100).await.unwrap();
+    assert_eq!(back, all[2]);
+    let open = |order| store.next_open(ME, &id, order, "");
+    assert_eq!(open(Order::Differs).await.unwrap().as_ref(), all[0].ids.first());
+    assert_ne!(open(Order::Doubt).await.unwrap().as_ref(), all[0].ids.first());
 }
 
 #[tokio::test]
 async fn a_page_begins_where_the_index_says() {
     let (_folder, store) = store().await;
-    for (start, sought) in
-        [(Start::After("d"), "doubt<?"), (Start::At("d"), "doubt<?"), (Start::Before("d"), "doubt>?")]
-    {
-        let (query, _) = crate::store::queue::page(ME, "s", None, (start, Some((3, 500))), 100);
+    let starts = [(Start::After("d"), "<?"), (Start::At("d"), "<?"), (Start::Before("d"), ">?")];
+    for (order, (start, sought)) in [Order::Doubt, Order::Differs].into_iter().flat_map(|o| starts.map(|s| (o, s))) {
+        let list = List { order, only: None };
+        let (query, _) = crate::store::queue::page(ME, "s", list, (start, Some((3, 500))), 100);
         let rows = sqlx::query(&format!("EXPLAIN QUERY PLAN {}", query.sql())).fetch_all(store.pool()).await.unwrap();
         let plan = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, "detail")).collect::<Vec<_>>().join("; ");
-        assert!(plan.contains(&format!("batch_row_by_doubt (session_id=? AND {sought})")), "{plan}");
+        let by = format!("batch_row_by_{name} (session_id=? AND {name}{sought})", name = order.name());
+        assert!(plan.contains(&by), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 }
@@ -66,7 +83,7 @@ async fn texts_that_failed_stand_in_the_order_and_have_no_answer() {
     let id = answered(&store, 20, |n| Some(n % 7)).await;
     let failed = fail(&store, &id, &[4, 12], Some(1000)).await;
     assert_eq!(store.queue_counts(ME, &id).await.unwrap(), QueueCounts { states: [18, 0, 0, 2], unread: 0 });
-    let page = async |only| store.queue(ME, &id, only, Start::First, 99).await.unwrap().ids;
+    let page = async |only| store.queue(ME, &id, List { only, ..List::default() }, Start::First, 99).await.unwrap().ids;
     let all = page(None).await;
     assert_eq!((all.len(), &all[..2]), (20, &failed[..]));
     assert_eq!(
@@ -75,7 +92,7 @@ async fn texts_that_failed_stand_in_the_order_and_have_no_answer() {
     );
     assert_eq!(store.queue_ids(ME, &id).await.unwrap(), all[2..]);
     assert_eq!(store.answered(ME, &id, 0, 99).await.unwrap().len(), 18);
-    assert_eq!(store.next_open(ME, &id, "").await.unwrap().as_ref(), Some(&all[2]));
+    assert_eq!(store.next_open(ME, &id, Order::Doubt, "").await.unwrap().as_ref(), Some(&all[2]));
     let why = store.failed_of(ME, &id, &all).await.unwrap();
     let reasons: HashMap<&str, &str> = why.iter().map(|(id, said)| (id.as_str(), said.zh.as_str())).collect();
     assert_eq!(reasons, failed.iter().map(|id| (id.as_str(), "出错了。")).collect());
@@ -91,7 +108,9 @@ async fn what_is_said_of_texts_moves_none_of_them_and_nothing_is_passed_over() {
     store.accept(ME, &order[1], &[judgement("Text", Verdict::Wrong)]).await.unwrap();
     assert_eq!(store.queue_ids(ME, &id).await.unwrap(), order);
     assert_eq!(store.queue_counts(ME, &id).await.unwrap(), QueueCounts { states: [48, 1, 1, 0], unread: 0 });
-    let only = async |state| store.queue(ME, &id, Some(state), Start::First, 9).await.unwrap();
+    let only = async |state| {
+        store.queue(ME, &id, List { only: Some(state), ..List::default() }, Start::First, 9).await.unwrap()
+    };
     assert_eq!(only(State::Accepted).await.ids, order[..1]);
     assert_eq!(only(State::Corrected).await.ids, order[1..2]);
     assert!(only(State::Failed).await.ids.is_empty());
@@ -102,10 +121,15 @@ async fn what_is_said_of_texts_moves_none_of_them_and_nothing_is_passed_over() {
     for text in &open.ids {
         store.accept(ME, text, &[]).await.unwrap();
     }
-    let next = store.queue(ME, &id, Some(State::Unreviewed), Start::After(&order[10]), 9).await.unwrap();
+    let unreviewed = List { only: Some(State::Unreviewed), ..List::default() };
+    let next = store.queue(ME, &id, unreviewed, Start::After(&order[10]), 9).await.unwrap();
     assert_eq!(next.ids, order[11..20]);
-    assert_eq!(store.next_open(ME, &id, &order[3]).await.unwrap().as_ref(), Some(&order[11]));
-    assert_eq!(store.next_open(ME, &id, &order[49]).await.unwrap().as_ref(), Some(&order[11]), "from the beginning");
+    assert_eq!(store.next_open(ME, &id, Order::Doubt, &order[3]).await.unwrap().as_ref(), Some(&order[11]));
+    assert_eq!(
+        store.next_open(ME, &id, Order::Doubt, &order[49]).await.unwrap().as_ref(),
+        Some(&order[11]),
+        "from the beginning"
+    );
     assert_eq!(store.judged(ME, &id).await.unwrap().len(), 11);
 }
 
@@ -121,9 +145,9 @@ async fn texts_that_nobody_has_looked_at_stand_at_the_end_until_somebody_does() 
     assert_eq!(positions().await, [2, 3, 0, 1]);
     let unread = store.undoubted(ME, &id, 9).await.unwrap();
     assert_eq!((unread.len(), store.queue_counts(ME, &id).await.unwrap().unread), (2, 2));
-    store.set_doubts(OTHER, &[(unread[0].clone(), 9)]).await.unwrap();
+    store.set_weights(OTHER, &[(unread[0].clone(), weighed(9))]).await.unwrap();
     assert_eq!(positions().await, [2, 3, 0, 1], "not by another person");
-    store.set_doubts(ME, &[(unread[1].clone(), 9), (unread[0].clone(), 0)]).await.unwrap();
+    store.set_weights(ME, &[(unread[1].clone(), weighed(9)), (unread[0].clone(), weighed(0))]).await.unwrap();
     assert_eq!(positions().await, [1, 0, 2, 3]);
     assert!(store.undoubted(ME, &id, 9).await.unwrap().is_empty());
 }
