@@ -147,6 +147,23 @@ test('events are cards, and relations are arrows in the graph', async () => {
   await quiet(page);
 });
 
+test('where relations cannot be arcs the text says so, and leads to the graph', async () => {
+  const page = await house.visitor();
+  await open(page, '/lora');
+  await page.getByLabel('Relations').check();
+  const filler = 'The weather was fine and the trains were late that day. '.repeat(24);
+  await the(page, 'input').fill(`Ada Lovelace was born in London. ${filler}`);
+  await the(page, 'run').click();
+  await ended(page);
+  await the(page, 'view-text').click();
+  const output = the(page, 'output');
+  assert.ok((await output.locator('[data-testid="record"]').count()) > 0, 'a relation was found');
+  assert.equal(await the(page, 'arcs').count(), 0);
+  assert.match(await the(page, 'no-arcs').textContent(), /up to 12 of them, over texts up to 1200 characters/);
+  await the(page, 'to-graph').click();
+  await output.locator('svg.graph').waitFor();
+});
+
 const FORMATS = {
   json: 'application/json', jsonl: 'application/x-ndjson', gold: 'application/x-ndjson', csv: 'text/csv', markdown: 'text/markdown',
   brat: 'application/zip', doccano: 'application/x-ndjson', turtle: 'text/turtle', cypher: 'text/plain', nodes: 'text/csv', edges: 'text/csv',

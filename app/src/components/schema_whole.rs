@@ -226,25 +226,27 @@ impl WholeForm {
 
     /// What will be asked: every question once, however many texts and parts it is asked about.
     pub fn questions(self) -> Memo<Vec<Question>> {
-        Memo::new(move |_| {
-            let schema = self.chosen();
-            // Own words make no other question.
-            let asking = self.asking.with(|a| Asking { instructions: Default::default(), ..a.clone() });
-            let of = |manifest: Option<&AdapterManifest>, language: &Language| {
-                let choices = schema.questions(*language, manifest, &asking);
-                let made = |choice: SchemaChoice| {
-                    let made = extract::prompt::instruction(manifest, &choice);
-                    Question { choice, made }
-                };
-                choices.into_iter().map(made).collect::<Vec<_>>()
+        Memo::new(move |_| self.asked_now())
+    }
+
+    fn asked_now(self) -> Vec<Question> {
+        let schema = self.chosen();
+        // Own words make no other question.
+        let asking = self.asking.with(|a| Asking { instructions: Default::default(), ..a.clone() });
+        let of = |manifest: Option<&AdapterManifest>, language: &Language| {
+            let choices = schema.questions(*language, manifest, &asking);
+            let made = |choice: SchemaChoice| {
+                let made = extract::prompt::instruction(manifest, &choice);
+                Question { choice, made }
             };
-            let mut questions: Vec<Question> = self.manifest.with(|manifest| {
-                self.languages.with(|all| all.iter().flat_map(|language| of(manifest.as_ref(), language)).collect())
-            });
-            let mut seen = BTreeSet::new();
-            questions.retain(|question| seen.insert(question.made.clone()));
-            questions
-        })
+            choices.into_iter().map(made).collect::<Vec<_>>()
+        };
+        let mut questions: Vec<Question> = self.manifest.with(|manifest| {
+            self.languages.with(|all| all.iter().flat_map(|language| of(manifest.as_ref(), language)).collect())
+        });
+        let mut seen = BTreeSet::new();
+        questions.retain(|question| seen.insert(question.made.clone()));
+        questions
     }
 
     /// How it is asked: of a person's own words those that belong to its questions.
@@ -252,7 +254,7 @@ impl WholeForm {
     /// # Errors
     /// One of them is blank.
     pub fn asked_how(self) -> Result<Asking, ()> {
-        let questions = untrack(|| self.questions().get());
+        let questions = untrack(|| self.asked_now());
         let mut asking = self.asking.get_untracked();
         asking.instructions.retain(|made, _| questions.iter().any(|question| question.made == *made));
         if asking.instructions.values().any(|own| own.trim().is_empty()) { Err(()) } else { Ok(asking) }
