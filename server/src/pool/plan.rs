@@ -400,8 +400,8 @@ mod tests {
     #[test]
     fn a_question_in_a_persons_own_words_is_kept_with_its_runs_and_is_the_only_one_that_is_not_guided() {
         let mut adapter = adapter();
-        for (task, written) in [("ner", "(entity, type)"), ("re", "(head, relation, tail)")] {
-            adapter.manifest.formats.insert(task.into(), [("en".to_owned(), format!("{written} {written}"))].into());
+        for (task, written) in [("ner", "(entity, type) (entity, type)"), ("re", "(head, relation, tail) (…)")] {
+            adapter.manifest.formats.insert(task.into(), [("en".to_owned(), written.to_owned())].into());
         }
         let json = r#"{"entities": ["person"], "relations": ["met"]}"#.to_owned();
         let ask = |asking| {
