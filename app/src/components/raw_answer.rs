@@ -67,7 +67,7 @@ mod tests {
 
     fn issue(kind: IssueKind, at: Option<(usize, usize)>) -> Issue {
         let at = at.map(|(start, end)| Span { start, end });
-        Issue { kind, words: "w".into(), record: None, at, count: 1 }
+        Issue { kind, words: "w".into(), record: None, argument: None, at, count: 1 }
     }
 
     #[test]
