@@ -41,7 +41,7 @@ pub enum Grammar {
     /// The same, for a list that is of use as far as it goes: no room is kept to close it before its limit, so that an
     /// answer that is cut off says so.
     Records(String),
-    /// Words of a text, one after the other.
+    /// Words of a text, one after the other; not spaces alone.
     Span {
         /// The text.
         text: String,
@@ -56,7 +56,9 @@ impl Grammar {
             Self::Lark(grammar) | Self::Records(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
             Self::Span { text } => {
                 let pieces = json!({ "substring_chunks": span_pieces(text) });
-                TopLevelGrammar::from_lark(format!("start: SPAN\nSPAN: WORDS & /(?s:.+)/\nWORDS: %regex {pieces}"))
+                TopLevelGrammar::from_lark(format!(
+                    "start: SPAN\nSPAN: WORDS & /(?s:.*)\\S(?s:.*)/\nWORDS: %regex {pieces}"
+                ))
             }
         }
     }
