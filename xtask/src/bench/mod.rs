@@ -68,7 +68,7 @@ impl Bench {
         let (mut same, mut best) = (Rows::of(&names), Rows::of(&names));
         let mut bandwidth = Vec::new();
         for _ in 0..ROUNDS {
-            bandwidth.push(memory::bytes_per_second(self.threads));
+            bandwidth.push(memory::bytes_per_second(self.threads)?);
             ours.add(self.ours(&self.file, &names, None)?);
             same.add(peer::all(&self.file, self.threads)?);
             best.add(peer::all(&four_bits, self.threads)?);
