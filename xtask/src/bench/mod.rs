@@ -81,7 +81,10 @@ impl Bench {
         let bytes = self.file.metadata()?.len() as f64;
         let shares = decode.iter().zip(&bandwidth).map(|(speed, most)| speed * bytes / most * 100.0).collect();
         if let Some((share, most)) = middle(shares).zip(middle(bandwidth)) {
-            println!("decode reads weights at {share:.0} % of the {:.0} GB/s that the memory gives", most / 1e9);
+            println!(
+                "decode reads weights at {share:.0} % of the {:.0} GB/s at which numbers are summed up",
+                most / 1e9
+            );
         }
         Ok(())
     }
