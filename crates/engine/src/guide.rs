@@ -222,9 +222,10 @@ impl Guide {
     }
 
     /// The tokens that must come next, as the tokenizer writes them; none where there is a choice. The mask allows
-    /// exactly these, one after the other, so that using them changes no answer.
+    /// exactly these, one after the other, so that using them changes no answer. Never of [`Grammar::Records`], whose
+    /// grammars switch it off: they are not asked, token by token, for nothing.
     pub(crate) fn forced(&mut self) -> Vec<u32> {
-        if self.matcher.is_stopped() {
+        if !self.closes || self.matcher.is_stopped() {
             return vec![];
         }
         let start = Instant::now();
