@@ -7,7 +7,7 @@
 
 use half::f16;
 
-use super::simd::Simd;
+use super::{simd::Simd, tiles::Soon};
 
 /// One head's keys and values, in pieces of [`PIECE`] positions.
 pub(super) struct History<'a> {
@@ -19,6 +19,16 @@ pub(super) struct History<'a> {
     /// `[position][head size]`.
     pub(super) from: usize,
     pub(super) head_size: usize,
+    /// Whether they must be brought from memory.
+    pub(super) far: bool,
+}
+
+impl History<'_> {
+    /// Where the keys begin.
+    pub(super) fn keys(&self) -> Soon {
+        let bytes = if self.half { 2 } else { 4 };
+        self.pieces.first().map_or(Soon::NOTHING, |piece| Soon::at(piece.0.wrapping_add(self.from * bytes)))
+    }
 }
 
 /// Positions of a piece of a cache.
@@ -70,8 +80,8 @@ pub(super) const TOGETHER: usize = 4;
 
 kernels! {
     /// Attention of some queries of one key/value head. `scores` has [`scratch`] numbers of the longest history for
-    /// each of [`TOGETHER`]. What is no number among the keys that a query looks at is seen in its result.
-    fn attend(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]);
+    /// each of [`TOGETHER`]. `then`: the keys that are looked at next. What is no number among the keys that a query looks at is seen in its result.
+    fn attend(queries: &mut [Query<'_>], history: &History<'_>, then: Soon, scores: &mut [f32]);
 }
 
 // Loops over registers read best by number.
@@ -80,8 +90,14 @@ mod generic {
     use super::*;
 
     #[inline(always)]
-    pub(super) unsafe fn attend<S: Simd>(queries: &mut [Query<'_>], history: &History<'_>, scores: &mut [f32]) {
+    pub(super) unsafe fn attend<S: Simd>(
+        queries: &mut [Query<'_>],
+        history: &History<'_>,
+        then: Soon,
+        scores: &mut [f32],
+    ) {
         let mut rest = queries;
+        let mut then = history.far.then_some(then);
         macro_rules! block {
             ($n:literal) => {
                 while $n <= S::QUERIES && rest.len() >= $n {
@@ -89,9 +105,9 @@ mod generic {
                     // SAFETY: `together` checks everything.
                     unsafe {
                         if history.half {
-                            together::<S, f16, $n>(some, history, scores);
+                            together::<S, f16, $n>(some, history, then.take(), scores);
                         } else {
-                            together::<S, f32, $n>(some, history, scores);
+                            together::<S, f32, $n>(some, history, then.take(), scores);
                         }
                     }
                     rest = others;
@@ -104,10 +120,12 @@ mod generic {
         block!(1);
     }
 
+    /// `then`: the keys that are looked at next, where these and their values must be brought from memory.
     #[inline(always)]
     unsafe fn together<S: Simd, T: Stored, const N: usize>(
         queries: &mut [Query<'_>],
         history: &History<'_>,
+        then: Option<Soon>,
         scores: &mut [f32],
     ) {
         let d = history.head_size;
@@ -129,7 +147,18 @@ mod generic {
             let mut greatest = [S::splat(f32::NEG_INFINITY); N];
             for block in from.into_iter().min().unwrap_or(0) / 16..stride / 16 {
                 let piece = history.pieces.as_ptr().add(block / (PIECE / 16));
-                let keys = (*piece).0.cast::<T>().add(history.from + block % (PIECE / 16) * d * 16);
+                let at = history.from + block % (PIECE / 16) * d * 16;
+                let keys = (*piece).0.cast::<T>().add(at);
+                if let Some(then) = then {
+                    // The values of these positions, and the keys of those a piece further.
+                    let bytes = d * 16 * size_of::<T>();
+                    Soon::at((*piece).1.cast::<T>().add(at).cast()).bring::<S>(0, bytes);
+                    if block + PIECE / 16 < stride / 16 {
+                        Soon::at((*piece.add(1)).0.cast::<T>().add(at).cast()).bring::<S>(0, bytes);
+                    } else {
+                        then.bring::<S>(block % (PIECE / 16) * bytes, bytes);
+                    }
+                }
                 // Several sums of a query, so that additions need not wait for each other: as many as there are
                 // registers for.
                 let mut acc = [[S::splat(0.0); 4]; N];

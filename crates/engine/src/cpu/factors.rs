@@ -6,12 +6,13 @@ use std::{ops::Range, sync::Arc};
 use checkpoint::Projection;
 
 use super::{
-    kernels::{self, Deltas, Linear},
+    kernels::{self, Deltas, Inputs, Linear},
     load::{Layer, PackedAdapter},
     pack::Packed,
     rows::Rows,
     simd::Isa,
     team::Parts,
+    tiles::Soon,
 };
 
 /// The factors of all adapters in one layer.
@@ -43,15 +44,32 @@ impl<'a> Factors<'a> {
         self.any
     }
 
-    /// A projection with what the rows' adapters add; its `z` is the `i`-th of a row.
-    pub(super) fn linear(&'a self, layer: &'a Layer, projection: Projection, z: &'a [f32], i: usize) -> Linear<'a> {
+    /// What is read first by a thread that does a step's part from `first` on, of `of`, with a projection of some layer.
+    pub(super) fn first_read(&self, layers: &[Layer], layer: usize, p: Projection, first: usize, of: usize) -> Soon {
+        let factors =
+            |adapter: &Option<usize>| self.adapters.get((*adapter)?)?.as_deref()?.factors[layer][p as usize].as_ref();
+        match self.rows.iter().find_map(factors) {
+            Some(factors) => Soon::of(factors.a.tile(0)),
+            None => start(&layers[layer].projections[p as usize], first, of),
+        }
+    }
+
+    /// A projection with what the rows' adapters add; its `z` is the `i`-th of a row. `then`: see [`Linear`].
+    pub(super) fn linear(
+        &'a self,
+        layer: &'a Layer,
+        projection: Projection,
+        z: &'a [f32],
+        i: usize,
+        then: Soon,
+    ) -> Linear<'a> {
         let p = projection as usize;
         let (at, stride) = (i * self.rank, 3 * self.rank);
         let deltas = self.any.then_some(Deltas { b: &self.b[p], rows: self.rows, z, at, stride });
-        Linear { weight: &layer.projections[p], bias: layer.biases[p].as_deref(), deltas }
+        Linear { weight: &layer.projections[p], bias: layer.biases[p].as_deref(), deltas, then }
     }
 
-    /// Makes `z` of some rows for some projections. `x`: their numbers, row by row.
+    /// Makes `z` of some rows, which are `x`, for some projections. `then`: what is probably read next.
     ///
     /// # Safety
     /// No other thread uses these rows of `z`.
@@ -60,26 +78,35 @@ impl<'a> Factors<'a> {
         isa: Isa,
         rows: Range<usize>,
         projections: &[Projection],
-        x: &[f32],
+        x: Inputs<'_>,
         z: Parts<'_, f32>,
+        then: Soon,
     ) {
         if !self.any || rows.is_empty() {
             return;
         }
-        let (columns, stride) = (x.len() / rows.len(), 3 * self.rank);
+        let stride = 3 * self.rank;
         let mut end = 0;
         for alike in self.rows[rows.clone()].chunk_by(PartialEq::eq) {
             let these = end..end + alike.len();
             end = these.end;
             let Some(Some(adapter)) = alike[0].and_then(|a| self.adapters.get(a)) else { continue };
-            let x = &x[these.start * columns..these.end * columns];
+            let x = x.rows(these.clone());
             // SAFETY: the caller's promise.
             let z = unsafe { z.part((rows.start + these.start) * stride, these.len() * stride) };
             for (i, projection) in projections.iter().enumerate() {
-                if let Some(factors) = &adapter.factors[self.layer][*projection as usize] {
-                    kernels::narrow(isa, &factors.a, factors.scale, x, &mut z[i * self.rank..], stride);
+                let factors = |p: &Projection| adapter.factors[self.layer][*p as usize].as_ref();
+                if let Some(of_this) = factors(projection) {
+                    let next = projections.get(i + 1).and_then(factors).map_or(then, |next| Soon::of(next.a.tile(0)));
+                    let (z, scale) = (&mut z[i * self.rank..], of_this.scale);
+                    kernels::narrow(isa, &of_this.a, scale, x, these.len(), z, stride, next);
                 }
             }
         }
     }
+}
+
+/// Where a thread that does a step's part from `first` on, of `of`, begins to read a matrix.
+pub(super) fn start(m: &Packed, first: usize, of: usize) -> Soon {
+    Soon::of(m.tile(m.tiles() * first / of))
 }

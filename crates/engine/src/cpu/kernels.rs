@@ -10,6 +10,7 @@ use super::{
     pack::{BLOCK, Kind, Packed, TILE},
     simd::{Isa, Simd},
     team::Parts,
+    tiles::Soon,
 };
 
 /// Rows of activations, as they are, as bytes with a scale for each 32, and as pairs of `bf16` where matrices need them.
@@ -48,9 +49,10 @@ impl Activations {
         }
     }
 
-    /// The numbers of some rows, one after the other.
-    pub(super) fn rows(&self, rows: Range<usize>) -> &[f32] {
-        &self.numbers[rows.start * self.columns..rows.end * self.columns]
+    /// All rows, as kernels read them.
+    pub(super) fn inputs(&self) -> Inputs<'_> {
+        let Self { columns, numbers, bytes, scales, sums, halves, pairs, .. } = self;
+        Inputs { columns: *columns, numbers, bytes, scales, sums, halves, pairs }
     }
 
     /// Shares the rows among threads for writing.
@@ -64,6 +66,45 @@ impl Activations {
             halves: Parts::new(&mut self.halves),
             pairs: self.paired.then(|| Parts::new(&mut self.pairs)),
         }
+    }
+}
+
+/// Rows of [`Activations`] as kernels read them.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) columns: usize,
+    pub(super) numbers: &'a [f32],
+    pub(super) bytes: &'a [i8],
+    pub(super) scales: &'a [f32],
+    pub(super) sums: &'a [f32],
+    pub(super) halves: &'a [[i32; 2]],
+    pub(super) pairs: &'a [u16],
+}
+
+impl Inputs<'_> {
+    /// Some of the rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        let of_row = |n: usize| rows.start * n..rows.end * n;
+        let (numbers, blocks) = (of_row(self.columns), of_row(self.columns / BLOCK));
+        Self {
+            columns: self.columns,
+            numbers: &self.numbers[numbers.clone()],
+            bytes: &self.bytes[numbers.clone()],
+            scales: &self.scales[blocks.clone()],
+            sums: &self.sums[blocks.clone()],
+            halves: &self.halves[blocks],
+            pairs: if self.pairs.is_empty() { &[] } else { &self.pairs[numbers] },
+        }
+    }
+
+    /// Panics where there are not so many rows for a matrix.
+    #[inline(always)]
+    fn check(&self, w: &Packed, rows: usize) {
+        let (numbers, blocks) = (rows * self.columns, rows * (self.columns / BLOCK));
+        assert!(self.columns == w.columns && self.numbers.len() >= numbers && self.bytes.len() >= numbers);
+        assert!(self.scales.len() >= blocks && self.sums.len() >= blocks && self.halves.len() >= blocks);
+        assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
+        assert!(w.kind != Kind::Bf16Pairs || self.pairs.len() >= numbers && w.columns.is_multiple_of(4));
     }
 }
 
@@ -94,13 +135,26 @@ impl<'a> ActivationParts<'a> {
         self.numbers
     }
 
-    /// The numbers of some rows, one after the other.
+    /// Some rows, as kernels read them.
     ///
     /// # Safety
-    /// No other thread uses the rows.
-    pub(super) unsafe fn rows(&self, rows: Range<usize>) -> &'a mut [f32] {
-        // SAFETY: the caller's promise.
-        unsafe { self.numbers.part(rows.start * self.columns, rows.len() * self.columns) }
+    /// No other thread uses the rows, and this one writes none of them meanwhile.
+    pub(super) unsafe fn rows(&self, rows: Range<usize>) -> Inputs<'a> {
+        let (from, length) = (rows.start * self.columns, rows.len() * self.columns);
+        let of_row = self.columns / BLOCK;
+        let (first, blocks) = (rows.start * of_row, rows.len() * of_row);
+        // SAFETY: the caller's promise, for each of the rows' parts.
+        unsafe {
+            Inputs {
+                columns: self.columns,
+                numbers: self.numbers.part(from, length),
+                bytes: self.bytes.part(from, length),
+                scales: self.scales.part(first, blocks),
+                sums: self.sums.part(first, blocks),
+                halves: self.halves.part(first, blocks),
+                pairs: self.pairs.map_or(&[], |pairs| pairs.part(from, length)),
+            }
+        }
     }
 
     /// Some columns of a row.
@@ -169,6 +223,8 @@ pub(super) struct Linear<'a> {
     pub(super) weight: &'a Packed,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) deltas: Option<Deltas<'a>>,
+    /// What the same thread will probably read next.
+    pub(super) then: Soon,
 }
 
 /// Where results go: row `r`, column `c` to `out[r * stride + at + c]`.
@@ -189,12 +245,12 @@ kernels! {
     fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], halves: &mut [[i32; 2]]);
     /// Rounds a row to `bf16`.
     fn pair(x: &[f32], pairs: &mut [u16]);
-    /// `z = scale * A x`, for rows `x` that lie one after the other; their `z` begin `stride` numbers apart.
-    fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize);
+    /// `z = scale * A x` of the first `rows` rows; their `z` begin `stride` numbers apart. `then`: see [`Linear`].
+    fn narrow(a: &Packed, scale: f32, x: Inputs<'_>, rows: usize, z: &mut [f32], stride: usize, then: Soon);
     /// The results of some tiles of a matrix for the first `rows` rows.
-    fn linear(m: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
+    fn linear(m: Linear<'_>, x: Inputs<'_>, rows: usize, tiles: Range<usize>, target: Target<'_>);
     /// `silu(gate x) * (up x)`, for some tiles of both.
-    fn gated(gate: Linear<'_>, up: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
+    fn gated(gate: Linear<'_>, up: Linear<'_>, x: Inputs<'_>, rows: usize, tiles: Range<usize>, target: Target<'_>);
 }
 
 // Loops over registers read best by number.
@@ -284,46 +340,73 @@ mod generic {
     const ALIKE: usize = 4;
 
     #[inline(always)]
-    pub(super) unsafe fn narrow<S: Simd>(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize) {
-        let rows = x.len() / a.columns;
-        assert!(rows > 0 && x.len() == rows * a.columns && !a.kind.quantized());
-        assert!(z.len() >= (rows - 1) * stride + a.tiles() * TILE);
-        let mut row = 0;
-        while row < rows {
-            let alike = if S::REGISTERS >= 32 && rows - row >= ALIKE { ALIKE } else { 1 };
-            // SAFETY: the rows are there, and their `z` has sixteen numbers for each tile.
-            unsafe {
-                let (x, z) = (x.as_ptr().add(row * a.columns), z.as_mut_ptr().add(row * stride));
-                for tile in 0..a.tiles() {
-                    if alike == ALIKE {
-                        let v = dense_tile::<S, ALIKE, 4>(a, tile, x, a.columns);
-                        for r in 0..ALIKE {
-                            S::store(z.add(r * stride + tile * TILE), S::mul(v[r], S::splat(scale)));
-                        }
-                    } else {
-                        let [v] = dense_tile::<S, 1, 4>(a, tile, x, a.columns);
-                        S::store(z.add(tile * TILE), S::mul(v, S::splat(scale)));
+    pub(super) unsafe fn narrow<S: Simd>(
+        a: &Packed,
+        scale: f32,
+        x: Inputs<'_>,
+        rows: usize,
+        z: &mut [f32],
+        stride: usize,
+        then: Soon,
+    ) {
+        x.check(a, rows);
+        assert!(rows > 0 && z.len() >= (rows - 1) * stride + a.tiles() * TILE);
+        let z = z.as_mut_ptr();
+        for tile in 0..a.tiles() {
+            let put = |row: usize, v: S::F| {
+                // SAFETY: the rows are there, and their `z` has sixteen numbers for each tile.
+                unsafe { S::store(z.add(row * stride + tile * TILE), S::mul(v, S::splat(scale))) }
+            };
+            if a.kind.quantized() {
+                passes!(S, rows, |row, R| {
+                    let ahead = if row + R == rows { Soon::behind(a, tile, a.tiles(), then) } else { Soon::NOTHING };
+                    // SAFETY: `check` saw that the rows are there.
+                    let results = unsafe { tile_rows::<S, R>(a, tile, x, row, ahead) };
+                    for r in 0..R {
+                        put(row + r, results[r]);
                     }
+                });
+                continue;
+            }
+            let mut row = 0;
+            while row < rows {
+                // SAFETY: as above.
+                let numbers = unsafe { x.numbers.as_ptr().add(row * a.columns) };
+                if S::REGISTERS >= 32 && rows - row >= ALIKE {
+                    // SAFETY: as above.
+                    let results = unsafe { dense_tile::<S, ALIKE, 4>(a, tile, numbers, a.columns) };
+                    for r in 0..ALIKE {
+                        put(row + r, results[r]);
+                    }
+                    row += ALIKE;
+                } else {
+                    // SAFETY: as above.
+                    let [result] = unsafe { dense_tile::<S, 1, 4>(a, tile, numbers, a.columns) };
+                    put(row, result);
+                    row += 1;
                 }
             }
-            row += alike;
         }
     }
 
     #[inline(always)]
     pub(super) unsafe fn linear<S: Simd>(
         m: Linear<'_>,
-        x: &Activations,
+        x: Inputs<'_>,
         rows: usize,
         tiles: Range<usize>,
         target: Target<'_>,
     ) {
         check(&m, x, rows);
+        let end = tiles.end;
         for tile in tiles {
             passes!(S, rows, |row, R| {
                 // SAFETY: `check` saw that the rows are there; the tile is inside the matrix, or `tile` panics.
                 unsafe {
-                    let mut results = tile_rows::<S, R>(m.weight, tile, x, row, row > 0 && row + R == rows);
+                    // In the last of several passes over the tile nothing else is asked of the memory.
+                    let ahead = if row + R == rows { Soon::behind(m.weight, tile, end, m.then) } else { Soon::NOTHING };
+                    bring_deltas::<S>(&m, tile, row..row + R);
+                    let mut results = tile_rows::<S, R>(m.weight, tile, x, row, ahead);
                     finish::<S, R>(&mut results, &m, tile, row);
                     for r in 0..R {
                         put::<S>(results[r], tile, row + r, m.weight.rows, &target);
@@ -337,7 +420,7 @@ mod generic {
     pub(super) unsafe fn gated<S: Simd>(
         gate: Linear<'_>,
         up: Linear<'_>,
-        x: &Activations,
+        x: Inputs<'_>,
         rows: usize,
         tiles: Range<usize>,
         target: Target<'_>,
@@ -345,13 +428,18 @@ mod generic {
         check(&gate, x, rows);
         check(&up, x, rows);
         assert!(gate.weight.rows == up.weight.rows);
+        let end = tiles.end;
         for tile in tiles {
             passes!(S, rows, |row, R| {
                 // SAFETY: as in `linear`.
                 unsafe {
-                    let ahead = row > 0 && row + R == rows;
-                    let mut g = tile_rows::<S, R>(gate.weight, tile, x, row, ahead);
-                    let mut u = tile_rows::<S, R>(up.weight, tile, x, row, ahead);
+                    let last = row + R == rows;
+                    let ahead =
+                        |m: &Linear<'_>| if last { Soon::behind(m.weight, tile, end, m.then) } else { Soon::NOTHING };
+                    bring_deltas::<S>(&gate, tile, row..row + R);
+                    bring_deltas::<S>(&up, tile, row..row + R);
+                    let mut g = tile_rows::<S, R>(gate.weight, tile, x, row, ahead(&gate));
+                    let mut u = tile_rows::<S, R>(up.weight, tile, x, row, ahead(&up));
                     finish::<S, R>(&mut g, &gate, tile, row);
                     finish::<S, R>(&mut u, &up, tile, row);
                     for r in 0..R {
@@ -366,17 +454,27 @@ mod generic {
     }
 
     #[inline(always)]
-    fn check(m: &Linear<'_>, x: &Activations, rows: usize) {
+    fn check(m: &Linear<'_>, x: Inputs<'_>, rows: usize) {
         let w = m.weight;
-        assert!(x.columns == w.columns && x.numbers.len() >= rows * x.columns);
-        assert!(x.bytes.len() >= rows * x.columns && x.scales.len() >= rows * (x.columns / BLOCK));
-        assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
-        assert!(w.kind != Kind::Bf16Pairs || x.pairs.len() >= rows * x.columns && w.columns.is_multiple_of(4));
+        x.check(w, rows);
         assert!(m.bias.is_none_or(|b| b.len() == w.rows));
         if let Some(d) = &m.deltas {
             assert!(d.rows.len() >= rows && d.z.len() >= rows * d.stride);
             for b in d.b.iter().flatten() {
                 assert!(b.rows == w.rows && d.at + b.columns <= d.stride && !b.kind.quantized());
+            }
+        }
+    }
+
+    /// Brings the tile of each adapter's `B`, which is used when the tile of the matrix is done.
+    #[inline(always)]
+    unsafe fn bring_deltas<S: Simd>(m: &Linear<'_>, tile: usize, rows: Range<usize>) {
+        let Some(d) = &m.deltas else { return };
+        let mut last = None;
+        for adapter in d.rows[rows].iter().flatten() {
+            if let Some(b) = d.b[*adapter].filter(|_| last.replace(*adapter) != Some(*adapter)) {
+                // SAFETY: the processor has the instruction set.
+                unsafe { Soon::of(b.tile(tile)).bring::<S>(0, b.tile_bytes()) };
             }
         }
     }

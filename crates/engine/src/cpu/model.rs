@@ -21,6 +21,7 @@ use super::{
     rows::Rows,
     simd::Isa,
     team::{Parts, Team},
+    tiles::Soon,
 };
 use crate::{
     EngineError,
@@ -98,7 +99,9 @@ impl CpuModel {
             scores: vec![],
             last: activations(config.hidden),
         };
-        let packed: Vec<_> = adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?;
+        let quantized = source.quantized(&config);
+        let packed: Vec<_> =
+            adapters.iter().map(|a| pack_adapter(a, &config, quantized, threads)).collect::<Result<_, _>>()?;
         let half_cache = source.formats().0 != BlockFormat::F32;
         let mut model = Self {
             isa,
@@ -229,10 +232,12 @@ impl CpuModel {
                 // SAFETY: this thread is the only one here.
                 unsafe { how.row(*row, last, i) };
             }
-            let m = Linear { weight: &self.head, bias: None, deltas: None };
+            let m = Linear { weight: &self.head, bias: None, deltas: None, then: Soon::NOTHING };
             let target = Target { out: Parts::new(out), stride: config.vocabulary, at: 0, add: false };
             let last = &b.last;
-            self.team.split(self.head.tiles(), &|_, range| kernels::linear(isa, m, last, wanted.len(), range, target));
+            self.team.split(self.head.tiles(), &|_, range| {
+                kernels::linear(isa, m, last.inputs(), wanted.len(), range, target)
+            });
         }
     }
 }

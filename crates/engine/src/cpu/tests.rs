@@ -7,9 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     kernels::{self, Activations, Deltas, Linear, Target},
-    pack::{Packed, Packer, dense},
+    pack::{Kind, Packed, Packer, dense},
     simd::Isa,
     team::Parts,
+    tiles::Soon,
 };
 
 mod random;
@@ -27,9 +28,13 @@ fn pack_with<'a>(mut packer: Packer<'a>, view: TensorView<'a>) -> Packed {
 }
 
 fn pack_dense(numbers: &[f32], rows: usize, columns: usize) -> Packed {
+    pack_factor(numbers, rows, columns, None)
+}
+
+fn pack_factor(numbers: &[f32], rows: usize, columns: usize, rounded: Option<BlockFormat>) -> Packed {
     let (form, bytes) = dense(numbers, rows, columns);
     let mut packer = Packer::default();
-    packer.add_dense(form, &bytes);
+    packer.add_dense(form, &bytes, rounded);
     packer.pack(1, &|_| {}).unwrap().remove(0)
 }
 
@@ -85,7 +90,7 @@ fn run_linear(isa: Isa, m: Linear<'_>, x: &[f32], rows: usize, stride: usize) ->
     let activations = rounded(isa, x, rows, m.weight.columns);
     let mut out = vec![1.0; rows * stride];
     let target = Target { out: Parts::new(&mut out), stride, at: 1, add: true };
-    kernels::linear(isa, m, &activations, rows, 0..m.weight.tiles(), target);
+    kernels::linear(isa, m, activations.inputs(), rows, 0..m.weight.tiles(), target);
     out
 }
 
@@ -100,7 +105,13 @@ fn every_format_multiplies_as_its_unpacked_numbers_do() {
         let packed = pack(view.clone());
         let x = random(&mut rng, inputs * columns);
         for isa in Isa::all() {
-            let out = run_linear(isa, Linear { weight: &packed, bias: None, deltas: None }, &x, inputs, rows + 2);
+            let out = run_linear(
+                isa,
+                Linear { weight: &packed, bias: None, deltas: None, then: Soon::NOTHING },
+                &x,
+                inputs,
+                rows + 2,
+            );
             for i in 0..inputs {
                 assert_eq!(out[i * (rows + 2)], 1.0, "the column before is left alone");
                 for r in 0..rows {
@@ -139,14 +150,20 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
             let together = {
                 let b = [Some(&b)];
                 let deltas = Some(Deltas { b: &b, rows: &adapters, z: &z, at: 0, stride: 16 });
-                run_linear(isa, Linear { weight: &packed, bias: None, deltas }, &x, inputs, rows + 2)
+                run_linear(
+                    isa,
+                    Linear { weight: &packed, bias: None, deltas, then: Soon::NOTHING },
+                    &x,
+                    inputs,
+                    rows + 2,
+                )
             };
             for i in 0..inputs {
                 let b = [Some(&b)];
                 let deltas = Some(Deltas { b: &b, rows: &adapters[i..=i], z: &z[i * 16..], at: 0, stride: 16 });
                 let alone = run_linear(
                     isa,
-                    Linear { weight: &packed, bias: None, deltas },
+                    Linear { weight: &packed, bias: None, deltas, then: Soon::NOTHING },
                     &x[i * columns..][..columns],
                     1,
                     rows + 2,
@@ -155,6 +172,26 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
             }
         }
     }
+}
+
+#[test]
+fn a_factor_rounded_to_bytes_gives_nearly_the_same() {
+    let mut rng = ChaCha8Rng::seed_from_u64(31);
+    let (inputs, rank) = (96, 20);
+    let (a, x) = (random(&mut rng, rank * inputs), random(&mut rng, inputs));
+    let packed = pack_factor(&a, rank, inputs, Some(BlockFormat::Q8_0));
+    assert_eq!(packed.kind, Kind::Eight);
+    for isa in Isa::all() {
+        let mut z = vec![0.0; 32];
+        kernels::narrow(isa, &packed, 2.0, rounded(isa, &x, 1, inputs).inputs(), 1, &mut z, 32, Soon::NOTHING);
+        for r in 0..rank {
+            let want: f32 = (0..inputs).map(|i| 2.0 * a[r * inputs + i] * x[i]).sum();
+            // Two roundings of at most 1/254 each of 96 products, mostly against each other.
+            assert!((z[r] - want).abs() < 0.1, "{}: {} {want}", isa.name(), z[r]);
+        }
+    }
+    // Where the columns are no whole number of blocks nothing is rounded.
+    assert_eq!(pack_factor(&a[..48], 1, 48, Some(BlockFormat::Q8_0)).kind, Kind::F32);
 }
 
 #[test]
@@ -167,15 +204,21 @@ fn low_rank_factors_add_b_times_a() {
     let (packed_a, packed_b) = (pack_dense(&a, rank, inputs), pack_dense(&b, outputs, rank));
     for isa in Isa::all() {
         let mut z = vec![0.0; 16];
-        kernels::narrow(isa, &packed_a, 2.0, &x, &mut z, 16);
-        let (beside, stride) = ([&x[..], &x, &x, &x, &x].concat(), 48);
+        kernels::narrow(isa, &packed_a, 2.0, rounded(isa, &x, 1, inputs).inputs(), 1, &mut z, 16, Soon::NOTHING);
+        let (beside, stride) = (rounded(isa, &[&x[..], &x, &x, &x, &x].concat(), 5, inputs), 48);
         let mut of_all = vec![0.0; 5 * stride];
-        kernels::narrow(isa, &packed_a, 2.0, &beside, &mut of_all, stride);
+        kernels::narrow(isa, &packed_a, 2.0, beside.inputs(), 5, &mut of_all, stride, Soon::NOTHING);
         assert!(of_all.chunks(stride).all(|of_one| of_one[..16] == z), "{}", isa.name());
         let b_of = [Some(&packed_b)];
         let deltas = Some(Deltas { b: &b_of, rows: &[Some(0)], z: &z, at: 0, stride: 16 });
         let bias = vec![0.5; outputs];
-        let out = run_linear(isa, Linear { weight: &weight, bias: Some(&bias), deltas }, &x, 1, outputs + 1);
+        let out = run_linear(
+            isa,
+            Linear { weight: &weight, bias: Some(&bias), deltas, then: Soon::NOTHING },
+            &x,
+            1,
+            outputs + 1,
+        );
         for o in 0..outputs {
             let want: f32 = (0..rank)
                 .map(|r| 2.0 * b[o * rank + r] * (0..inputs).map(|i| a[r * inputs + i] * x[i]).sum::<f32>())

@@ -6,24 +6,24 @@
 // Loops over registers read best by number.
 #![allow(clippy::needless_range_loop)]
 
+use std::ptr;
+
 use super::{
-    kernels::Activations,
+    kernels::Inputs,
     pack::{BLOCK, Kind, Packed, SHARING},
     simd::Simd,
 };
 
 /// `R` rows of activations from row `row` on, times a tile.
 ///
-/// `ahead`: these rows are the last of several passes over the tile, so bring the next one, which arrives while nothing
-/// else is asked of the memory. (In a single pass the processor's own foresight does better.) The passes are about equally
-/// long, so that this is never asked of few rows.
+/// `ahead`: what to bring from memory meanwhile, as many bytes as a tile has.
 #[inline(always)]
 pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: &Activations,
+    x: Inputs<'_>,
     row: usize,
-    ahead: bool,
+    ahead: Soon,
 ) -> [S::F; R] {
     // SAFETY: `check` saw that the rows exist in all of the activations' arrays, which have the matrix's columns.
     unsafe {
@@ -48,9 +48,9 @@ pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
 pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
     w: &Packed,
     tile: usize,
-    x: &Activations,
+    x: Inputs<'_>,
     row: usize,
-    ahead: bool,
+    ahead: Soon,
 ) -> [S::F; R] {
     let centered = const { KIND == Kind::FourCentered as u8 };
     let shares = const { KIND == Kind::FourShared as u8 || KIND == Kind::FiveShared as u8 };
@@ -69,9 +69,7 @@ pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
                 of_min = S::mul(S::load_f16(p.add(32).cast()), S::splat(-1.0));
                 p = p.add(64);
             }
-            if ahead && R * 2 >= S::ROWS {
-                next::<S>(p, w, step);
-            }
+            ahead.bring::<S>(p.offset_from_unsigned(bytes), step);
             let quants = p.add(if centered || shares { 32 } else { 64 });
             // Two sums where one would keep the processor waiting for the last addition.
             let mut sums = [[S::small(); 2]; R];
@@ -118,12 +116,50 @@ pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
     }
 }
 
-/// Brings what lies in the next tile where `p` points to in this one: `length` bytes.
-#[inline(always)]
-unsafe fn next<S: Simd>(p: *const u8, w: &Packed, length: usize) {
-    for line in (0..length).step_by(64) {
-        // SAFETY: the processor may be asked to bring any address; the last tile asks for what is behind the matrix.
-        unsafe { S::bring(p.wrapping_add(w.tile_bytes() + line)) };
+/// How far ahead of what is computed memory is asked for. The processor's own foresight ends at each page of 4 kB and sees
+/// less of it the more is computed for each byte; half as far and twice as far is slower.
+const AHEAD: usize = 8192;
+
+/// Where something begins that will probably be read soon, if anything will.
+#[derive(Clone, Copy)]
+pub(super) struct Soon(*const u8);
+
+// SAFETY: it is told to the memory, and never followed.
+unsafe impl Send for Soon {}
+// SAFETY: as above.
+unsafe impl Sync for Soon {}
+
+impl Soon {
+    pub(super) const NOTHING: Self = Self(ptr::null());
+
+    pub(super) fn at(start: *const u8) -> Self {
+        Self(start)
+    }
+
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(bytes.as_ptr())
+    }
+
+    /// What lies [`AHEAD`] behind a tile, in its matrix up to tile `end` or in what is read `then`.
+    #[inline(always)]
+    pub(super) fn behind(w: &Packed, tile: usize, end: usize, then: Self) -> Self {
+        let left = (end - tile) * w.tile_bytes();
+        match AHEAD.checked_sub(left) {
+            None => Self(w.tile(tile).as_ptr().wrapping_add(AHEAD)),
+            Some(_) if then.0.is_null() => then,
+            Some(at) => Self(then.0.wrapping_add(at)),
+        }
+    }
+
+    /// Asks the memory for `length` bytes, from `at` on.
+    #[inline(always)]
+    pub(super) unsafe fn bring<S: Simd>(self, at: usize, length: usize) {
+        if !self.0.is_null() {
+            for line in (0..length).step_by(64) {
+                // SAFETY: the processor may be asked to bring any address; it has the instruction set.
+                unsafe { S::bring(self.0.wrapping_add(at + line)) };
+            }
+        }
     }
 }
 
@@ -131,9 +167,9 @@ unsafe fn next<S: Simd>(p: *const u8, w: &Packed, length: usize) {
 pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: &Activations,
+    x: Inputs<'_>,
     row: usize,
-    ahead: bool,
+    ahead: Soon,
 ) -> [S::F; R] {
     let blocks = w.columns / BLOCK;
     let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
@@ -147,9 +183,7 @@ pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
                 factor = S::load_f16(p.cast());
                 p = p.add(32);
             }
-            if ahead && R * 2 >= S::ROWS {
-                next::<S>(p, w, step);
-            }
+            ahead.bring::<S>(p.offset_from_unsigned(bytes), step);
             let mut total = [S::splat(0.0); R];
             // Each half has its own scale.
             for half in 0..2 {
@@ -190,9 +224,9 @@ pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
 pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: &Activations,
+    x: Inputs<'_>,
     row: usize,
-    ahead: bool,
+    ahead: Soon,
 ) -> [S::F; R] {
     let blocks = w.columns / BLOCK;
     let (bytes, step) = (w.tile(tile).as_ptr(), w.kind.step());
@@ -201,9 +235,7 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
         let mut acc = [S::splat(0.0); R];
         for block in 0..blocks {
             let p = bytes.add(block * step);
-            if ahead && R * 2 >= S::ROWS {
-                next::<S>(p, w, step);
-            }
+            ahead.bring::<S>(p.offset_from_unsigned(bytes), step);
             let quants = p.add(32);
             let mut sums = [[S::integers(0); 2]; R];
             let second = const { if R < 4 { 1 } else { 0 } };
@@ -241,7 +273,7 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
 pub(super) unsafe fn pair_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: &Activations,
+    x: Inputs<'_>,
     row: usize,
 ) -> [S::F; R] {
     let (p, pairs) = (w.tile(tile).as_ptr(), w.columns / 2);

@@ -13,6 +13,7 @@ use super::super::{
     kernels::{self, ActivationParts, Activations},
     simd::Isa,
     team::{Parts, Team},
+    tiles::Soon,
 };
 
 /// So many rows, and fewer, every thread makes for itself.
@@ -83,17 +84,17 @@ impl<'a> Normalized<'a> {
             let (out, z) = (copies[0].parts(), Parts::new(z));
             team.split(count, &|_, rows| {
                 // SAFETY: the ranges do not overlap.
-                unsafe { fill(how, factors, projections, rows, out, z) }
+                unsafe { fill(how, factors, projections, rows, out, z, Soon::NOTHING) }
             });
         }
         Self { how, factors, projections, count, made: Made::Together(&copies[0], z) }
     }
 
-    /// The rows and `z`, for a thread.
+    /// The rows and `z`, for a thread. `then`: what it reads next.
     ///
     /// # Safety
     /// What the same thread was given before is no longer in use.
-    pub(super) unsafe fn of(&self, thread: usize) -> (&'a Activations, &'a [f32]) {
+    pub(super) unsafe fn of(&self, thread: usize, then: Soon) -> (&'a Activations, &'a [f32]) {
         match &self.made {
             Made::Together(rows, z) => (rows, z),
             Made::Apart(copies, z, each) => {
@@ -101,7 +102,8 @@ impl<'a> Normalized<'a> {
                 unsafe {
                     let copy = &mut copies.part(thread, 1)[0];
                     let z = z.part(thread * each, *each);
-                    fill(self.how, self.factors, self.projections, 0..self.count, copy.parts(), Parts::new(z));
+                    let (rows, parts) = (0..self.count, Parts::new(&mut *z));
+                    fill(self.how, self.factors, self.projections, rows, copy.parts(), parts, then);
                     (copy, z)
                 }
             }
@@ -118,11 +120,12 @@ unsafe fn fill(
     rows: Range<usize>,
     out: ActivationParts<'_>,
     z: Parts<'_, f32>,
+    then: Soon,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         rows.clone().for_each(|row| how.row(row, out, row));
-        factors.narrow(how.isa, rows.clone(), projections, out.rows(rows), z);
+        factors.narrow(how.isa, rows.clone(), projections, out.rows(rows), z, then);
     }
 }
 
@@ -160,25 +163,27 @@ impl<'a> Narrowed<'a> {
             let z = Parts::new(z);
             team.split(count, &|_, range| {
                 // SAFETY: the ranges do not overlap.
-                unsafe { factors.narrow(isa, range.clone(), &[projection], rows.rows(range), z) }
+                unsafe {
+                    factors.narrow(isa, range.clone(), &[projection], rows.inputs().rows(range), z, Soon::NOTHING)
+                }
             });
         }
         Self { isa, factors, projection, count, rows, made: Z::Together(z) }
     }
 
-    /// `z` for a thread.
+    /// `z` for a thread. `then`: what it reads next.
     ///
     /// # Safety
     /// What the same thread was given before is no longer in use.
-    pub(super) unsafe fn of(&self, thread: usize) -> &'a [f32] {
+    pub(super) unsafe fn of(&self, thread: usize, then: Soon) -> &'a [f32] {
         match &self.made {
             Z::Together(z) => z,
             Z::Apart(z, each) => {
                 // SAFETY: each thread has its own, which is free.
                 unsafe {
                     let (z, rows) = (z.part(thread * each, *each), 0..self.count);
-                    let x = self.rows.rows(rows.clone());
-                    self.factors.narrow(self.isa, rows, &[self.projection], x, Parts::new(z));
+                    let x = self.rows.inputs().rows(rows.clone());
+                    self.factors.narrow(self.isa, rows, &[self.projection], x, Parts::new(&mut *z), then);
                     z
                 }
             }

@@ -4,16 +4,19 @@
 //! rounds it to bytes: it is in that processor's cache.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use checkpoint::Projection;
 
 use super::{
     super::{
         attention::{self, History, PIECE, Query},
-        factors::Factors,
+        factors::{Factors, start},
         kernels::{self, Target},
-        pack::{BLOCK, TILE},
+        pack::{BLOCK, Packed, TILE},
         rows::Rows,
         team::Parts,
+        tiles::Soon,
     },
     CpuModel,
     input::{Narrowed, Normalized, Normalizing},
@@ -36,25 +39,28 @@ impl CpuModel {
         let group = config.heads / config.kv_heads;
         let factors = Factors::of(&self.adapters, self.rank, layer, rows);
 
+        let histories = Histories { rows, half: self.half_cache, layer, heads: config.kv_heads, head_size: d };
+        let threads = self.team.threads();
+
         // Queries, keys, values.
         {
             let how = Normalizing { isa, x: &b.x, weight: &l.attention_norm, epsilon: config.norm_epsilon };
             let input = Normalized::new(&mut self.team, how, (&factors, &QKV), count, &mut b.normed, &mut b.z);
-            let tiles: Vec<usize> = QKV.iter().map(|p| l.projections[*p as usize].tiles()).collect();
+            let matrices = QKV.map(|p| &l.projections[p as usize]);
             let out = Parts::new(&mut b.qkv);
-            self.team.split(tiles.iter().sum(), &|thread, range| {
+            let all = matrices.iter().map(|m| m.tiles()).sum();
+            self.team.split(all, &|thread, range| {
+                // Probably this thread's first: see below.
+                let then = histories.keys(range.start * threads / all).unwrap_or(Soon::NOTHING);
+                let parts: Vec<_> = side_by_side(matrices, range).collect();
+                let read = |part: usize| parts.get(part).map(|(i, tiles)| Soon::of(matrices[*i].tile(tiles.start)));
                 // SAFETY: what an earlier piece used is done with.
-                let (normed, z) = unsafe { input.of(thread) };
-                let (mut first, mut at) = (0, 0);
-                for (i, projection) in QKV.into_iter().enumerate() {
-                    let part = range.start.max(first)..range.end.min(first + tiles[i]);
-                    if !part.is_empty() {
-                        let m = factors.linear(l, projection, z, i);
-                        let target = Target { out, stride: width, at, add: false };
-                        kernels::linear(isa, m, normed, count, part.start - first..part.end - first, target);
-                    }
-                    first += tiles[i];
-                    at += l.projections[projection as usize].rows;
+                let (normed, z) = unsafe { input.of(thread, read(0).unwrap_or(then)) };
+                for (part, (i, tiles)) in parts.iter().enumerate() {
+                    let m = factors.linear(l, QKV[*i], z, *i, read(part + 1).unwrap_or(then));
+                    let at = matrices[..*i].iter().map(|before| before.rows).sum();
+                    let target = Target { out, stride: width, at, add: false };
+                    kernels::linear(isa, m, normed.inputs(), count, tiles.clone(), target);
                 }
             });
         }
@@ -76,14 +82,13 @@ impl CpuModel {
                     }
                 });
             }
-            let threads = self.team.threads();
             let scratch = b.scores.len() / threads;
             let (attended, scores) = (b.attended.parts(), Parts::new(&mut b.scores));
             self.team.split(threads, &|thread, range| {
                 // SAFETY: each thread has its own scratch.
                 let scores = unsafe { scores.part(thread * scratch, scratch) };
                 // Later rows look at more: neighbouring items go to different threads.
-                for item in range.flat_map(|first| (first..rows.blocks.len() * config.kv_heads).step_by(threads)) {
+                for item in range.flat_map(|first| (first..histories.count()).step_by(threads)) {
                     let (block, kv_head) = (&rows.blocks[item / config.kv_heads], item % config.kv_heads);
                     let heads = kv_head * group..(kv_head + 1) * group;
                     let mut queries: Vec<Query<'_>> = Vec::with_capacity(block.len() * group);
@@ -101,13 +106,9 @@ impl CpuModel {
                             }));
                         }
                     }
-                    let history = History {
-                        pieces: &rows.caches[rows.segments[block.start]].0,
-                        half: self.half_cache,
-                        from: (layer * config.kv_heads + kv_head) * PIECE * d,
-                        head_size: d,
-                    };
-                    attention::attend(isa, &mut queries, &history, scores);
+                    let after = || factors.first_read(&self.layers, layer, Projection::O, thread, threads);
+                    let then = histories.keys(item + threads).unwrap_or_else(after);
+                    attention::attend(isa, &mut queries, &histories.of(item), then, scores);
                     if (group * d).is_multiple_of(BLOCK) {
                         for row in block.clone() {
                             // SAFETY: as above.
@@ -130,10 +131,14 @@ impl CpuModel {
         let of = (&factors, Projection::O);
         let z = Narrowed::new(&mut self.team, isa, of, count, &b.attended, &mut b.z);
         let (attended, out) = (&b.attended, Parts::new(&mut b.x));
-        self.team.split(l.projections[Projection::O as usize].tiles(), &|thread, range| {
+        let target = Target { out, stride: config.hidden, at: 0, add: true };
+        let matrix = &l.projections[Projection::O as usize];
+        self.team.split(matrix.tiles(), &|thread, range| {
+            let then = factors.first_read(&self.layers, layer, Projection::Gate, range.start, matrix.tiles());
             // SAFETY: what an earlier piece used is done with.
-            let m = factors.linear(l, Projection::O, unsafe { z.of(thread) }, 0);
-            kernels::linear(isa, m, attended, count, range, Target { out, stride: config.hidden, at: 0, add: true });
+            let z = unsafe { z.of(thread, Soon::of(matrix.tile(range.start))) };
+            let m = factors.linear(l, Projection::O, z, 0, then);
+            kernels::linear(isa, m, attended.inputs(), count, range, target);
         });
     }
 
@@ -152,16 +157,23 @@ impl CpuModel {
             let tiles = l.projections[Projection::Gate as usize].tiles();
             // Two tiles have the columns of a block. An odd one at the end belongs to no block, and then no matrix asks
             // for bytes.
-            self.team.split(tiles.div_ceil(BLOCK / TILE), &|thread, blocks| {
+            let all = tiles.div_ceil(BLOCK / TILE);
+            self.team.split(all, &|thread, blocks| {
+                let [gate, up] = [Projection::Gate, Projection::Up].map(|p| &l.projections[p as usize]);
                 // SAFETY: what an earlier piece used is done with.
-                let (normed, z) = unsafe { input.of(thread) };
-                let gate = factors.linear(l, Projection::Gate, z, 0);
-                let up = factors.linear(l, Projection::Up, z, 1);
+                let (normed, z) = unsafe { input.of(thread, Soon::of(gate.tile(blocks.start * BLOCK / TILE))) };
                 // A few blocks at a time are still in the cache when they are rounded.
                 for first in blocks.clone().step_by(SOME) {
                     let columns = first * BLOCK..config.feed_forward.min(blocks.end.min(first + SOME) * BLOCK);
                     let range = columns.start / TILE..columns.end.div_ceil(TILE);
-                    kernels::gated(isa, gate, up, normed, count, range, target);
+                    let (then_gate, then_up) = if range.end < tiles.min(blocks.end * BLOCK / TILE) {
+                        (Soon::of(gate.tile(range.end)), Soon::of(up.tile(range.end)))
+                    } else {
+                        (factors.first_read(&self.layers, layer, Projection::Down, blocks.start, all), Soon::NOTHING)
+                    };
+                    let gate = factors.linear(l, Projection::Gate, z, 0, then_gate);
+                    let up = factors.linear(l, Projection::Up, z, 1, then_up);
+                    kernels::gated(isa, gate, up, normed.inputs(), count, range, target);
                     for row in 0..count {
                         // SAFETY: these columns were just written by this thread.
                         unsafe { hidden.quantize_columns(isa, row, columns.clone()) };
@@ -172,10 +184,63 @@ impl CpuModel {
         let of = (&factors, Projection::Down);
         let z = Narrowed::new(&mut self.team, isa, of, count, &b.hidden, &mut b.z);
         let (hidden, out) = (&b.hidden, Parts::new(&mut b.x));
-        self.team.split(l.projections[Projection::Down as usize].tiles(), &|thread, range| {
+        let target = Target { out, stride: config.hidden, at: 0, add: true };
+        let matrix = &l.projections[Projection::Down as usize];
+        self.team.split(matrix.tiles(), &|thread, range| {
+            let then = if layer + 1 < self.layers.len() {
+                factors.first_read(&self.layers, layer + 1, Projection::Q, range.start, matrix.tiles())
+            } else {
+                start(&self.head, range.start, matrix.tiles())
+            };
             // SAFETY: what an earlier piece used is done with.
-            let m = factors.linear(l, Projection::Down, unsafe { z.of(thread) }, 0);
-            kernels::linear(isa, m, hidden, count, range, Target { out, stride: config.hidden, at: 0, add: true });
+            let z = unsafe { z.of(thread, Soon::of(matrix.tile(range.start))) };
+            let m = factors.linear(l, Projection::Down, z, 0, then);
+            kernels::linear(isa, m, hidden.inputs(), count, range, target);
         });
     }
+}
+
+/// The keys and values that a layer's rows look at, by block of rows and head.
+#[derive(Clone, Copy)]
+struct Histories<'a> {
+    rows: &'a Rows,
+    half: bool,
+    layer: usize,
+    /// Heads of keys and values.
+    heads: usize,
+    head_size: usize,
+}
+
+impl<'a> Histories<'a> {
+    fn count(&self) -> usize {
+        self.rows.blocks.len() * self.heads
+    }
+
+    fn of(&self, item: usize) -> History<'a> {
+        let (block, head) = (&self.rows.blocks[item / self.heads], item % self.heads);
+        History {
+            pieces: &self.rows.caches[self.rows.segments[block.start]].0,
+            half: self.half,
+            from: (self.layer * self.heads + head) * PIECE * self.head_size,
+            head_size: self.head_size,
+            // Neighbouring rows of a prompt find them in the processor's cache.
+            far: block.len() == 1,
+        }
+    }
+
+    /// Where the keys begin, if there is such an item.
+    fn keys(&self, item: usize) -> Option<Soon> {
+        (item < self.count()).then(|| self.of(item).keys())
+    }
+}
+
+/// Of matrices side by side, those that have some of a range of all their tiles, and which of their own these are.
+fn side_by_side(matrices: [&Packed; 3], range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut first = 0;
+    matrices.into_iter().enumerate().filter_map(move |(i, m)| {
+        let own = first..first + m.tiles();
+        first = own.end;
+        let (from, to) = (range.start.max(own.start), range.end.min(own.end));
+        (from < to).then(|| (i, from - own.start..to - own.start))
+    })
 }

@@ -65,7 +65,7 @@ impl Case {
         let b: Vec<Option<&Packed>> = self.b.iter().flatten().map(Some).collect();
         let (adapters, z) = (&self.adapters[rows.clone()], &self.z[rows.start * stride..rows.end * stride]);
         let deltas = self.b.is_some().then_some(Deltas { b: &b, rows: adapters, z, at: 2, stride });
-        run(Linear { weight: &self.weight, bias: self.bias.as_deref(), deltas })
+        run(Linear { weight: &self.weight, bias: self.bias.as_deref(), deltas, then: Soon::NOTHING })
     }
 }
 
@@ -142,7 +142,7 @@ fn gates_of_every_format_and_shape() {
                         // In two pieces, as two threads would have it.
                         for tiles in [0..tiles / 2, tiles / 2..tiles] {
                             let target = Target { out: Parts::new(&mut out), stride: rows, at: 0, add: false };
-                            kernels::gated(isa, g, u, &activations, count, tiles, target);
+                            kernels::gated(isa, g, u, activations.inputs(), count, tiles, target);
                         }
                     });
                 });
@@ -167,7 +167,8 @@ fn norms_and_low_rank_factors_of_every_shape() {
     for _ in 0..10 * ROUNDS {
         let (columns, inputs, rank) = (16 * rng.random_range(1..80), rng.random_range(1..20), rng.random_range(1..40));
         let (x, weight) = (uneven(&mut rng, inputs * columns), random(&mut rng, columns));
-        let a = pack_dense(&random(&mut rng, rank * columns), rank, columns);
+        let to = rng.random::<bool>().then_some(BlockFormat::Q8_0);
+        let a = pack_factor(&random(&mut rng, rank * columns), rank, columns, to);
         let stride = a.tiles() * 16 + rng.random_range(0..20);
         let norm = |isa, x: &[f32]| {
             let mut out = vec![0.0; columns];
@@ -175,8 +176,9 @@ fn norms_and_low_rank_factors_of_every_shape() {
             out
         };
         let narrow = |isa, x: &[f32]| {
-            let mut z = vec![0.0; x.len() / columns * stride];
-            kernels::narrow(isa, &a, 1.5, x, &mut z, stride);
+            let rows = x.len() / columns;
+            let mut z = vec![0.0; rows * stride];
+            kernels::narrow(isa, &a, 1.5, rounded(isa, x, rows, columns).inputs(), rows, &mut z, stride, Soon::NOTHING);
             z
         };
         let (want_norm, want) = (norm(Isa::Portable, &x[..columns]), narrow(Isa::Portable, &x));
@@ -231,7 +233,7 @@ fn what_is_no_number_is_seen_in_all_results_of_its_row_and_of_no_other() {
         let bytes = random_tensor(&mut rng, format, rows, columns);
         let packer = if pairs { Packer::of_pairs() } else { Packer::default() };
         let weight = pack_with(packer, TensorView { format, rows, columns, bytes: &bytes });
-        let m = Linear { weight: &weight, bias: None, deltas: None };
+        let m = Linear { weight: &weight, bias: None, deltas: None, then: Soon::NOTHING };
         let mut x = random(&mut rng, inputs * columns);
         let damaged = rng.random_range(0..inputs);
         x[damaged * columns + rng.random_range(0..columns)] = bad;
@@ -239,7 +241,7 @@ fn what_is_no_number_is_seen_in_all_results_of_its_row_and_of_no_other() {
             let activations = rounded(isa, &x, inputs, columns);
             let mut gated = vec![0.0; inputs * rows];
             let target = Target { out: Parts::new(&mut gated), stride: rows, at: 0, add: false };
-            kernels::gated(isa, m, m, &activations, inputs, 0..weight.tiles(), target);
+            kernels::gated(isa, m, m, activations.inputs(), inputs, 0..weight.tiles(), target);
             let linear = run_linear(isa, m, &x, inputs, rows + 1);
             for i in 0..inputs {
                 let what = format!("{bad} {} {}, row {i} of {damaged}", format.name(), isa.name());

@@ -58,12 +58,13 @@ impl Stored {
         };
         let (k, v) = (stored(&k), stored(&v));
         let pieces: Vec<_> = k.iter().zip(&v).map(|(k, v)| (k.as_ptr().cast_mut(), v.as_ptr().cast_mut())).collect();
-        let history = History { pieces: &pieces, half: self.half, from: 0, head_size: d };
+        let history = History { pieces: &pieces, half: self.half, from: 0, head_size: d, far: queries.len() < 3 };
         let mut out = vec![vec![0.0; d]; queries.len()];
         let mut asked: Vec<Query<'_>> = (queries.iter().zip(ranges).zip(&mut out))
             .map(|((numbers, range), out)| Query { numbers, from: range.start, to: range.end, out })
             .collect();
-        attention::attend(isa, &mut asked, &history, &mut vec![0.0; TOGETHER * attention::scratch(positions)]);
+        let mut scores = vec![0.0; TOGETHER * attention::scratch(positions)];
+        attention::attend(isa, &mut asked, &history, history.keys(), &mut scores);
         out
     }
 }
