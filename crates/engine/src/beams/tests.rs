@@ -1,5 +1,5 @@
-//! Beam search answers what Hugging Face's transformers answers, with the model of
-//! `tests/fixtures/transformers/beams.py`.
+//! Beam search answers what Hugging Face's transformers answers, with the model of `tests/fixtures/transformers/beams.py`;
+//! guided, what it answers with the same tokens allowed (`guided_beams.py`).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::{fs, path::Path, sync::Arc};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     cpu::{CpuModel, Isa},
+    guide::{Grammar, Guides},
     tiny,
     tokenizer::Tokenizer,
     weights::Source,
@@ -32,6 +33,8 @@ struct Case {
     length_penalty: f64,
     #[serde(default)]
     early_stopping: bool,
+    /// A regular expression.
+    guide: Option<String>,
     answer: Vec<u32>,
     score: f32,
 }
@@ -53,6 +56,10 @@ fn model() -> CpuModel {
 
 /// The best answer, its score, and how many answers were known at the end.
 fn search(model: &mut CpuModel, prompt: &[u32], case: &Case, tokenizer: Arc<Tokenizer>) -> (Vec<u32>, f32) {
+    let guide = |expression: &String| {
+        Guides::new(tokenizer.clone()).compile(&Grammar::Regex(expression.clone()), Some(2)).unwrap()
+    };
+    let guide = case.guide.as_ref().map(guide);
     let rules = Rules { tokenizer, stop: vec![], ends: case.ends.clone(), room: 24, loops: false };
     let parameters = Parameters {
         beams: case.beams,
@@ -62,7 +69,7 @@ fn search(model: &mut CpuModel, prompt: &[u32], case: &Case, tokenizer: Arc<Toke
         ..Parameters::neutral()
     };
     let penalties = Penalties::new(&parameters, vec![], prompt);
-    let mut beams: Beams<CpuModel> = Beams::new(Search::of(&parameters), &rules, penalties, None);
+    let mut beams: Beams<CpuModel> = Beams::new(Search::of(&parameters), &rules, penalties, guide);
     let mut cache = model.cache();
     let whole = Segment { tokens: prompt, cache: &mut cache, adapter: None, scores: 1 };
     let mut scores = vec![];
@@ -75,9 +82,7 @@ fn search(model: &mut CpuModel, prompt: &[u32], case: &Case, tokenizer: Arc<Toke
     (best.tokens.clone(), best.score)
 }
 
-#[test]
-fn answers_are_those_of_transformers() {
-    let file = include_str!("../../tests/fixtures/transformers/beams.json");
+fn check(file: &str) {
     let fixture: Fixture = serde_json::from_str(file).unwrap();
     let folder = tempfile::tempdir().unwrap();
     tiny::write_model(folder.path(), tiny::Kind::Llama);
@@ -93,4 +98,14 @@ fn answers_are_those_of_transformers() {
         let tolerance = (case.score.abs() * 1e-5).max(1e-3);
         assert!((score - case.score).abs() < tolerance, "{what}: {score} is not {}", case.score);
     }
+}
+
+#[test]
+fn answers_are_those_of_transformers() {
+    check(include_str!("../../tests/fixtures/transformers/beams.json"));
+}
+
+#[test]
+fn guided_answers_are_those_of_transformers() {
+    check(include_str!("../../tests/fixtures/transformers/guided_beams.json"));
 }
