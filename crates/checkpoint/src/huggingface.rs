@@ -86,7 +86,9 @@ pub struct Config {
     pub rope_parameters: Option<serde_json::Value>,
     pub partial_rotary_factor: Option<f64>,
     pub original_max_position_embeddings: Option<usize>,
-    pub sliding_window: Option<usize>,
+    /// `None` where the file says nothing of it, `Some(None)` where it says `null`.
+    #[serde(deserialize_with = "said")]
+    pub sliding_window: Option<Option<usize>>,
     pub use_sliding_window: bool,
     pub max_window_layers: Option<usize>,
     pub layer_types: Option<Vec<String>>,
@@ -97,6 +99,14 @@ pub struct Config {
     #[serde(rename = "_name_or_path")]
     pub name_or_path: Option<String>,
 }
+
+/// What a file says, `null` included.
+fn said<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// The window of Mistral configurations that say nothing of it: transformers leaves out what is as usual.
+const MISTRAL_WINDOW: usize = 4096;
 
 /// Layers beyond this are no model's.
 const MAX_LAYERS: usize = 1000;
@@ -109,7 +119,9 @@ impl Config {
     /// `layer_types` names another number of layers, or a kind of attention that is not known.
     pub fn windows(&self) -> Result<Vec<Option<usize>>, String> {
         let layers = self.num_hidden_layers.min(MAX_LAYERS);
-        let Some(width) = self.sliding_window.filter(|width| *width > 0) else { return Ok(vec![]) };
+        let usual = (self.model_type == "mistral").then_some(MISTRAL_WINDOW);
+        let width = self.sliding_window.unwrap_or(usual).filter(|width| *width > 0);
+        let Some(width) = width else { return Ok(vec![]) };
         let slides: Vec<bool> = match (self.model_type.as_str(), &self.layer_types) {
             ("mistral", _) => vec![true; layers],
             ("qwen2" | "qwen3", None) if self.use_sliding_window => {
@@ -307,11 +319,15 @@ mod tests {
         let config = |model_type: &str| Config {
             model_type: model_type.into(),
             num_hidden_layers: 3,
-            sliding_window: Some(64),
+            sliding_window: Some(Some(64)),
             ..Config::default()
         };
         assert_eq!(config("mistral").windows().unwrap(), [Some(64); 3]);
         assert!(config("llama").windows().unwrap().is_empty());
+        let of = |json: &str| serde_json::from_str::<Config>(json).unwrap().windows().unwrap();
+        assert_eq!(of(r#"{"model_type": "mistral", "num_hidden_layers": 1}"#), [Some(4096)]);
+        assert!(of(r#"{"model_type": "mistral", "num_hidden_layers": 1, "sliding_window": null}"#).is_empty());
+        assert!(of(r#"{"model_type": "qwen2", "num_hidden_layers": 1, "use_sliding_window": true}"#).is_empty());
         let mut qwen = config("qwen2");
         assert!(qwen.windows().unwrap().is_empty(), "it is not asked for");
         qwen.use_sliding_window = true;

@@ -7,6 +7,7 @@ use std::fs;
 
 use checkpoint::{
     BlockFormat, Element, Source, Tensor, convert,
+    huggingface::Config,
     source::Info,
     write::{self, Companion, Container, Content, Meta, Planned, WriteOptions},
 };
@@ -39,6 +40,43 @@ fn every_form_gives_the_same_numbers() {
     convert::to_gguf(&source, &at("q8.gguf"), Some(BlockFormat::Q8_0), &WriteOptions::new("convert"), &quiet).unwrap();
     let near = |(a, b): (&f32, &f32)| (a - b).abs() < 0.01;
     assert!(read(&at("q8.gguf")).iter().all(|(name, t)| t.1.iter().zip(&want[name].1).all(near)));
+}
+
+#[test]
+fn windows_of_attention_go_into_a_gguf_file_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, gguf) = (|name: &str| dir.path().join(name), dir.path().join("m.gguf"));
+    folder(&at("one"), Container::Safetensors, &model(1), u64::MAX);
+    let qwen = r#"qwen2", "use_sliding_window": true, "sliding_window": 16, "max_window_layers": 0, "x": ""#;
+    for (kind, windows, saved) in [
+        (r#"mistral", "sliding_window": 32, "x": ""#, vec![Some(32)], "mistral"),
+        ("mistral", vec![Some(4096)], "mistral"),
+        ("llama", vec![], "llama"),
+        (qwen, vec![Some(16)], "qwen2"),
+    ] {
+        fs::write(at("one/config.json"), CONFIG.replace("llama", kind)).unwrap();
+        let options = WriteOptions { overwrite: true, ..WriteOptions::new("convert") };
+        convert::to_gguf(&Source::open(&at("one")).unwrap(), &gguf, None, &options, &quiet).unwrap();
+        let file = Source::open(&gguf).unwrap();
+        let architecture = if saved == "qwen2" { "qwen2" } else { "llama" };
+        assert_eq!(file.directory().unwrap().windows(architecture, 1).unwrap(), windows, "{kind}");
+        let back = at(&format!("back-{}", kind.len()));
+        convert::to_folder(&file, &back, &self::options(Container::Safetensors), &quiet).unwrap();
+        let config: Config = serde_json::from_slice(&fs::read(back.join("config.json")).unwrap()).unwrap();
+        assert_eq!((config.model_type.as_str(), config.windows().unwrap()), (saved, windows), "{kind}");
+    }
+}
+
+#[test]
+fn a_dynamic_scaling_that_is_lost_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    folder(&at("one"), Container::Safetensors, &model(1), u64::MAX);
+    let scaling = r#""rms_norm_eps": 1e-5, "rope_scaling": {"type": "dynamic", "factor": 2.0}"#;
+    fs::write(at("one/config.json"), CONFIG.replace(r#""rms_norm_eps": 1e-5"#, scaling)).unwrap();
+    let source = Source::open(&at("one")).unwrap();
+    let done = convert::to_gguf(&source, &at("m.gguf"), None, &WriteOptions::new("convert"), &quiet).unwrap();
+    assert!(done.notes.iter().any(|n| n.en.contains("dynamic: it ends at its 64 tokens")), "{:?}", done.notes);
 }
 
 #[test]

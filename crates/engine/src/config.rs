@@ -115,7 +115,7 @@ impl ModelConfig {
         let turns = scaling.turns(base, head_size);
         let declared = size("context_length")?;
         let layers = size("block_count")?;
-        let windows = window::of_gguf(d, architecture, layers).map_err(wrong)?;
+        let windows = d.windows(architecture, layers).map_err(wrong)?;
         Self {
             layers,
             hidden,
@@ -360,7 +360,7 @@ mod tests {
         let mut c = folder("llama");
         c.max_position_embeddings = 0;
         assert_eq!(ModelConfig::from_huggingface(Path::new("m"), &c).unwrap().context, 2048);
-        c.sliding_window = Some(64);
+        c.sliding_window = Some(Some(64));
         let llama = ModelConfig::from_huggingface(Path::new("m"), &c).unwrap();
         assert_eq!((llama.context, llama.sees_from(0, 100)), (2048, 0));
         c.model_type = "mistral".into();

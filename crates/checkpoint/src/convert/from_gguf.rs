@@ -106,13 +106,14 @@ fn configuration(source: &Source, notes: &mut Vec<Sentence>) -> Result<Value, Co
     let head = head(source)?;
     let base = number("rope.freq_base").unwrap_or(10000.0);
     let rows = info("token_embd.weight").and_then(|t| t.shape.first().copied());
+    let layers = size(source, "block_count")?;
     let mut config = json!({
         "architectures": [class],
         "model_type": architecture,
         "hidden_act": "silu",
         "hidden_size": size(source, "embedding_length")?,
         "intermediate_size": size(source, "feed_forward_length")?,
-        "num_hidden_layers": size(source, "block_count")?,
+        "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": size(source, "attention.head_count_kv").unwrap_or(heads),
         "head_dim": head,
@@ -142,6 +143,21 @@ fn configuration(source: &Source, notes: &mut Vec<Sentence>) -> Result<Value, Co
         }
         Some("none") | None => {}
         Some(other) => return Err(wrong(source, format!("its rotary scaling is \"{other}\", which is not converted"))),
+    }
+    let windows = d.windows(architecture, layers).map_err(|reason| wrong(source, reason))?;
+    if let Some(width) = windows.iter().flatten().next() {
+        config["sliding_window"] = (*width).into();
+        if matches!(architecture, "qwen2" | "qwen3") {
+            config["use_sliding_window"] = true.into();
+            let types = windows.iter().map(|w| if w.is_some() { "sliding_attention" } else { "full_attention" });
+            config["layer_types"] = types.collect();
+        } else if windows.iter().all(Option::is_some) {
+            config["model_type"] = "mistral".into();
+            config["architectures"] = json!(["MistralForCausalLM"]);
+        } else {
+            let reason = "some of its layers look at a window only, which no folder of its kind can say";
+            return Err(wrong(source, reason));
+        }
     }
     if let Some(stretched) = source.tensor("rope_freqs.weight") {
         let stored = stretched.to_vec();

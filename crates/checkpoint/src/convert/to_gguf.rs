@@ -234,6 +234,13 @@ pub(crate) fn write_model(
     let rows = tensors.iter().find(|t| t.info.name == "model.embed_tokens.weight");
     let rows = rows.and_then(|t| t.info.shape.first().copied()).ok_or_else(|| wrong("it has no embeddings".into()))?;
     let (mut metadata, head) = describe(&config, path, out, rows).map_err(wrong)?;
+    if scaling_kind(&rope(&config)) == "dynamic" {
+        let context = config.max_position_embeddings;
+        notes.push(Sentence::new(
+            format!("GGUF files cannot say that a model's rotary scaling is dynamic: it ends at its {context} tokens"),
+            format!("GGUF 文件无法表示动态旋转位置缩放：模型的上下文止于 {context} 个词元"),
+        ));
+    }
     match &description.vocabulary {
         Some(vocabulary) => metadata.extend(
             vocabulary

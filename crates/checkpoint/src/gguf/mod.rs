@@ -5,6 +5,7 @@
 //! (u64; u32 in version 1, as all counts there) and UTF-8 bytes. Source: the GGUF specification.
 
 mod read;
+mod windows;
 
 use std::{
     collections::BTreeMap,
