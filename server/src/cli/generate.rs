@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     CliError,
+    beams::BestSoFar,
     load::{Adapters, ModelArgs, load},
     out, out_json,
     sampling::SamplingArgs,
@@ -294,10 +295,15 @@ impl Asked<'_> {
             return self.answers(&prompt, &parameters);
         }
         let request = self.request(prompt, parameters.clone());
-        // The best of several beams can change to its first word: it is printed when it is known.
         let whole = parameters.beams > 1;
         let outcome = if self.json || whole {
-            self.engine.generate(request, |_| {}).map_err(CliError::failed)?
+            let mut best = whole.then(BestSoFar::new).flatten();
+            let follow = move |event: &EngineEvent| {
+                if let Some(best) = &mut best {
+                    best.follow(event);
+                }
+            };
+            self.engine.generate(request, follow).map_err(CliError::failed)?
         } else {
             self.stream(request)?
         };

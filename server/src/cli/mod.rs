@@ -3,6 +3,7 @@
 //! Errors are one sentence on standard error, `knowlm: …`; the exit code is 2 for a command that was not understood
 //! and 1 for one that failed.
 
+mod beams;
 mod bench;
 mod bytes;
 mod cases;
