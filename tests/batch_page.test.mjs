@@ -25,7 +25,16 @@ function csv(name, rows) {
   return join(folder, name);
 }
 
-const until = async (page, words) => page.getByTestId('batch-done').filter({ hasText: words }).waitFor({ timeout: 120_000 });
+/**
+ * Waits until so many texts are done. Without scripts a page loads itself again while something goes on, which would take it away
+ * from under who reads it: it is waited for as well that it does not any more.
+ */
+const until = (page, words) =>
+  page
+    .locator('.batch:not(:has(meta[http-equiv="refresh"]))')
+    .getByTestId('batch-done')
+    .filter({ hasText: words })
+    .waitFor({ timeout: 120_000 });
 
 async function results(page, format = 'jsonl') {
   const session = new URL(page.url()).searchParams.get('session');

@@ -432,7 +432,7 @@ test('a text of a batch that failed is in its review with the reason, and is ask
   await the(plain, 'only-failed').waitFor();
 });
 
-test('a link to a large batch shows it page by page, also without scripts, and has no single file of it', async () => {
+test('a link to a large batch shows it page by page, also without scripts, and takes it away in one file', async () => {
   const author = await house.visitor();
   const session = await large(author);
   // A batch is large from 5,000 texts on, which would take minutes to read; texts that no row has are as many to it.
@@ -450,7 +450,6 @@ test('a link to a large batch shows it page by page, also without scripts, and h
   assert.equal(await the(reader, 'page').first().textContent(), 'Page 1 of 5 · 105 texts');
   assert.equal(await reader.locator('[data-testid="session-items"] article').count(), 25);
   assert.ok((await first(reader)).includes(MANY[0].slice(-14)), 'in the order of the file');
-  assert.equal(await the(reader, 'export-menu').count(), 0);
   await the(reader, 'page-next').first().click();
   assert.equal(await the(reader, 'page').last().textContent(), 'Page 2 of 5 · 105 texts');
   assert.ok((await first(reader)).includes(MANY[25].slice(-14)));
@@ -464,5 +463,29 @@ test('a link to a large batch shows it page by page, also without scripts, and h
   await the(page, 'page-before').first().click();
   await the(page, 'page').filter({ hasText: 'Page 4 of 5' }).first().waitFor();
   assert.ok((await first(page)).includes(MANY[75].slice(-14)));
-  assert.equal(await the(page, 'export-menu').count(), 0);
+
+  // All of it, by who has the link and by its author.
+  const menus = await the(page, 'export-menu').count();
+  assert.ok(menus > 1, `of all texts and of single ones: ${menus}`);
+  for (const base of [new URL(link).pathname, session]) {
+    const taken = (format) => page.request.get(`${base}/export?format=${format}&judgements=on`);
+    const json = await (await taken('json')).json();
+    assert.deepEqual(json.map((text) => text.text), MANY, base);
+    const lines = (await (await taken('jsonl')).text()).split('\n').filter(Boolean);
+    assert.deepEqual(lines.map((line) => JSON.parse(line)), json);
+    const table = await (await taken('csv')).text();
+    assert.equal(table.match(/^id,kind,type,/gm).length, 1);
+    assert.match(await (await taken('markdown')).text(), /^# .+\n\n## /);
+    const names = [...(await (await taken('nodes')).text()).matchAll(/^n[0-9a-f]{16},([^,]+),/gm)].map(([, name]) => name);
+    assert.ok(PEOPLE.some((person) => names.includes(person)), `${names}`);
+    assert.match(await (await taken('svg')).text(), /^<svg /);
+    const refused = await taken('html');
+    assert.equal(refused.status(), 400);
+    assert.match(await refused.text(), /too many texts here for one html export\. These formats take them: json, jsonl/);
+  }
+  const card = the(page, 'export-menu').last();
+  const text = await card.locator('input[name="text"]').getAttribute('value');
+  const one = await (await page.request.get(`${new URL(link).pathname}/export?format=json&text=${text}`)).json();
+  assert.equal(one.length, 1);
+  assert.ok(MANY.slice(75, 100).includes(one[0].text));
 });

@@ -139,7 +139,8 @@ test('a schema is shared by a link that shows one version, is taken over by whoe
   await the(page, 'share').click();
   const link = new URL(await the(page, 'share-link').getAttribute('href')).pathname;
   assert.match(link, /^\/s\/schema\/[\w-]{32}$/);
-  assert.match(await the(page, 'open-links').textContent(), /v1 is shared by link/);
+  assert.match(await the(page, 'open-links').textContent(), /Shared by link v1 · /);
+  assert.match(await the(page, 'local-only').textContent(), /Only this computer can open this link/);
   await add(page, 'entities', 'color');
   await save(page);
 
@@ -161,6 +162,26 @@ test('a schema is shared by a link that shows one version, is taken over by whoe
   assert.equal(closed.status(), 404);
   assert.match(await the(reader, 'page-error').textContent(), /closed by its author/);
   assert.equal((await reader.request.get(`${link}/download.json`)).status(), 404);
+});
+
+test('without scripts a schema is shared, with what to do where only this computer opens the link, and the link is closed', async () => {
+  const author = await house.visitor();
+  await saved(author, 'Plain link');
+  const page = await house.visitor({ javaScriptEnabled: false, expected: [/status of 404/] });
+  await page.goto(author.url());
+  await the(page, 'share').click();
+  const link = await the(page, 'share-link').getAttribute('href');
+  const local = the(page, 'local-only');
+  assert.match(await local.textContent(), /^Only this computer can open this link\. .*--public-url/);
+  const file = await page.request.get(await local.locator('a').getAttribute('href'));
+  assert.match(file.headers()['content-disposition'], /^attachment; filename="schema\.json"; filename\*=UTF-8''Plain%20link/);
+  assert.equal((await page.goto(link)).status(), 200);
+  await page.goto(author.url());
+  assert.match(await the(page, 'open-links').textContent(), /Shared by link v1/);
+  await the(page, 'revoke').click();
+  await page.waitForURL(author.url());
+  assert.equal(await the(page, 'open-links').count(), 0);
+  assert.equal((await page.goto(link)).status(), 404);
 });
 
 test('a schema gets another name; its versions stay', async () => {

@@ -188,6 +188,7 @@ test('without scripts a session is renamed, its link is closed, and it is delete
 
   await the(page, 'share').click();
   const link = await the(page, 'share-link').getAttribute('href');
+  assert.match(await the(page, 'local-only').textContent(), /Only this computer can open this link/);
   assert.equal((await page.goto(link)).status(), 200);
   await page.goto(session);
   await the(page, 'revoke').click();

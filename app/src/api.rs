@@ -104,11 +104,6 @@ pub async fn schema_links(id: String) -> Answer<Vec<ShareView>> {
     told(services()?.schema_links(owner()?, &id).await)
 }
 
-#[server(prefix = "/_fn", endpoint = "revoke_schema", input = Json)]
-pub async fn revoke_schema(share: String) -> Answer<String> {
-    told(services()?.revoke_schema(owner()?, &share).await)
-}
-
 #[server(prefix = "/_fn", endpoint = "shared_schema", input = Json)]
 pub async fn shared_schema(token: String) -> Answer<SchemaView> {
     told(services()?.shared_schema(&token).await)
@@ -155,7 +150,7 @@ pub async fn annotate(share: String, note: String) -> Answer<ShareView> {
 }
 
 #[server(prefix = "/_fn", endpoint = "revoke", input = Json)]
-pub async fn revoke(share: String) -> Answer<()> {
+pub async fn revoke(share: String) -> Answer<String> {
     told(services()?.revoke(owner()?, &share).await)
 }
 

@@ -149,9 +149,6 @@ pub trait Services: Send + Sync {
     /// The open links of a saved schema.
     async fn schema_links(&self, owner: Owner, id: &str) -> Result<Vec<ShareView>, ServiceError>;
 
-    /// Closes a link to a schema; gives the schema's id.
-    async fn revoke_schema(&self, owner: Owner, share: &str) -> Result<String, ServiceError>;
-
     /// The schema that a link shows, for anybody who has it.
     async fn shared_schema(&self, token: &str) -> Result<SchemaView, ServiceError>;
 
@@ -188,8 +185,8 @@ pub trait Services: Send + Sync {
     /// Changes the note of an open link.
     async fn annotate(&self, owner: Owner, share: &str, note: &str) -> Result<ShareView, ServiceError>;
 
-    /// Closes a link.
-    async fn revoke(&self, owner: Owner, share: &str) -> Result<(), ServiceError>;
+    /// Closes a link to a session or schema; gives the path of the page of what it showed.
+    async fn revoke(&self, owner: Owner, share: &str) -> Result<String, ServiceError>;
 
     /// The model, its adapters, and those that could be loaded; for the owner of the server.
     async fn admin(&self, owner: Owner) -> Result<AdminView, ServiceError>;

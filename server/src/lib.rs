@@ -28,6 +28,7 @@ pub mod cases;
 pub mod cli;
 pub mod corpus;
 pub mod defaults;
+pub mod exports;
 pub mod files;
 pub mod http;
 pub mod hub;

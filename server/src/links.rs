@@ -7,7 +7,7 @@ use protocol::{
     Sentence, SessionView,
     batch::PAGE,
     review::Shared,
-    view::{NewShare, SchemaView, Snapshot},
+    view::{NewShare, SchemaView, ShareView, Snapshot},
 };
 use sha2::{Digest, Sha256};
 
@@ -30,18 +30,21 @@ impl Studio {
         origin: &str,
     ) -> Result<NewShare, ServiceError> {
         let (id, token) = (new_id(), new_token());
-        if self.is_large(owner, session).await?.is_some() {
+        let snapshot = if self.is_large(owner, session).await?.is_some() {
             let mut head = self.store.session_head(owner.0, session).await.map_err(refused_by_store)?;
             head.shares.clear();
             let edits = self.graph_edits(owner, session).await?;
-            let (note, shared_at) = (note.to_owned(), now_ms());
-            let snapshot = Snapshot { note, shared_at, session: head, edits, reviewed: Vec::new() };
+            let reviewed = self.reviewed(owner, session).await?;
+            let snapshot = Snapshot { note: note.to_owned(), shared_at: now_ms(), session: head, edits, reviewed };
             self.store.insert_batch_share(owner.0, &id, &hash(&token), &snapshot).await.map_err(refused_by_store)?;
+            snapshot
         } else {
             let snapshot = Snapshot { note: note.to_owned(), ..self.preview(owner, session).await? };
             self.store.insert_share(owner.0, &id, &hash(&token), &snapshot).await.map_err(refused_by_store)?;
-        }
-        Ok(self.link(id, &format!("/s/{token}"), origin))
+            snapshot
+        };
+        let link = ShareView { id, created_at: snapshot.shared_at, note: snapshot.note };
+        Ok(self.link(link, &format!("/s/{token}"), origin))
     }
 
     /// Makes a link to the newest version of a saved schema.
@@ -50,9 +53,8 @@ impl Studio {
     /// It is not the owner's.
     pub async fn make_schema_link(&self, owner: Owner, schema: &str, origin: &str) -> Result<NewShare, ServiceError> {
         let (id, token) = (new_id(), new_token());
-        let stored = self.store.insert_schema_share(owner.0, &id, &hash(&token), schema).await;
-        stored.map_err(refused_by_store)?;
-        Ok(self.link(id, &format!("/s/schema/{token}"), origin))
+        let link = self.store.insert_schema_share(owner.0, &id, &hash(&token), schema).await;
+        Ok(self.link(link.map_err(refused_by_store)?, &format!("/s/schema/{token}"), origin))
     }
 
     /// What a link to a schema shows, for anybody who has it.
@@ -63,14 +65,14 @@ impl Studio {
         self.store.open_schema_share(&hash(token)).await.map_err(not_open)
     }
 
-    /// The whole address of a path, as others know this server.
-    fn link(&self, id: String, path: &str, origin: &str) -> NewShare {
+    /// A link with the whole address of its path, as others know this server.
+    fn link(&self, link: ShareView, path: &str, origin: &str) -> NewShare {
         let base = match &self.public_url {
             Some(url) => url.as_str(),
             None => origin_of(origin).unwrap_or(&self.own_url),
         };
         let base = base.trim_end_matches('/');
-        NewShare { id, url: format!("{base}{path}"), local_only: is_local(base) }
+        NewShare { link, url: format!("{base}{path}"), local_only: is_local(base) }
     }
 
     /// What a link shows on a page.
@@ -86,37 +88,16 @@ impl Studio {
         let page = page.clamp(1, pages);
         let texts = self.store.shared_texts(&share, (page - 1) * PAGE, PAGE).await.map_err(refused_by_store)?;
         let session = texts.of(share.snapshot.session);
-        Ok(Shared { snapshot: Snapshot { session, ..share.snapshot }, page, pages, texts: share.texts })
+        let mut reviewed = share.snapshot.reviewed;
+        reviewed.retain(|id| session.documents.iter().any(|document| document.id == *id));
+        Ok(Shared { snapshot: Snapshot { session, reviewed, ..share.snapshot }, page, pages, texts: share.texts })
     }
 
-    /// What a link shows as a whole, for anybody who has it.
-    ///
-    /// # Errors
-    /// There is no such link, or it shows a batch too large for that.
-    pub async fn snapshot(&self, token: &str) -> Result<Snapshot, ServiceError> {
-        let share = self.opened(token).await?;
-        if share.texts > 0 {
-            return Err(ServiceError::invalid(
-                format!(
-                    "This link shows {} texts, which are too many for one file. Read them page by page.",
-                    share.texts
-                ),
-                format!("此链接包含 {} 段文本，无法放进一个文件，请分页查看。", share.texts),
-            ));
-        }
-        Ok(share.snapshot)
-    }
-
-    /// The ids that the texts of a link have in the file they are from, by documents, in its order.
+    /// What a link shows, for anybody who has it; of a large batch without its texts, which are listed apart.
     ///
     /// # Errors
     /// There is no such link.
-    pub async fn shared_ids(&self, token: &str) -> Result<Vec<(String, serde_json::Value)>, ServiceError> {
-        let share = self.opened(token).await?;
-        self.store.row_ids(share.owner, &share.snapshot.session.id).await.map_err(refused_by_store)
-    }
-
-    async fn opened(&self, token: &str) -> Result<OpenShare, ServiceError> {
+    pub async fn opened(&self, token: &str) -> Result<OpenShare, ServiceError> {
         self.store.open_share(&hash(token)).await.map_err(not_open)
     }
 

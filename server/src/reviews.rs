@@ -294,9 +294,9 @@ mod tests {
             }
             judged
         };
-        assert_eq!(judged().await, [text], "as it was when the link was made");
-        assert!(studio.snapshot(token).await.is_err(), "too large for one file");
-        studio.revoke(ME, &link.id).await.unwrap();
+        assert_eq!(judged().await, std::slice::from_ref(&text), "as it was when the link was made");
+        assert_eq!(studio.opened(token).await.unwrap().snapshot.reviewed, [text], "what a person had gone through");
+        studio.revoke(ME, &link.link.id).await.unwrap();
         assert!(studio.shared(token, 1).await.is_err());
     }
 

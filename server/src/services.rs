@@ -26,7 +26,7 @@ use crate::{
     hub::Hub,
     pool::{Pool, refused_by_store},
     review, schemas,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The longest title and note, in code points.
@@ -190,10 +190,6 @@ impl Services for Studio {
         self.store.schema_shares(owner.0, id).await.map_err(refused_by_store)
     }
 
-    async fn revoke_schema(&self, owner: Owner, share: &str) -> Result<String, ServiceError> {
-        self.store.revoke_schema_share(owner.0, share).await.map_err(refused_by_store)
-    }
-
     async fn shared_schema(&self, token: &str) -> Result<SchemaView, ServiceError> {
         self.opened_schema(token).await
     }
@@ -260,8 +256,14 @@ impl Services for Studio {
         self.store.annotate(owner.0, share, note).await.map_err(refused_by_store)
     }
 
-    async fn revoke(&self, owner: Owner, share: &str) -> Result<(), ServiceError> {
-        self.store.revoke(owner.0, share).await.map_err(refused_by_store)
+    async fn revoke(&self, owner: Owner, share: &str) -> Result<String, ServiceError> {
+        let path = match self.store.revoke(owner.0, share).await {
+            Err(StoreError::Missing(_)) => {
+                self.store.revoke_schema_share(owner.0, share).await.map(|schema| format!("/schemas/{schema}"))
+            }
+            session => session.map(|session| format!("/sessions/{session}")),
+        };
+        path.map_err(refused_by_store)
     }
 
     async fn admin(&self, owner: Owner) -> Result<AdminView, ServiceError> {
@@ -331,10 +333,10 @@ impl Studio {
             return Err(ServiceError::invalid(
                 format!(
                     "{texts} judged texts are too much to be scored on a page: at most {MOST_TEXTS} are, with {MOST_RUNS} \
-                     answers and {megabytes} MB in all."
+                     answers and {megabytes} MB in all. Export them as gold and as jsonl, and give both to `knowlm eval`."
                 ),
                 format!(
-                    "已判定的文本共 {texts} 段，页面无法评分：最多 {MOST_TEXTS} 段，合计 {MOST_RUNS} 个回答、{megabytes} MB。"
+                    "已判定的文本共 {texts} 段，页面无法评分：最多 {MOST_TEXTS} 段，合计 {MOST_RUNS} 个回答、{megabytes} MB。请分别导出 gold 和 jsonl，再用 `knowlm eval` 评分。"
                 ),
             ));
         }
@@ -348,12 +350,12 @@ impl Studio {
         let Some((texts, runs)) = self.is_large(owner, session).await? else { return Ok(()) };
         Err(ServiceError::invalid(
             format!(
-                "This batch is too large for one page or file: it has {texts} texts with {runs} answers. Its rows, its \
-                 review, its graph and its links show it page by page; all of its records are in the download of its page, and in \
-                 its exports as jsonl, gold and csv."
+                "This batch is too large for one page: it has {texts} texts with {runs} answers. Its rows, its review, its graph \
+                 and its links show it page by page; all of its records are in the download of its page, and in its exports but \
+                 html and brat."
             ),
             format!(
-                "此批处理太大，无法放进一个页面或文件：共有 {texts} 段文本、{runs} 个回答。各行、审阅、关系图和分享链接均可分页查看；全部结果可在批处理页下载，也可导出为 jsonl、gold 和 csv。"
+                "此批处理太大，无法放进一个页面：共有 {texts} 段文本、{runs} 个回答。各行、审阅、关系图和分享链接均可分页查看；全部结果可在批处理页下载，也可导出为除 html 和 brat 之外的各种格式。"
             ),
         ))
     }

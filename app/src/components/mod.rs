@@ -23,6 +23,7 @@ mod job_line;
 mod job_result;
 mod judge_dom;
 mod judge_keys;
+mod links;
 mod marked;
 mod page_title;
 mod pager;

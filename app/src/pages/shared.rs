@@ -31,10 +31,7 @@ pub fn Shared() -> impl IntoView {
                 match shared.await {
                     Ok(shared) => {
                         let pages = Pages::of(&shared, &path);
-                        // What is on many pages is too much for one file.
-                        if pages.is_none() {
-                            provide_context(ExportBase(path));
-                        }
+                        provide_context(ExportBase(path));
                         view! {
                             <PageTitle text=shared.snapshot.session.title.clone()/>
                             <meta name="robots" content="noindex"/>

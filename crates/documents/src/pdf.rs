@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pdf_extract::{Document, MediaBox, OutputDev, OutputError, Transform, output_doc};
+use pdf_extract::{Dictionary, Document, MediaBox, Object, OutputDev, OutputError, Transform, output_doc};
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -29,6 +29,7 @@ pub fn read(bytes: &[u8]) -> Result<String, DocumentError> {
                 "有密码保护；请去除密码后再试",
             ));
         }
+        spell_out_widths(&mut document);
         let painted = catch_unwind(AssertUnwindSafe(|| output_doc(&document, &mut words)));
         match painted {
             Ok(painted) => painted.map_err(|e| broken(WHAT, &e)),
@@ -59,6 +60,58 @@ pub fn read(bytes: &[u8]) -> Result<String, DocumentError> {
         ));
     }
     Ok(words.finish())
+}
+
+/// Widths of characters that are spelled out in a document.
+const WIDTHS: usize = 1 << 18;
+
+/// Writes the widths of ranges of characters (`first last width`) as lists (`first [width …]`). The parser takes only lists for what
+/// they are, and what browsers print has its digits as a range: their words would fall apart.
+fn spell_out_widths(document: &mut Document) {
+    let mut left = WIDTHS;
+    let mut apart = Vec::new();
+    for object in document.objects.values_mut() {
+        let Ok(font) = object.as_dict_mut() else { continue };
+        if !is_composite(font) {
+            continue;
+        }
+        match font.get_mut(b"W") {
+            Ok(Object::Array(widths)) => *widths = spelled_out(widths, &mut left),
+            Ok(Object::Reference(id)) => apart.push(*id),
+            _ => {}
+        }
+    }
+    for id in apart {
+        if let Some(Object::Array(widths)) = document.objects.get_mut(&id) {
+            *widths = spelled_out(widths, &mut left);
+        }
+    }
+}
+
+/// Whether it is a font of characters by number, as those of Chinese are.
+fn is_composite(font: &Dictionary) -> bool {
+    font.get(b"Subtype").and_then(Object::as_name).is_ok_and(|kind| kind.starts_with(b"CIDFont"))
+}
+
+fn spelled_out(widths: &[Object], left: &mut usize) -> Vec<Object> {
+    let mut lists = Vec::new();
+    let mut at = 0;
+    loop {
+        match (widths.get(at), widths.get(at + 1), widths.get(at + 2)) {
+            (Some(first), Some(list @ Object::Array(_)), _) => {
+                lists.extend([first.clone(), list.clone()]);
+                at += 2;
+            }
+            (Some(first), Some(last), Some(width)) => {
+                let (from, to) = (first.as_i64().unwrap_or(0), last.as_i64().unwrap_or(-1));
+                let count = usize::try_from(to.saturating_sub(from).saturating_add(1)).unwrap_or(0).min(*left);
+                *left -= count;
+                lists.extend([first.clone(), Object::Array(vec![width.clone(); count])]);
+                at += 3;
+            }
+            _ => return lists,
+        }
+    }
 }
 
 /// Characters so far.
@@ -264,6 +317,22 @@ mod tests {
             "Report\nA line that is as long as the others are First item\nSecond item\n"
         );
         assert_eq!("12⽉⼈⺠币".chars().map(whole).collect::<String>(), "12月人民币");
+    }
+
+    #[test]
+    fn ranges_of_widths_are_spelled_out_as_far_as_there_is_room() {
+        let number = |n: i64| Object::Integer(n);
+        let list = |widths: &[i64]| Object::Array(widths.iter().map(|n| number(*n)).collect());
+        let widths =
+            [number(0), list(&[600, 300]), number(19), number(22), number(636), number(9), number(3), number(1)];
+        let spelled = |mut left| spelled_out(&widths, &mut left);
+        assert_eq!(
+            spelled(WIDTHS),
+            [number(0), list(&[600, 300]), number(19), list(&[636, 636, 636, 636]), number(9), list(&[])]
+        );
+        assert_eq!(spelled(3)[3], list(&[636, 636, 636]));
+        assert_eq!(spelled_out(&[number(i64::MIN), number(i64::MAX), number(1)], &mut 2).len(), 2);
+        assert_eq!(spelled_out(&[number(1), number(2)], &mut 9), [], "half a range");
     }
 
     #[test]

@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{OnceLock, mpsc::channel},
 };
 
 use checkpoint::find::{find_adapter, find_model};
 use engine::{EngineEvent, EngineOptions, GenerateRequest, Generator, Grammar, LocalEngine, Outcome, SubmitError};
-use protocol::{FinishReason, Language, Mode, Parameters, Record, SchemaChoice, Task};
+use extract::{
+    output::Extraction,
+    score::{self, Comparison, Interval, Pair, Scored},
+};
+use protocol::{FinishReason, Language, Mode, Parameters, SchemaChoice, Task};
 use serde_json::{Value, json};
 
 const ADAPTER: &str = "ie-smollm2";
@@ -196,58 +200,47 @@ struct Row {
     output: String,
 }
 
-/// A set of records as what is scored: entities, triples; of events the triggers and the arguments, each with its type.
-fn scored(answer: &str, text: &str, choice: &SchemaChoice) -> Vec<String> {
-    let mut all = Vec::new();
-    for record in extract::parse::records(answer, text, Some(choice), true).records {
-        match record {
-            Record::Entity { label, mention } => all.push(format!("{label}: {}", mention.text)),
-            Record::Relation { relation, head, tail } => all.push(format!("{} {relation} {}", head.text, tail.text)),
-            Record::Event { label, trigger, arguments } => {
-                all.push(format!("{label}: {}", trigger.text));
-                all.extend(arguments.into_iter().map(|a| format!("{label}, {}: {}", a.role, a.mention.text)));
-            }
-        }
-    }
-    all
+/// What should have been found in a text, and what was, by answers without and with a guide.
+struct Answered<'r> {
+    row: &'r Row,
+    task: Task,
+    right: Extraction,
+    free: Extraction,
+    guided: Extraction,
 }
 
-/// Found, given and right.
-#[derive(Clone, Copy, Default)]
-struct Counts(usize, usize, usize);
-
-impl Counts {
-    fn add(&mut self, gold: &[String], given: &[String]) {
-        let mut left: HashMap<&String, usize> = HashMap::new();
-        gold.iter().for_each(|g| *left.entry(g).or_default() += 1);
-        let right = given
-            .iter()
-            .filter(|g| {
-                left.get_mut(g).is_some_and(|n| {
-                    *n > 0 && {
-                        *n -= 1;
-                        true
-                    }
-                })
-            })
-            .count();
-        *self = Self(self.0 + gold.len(), self.1 + given.len(), self.2 + right);
-    }
-
-    fn f1(self) -> f64 {
-        200.0 * self.2 as f64 / (self.0 + self.1).max(1) as f64
+impl<'r> Answered<'r> {
+    fn of(row: &'r Row, [free, guided]: [&str; 2]) -> Self {
+        let choice = question(&row.task, &row.input).0;
+        let read =
+            |answer: &str| Extraction::of_all(extract::parse::records(answer, &row.input, Some(&choice), true).records);
+        Self { row, task: choice.task, right: read(&row.output), free: read(free), guided: read(guided) }
     }
 }
 
-/// Scores guided answers against free ones, over the file that `KNOWLM_ANSWERS` names (rows of `task`, `input` and the
-/// right `output`), every `KNOWLM_EVERY`th row of it.
-#[test]
-#[ignore = "for developers: takes minutes, and a file of right answers"]
-fn guided_answers_are_at_least_as_good() {
-    let Some(engine) = engine() else { return };
-    let file = std::fs::read_to_string(std::env::var_os("KNOWLM_ANSWERS").unwrap()).unwrap();
-    let every = std::env::var("KNOWLM_EVERY").map_or(1, |n| n.parse().unwrap());
-    let rows: Vec<Row> = file.lines().step_by(every).map(|line| serde_json::from_str(line).unwrap()).collect();
+/// How often the texts are drawn again, and with which seed.
+const RESAMPLES: usize = 10_000;
+const SEED: u64 = 1;
+
+/// F1 of guided answers (the first) and of free ones over the same texts, and the difference.
+fn compared(scored: Scored, texts: &[&Answered<'_>]) -> Comparison {
+    let pairs: Vec<Pair<'_>> =
+        texts.iter().map(|text| Pair { id: &text.row.task, gold: &text.right, pred: &text.guided }).collect();
+    let free: Vec<&Extraction> = texts.iter().map(|text| &text.free).collect();
+    score::compare(scored, &pairs, &free, RESAMPLES, SEED)
+}
+
+/// What the 95 % interval of the difference says: guided answers are at least as good unless all of it lies below zero.
+fn verdict(difference: Interval) -> &'static str {
+    match difference {
+        Interval { low, .. } if low > 0.0 => "guided is better",
+        Interval { high, .. } if high < 0.0 => "guided is worse",
+        _ => "guided is as good",
+    }
+}
+
+/// Asks every row free and guided, all at once; the answers are in the order of the rows.
+fn answers(engine: &LocalEngine, rows: &[Row]) -> Vec<[Outcome; 2]> {
     let (sender, receiver) = channel();
     for (index, row) in rows.iter().enumerate() {
         for guided in [false, true] {
@@ -256,51 +249,81 @@ fn guided_answers_are_at_least_as_good() {
             let sender = sender.clone();
             let sink = move |event| {
                 if let EngineEvent::Done(outcome) = event {
-                    sender.send((index, guided, outcome)).unwrap();
+                    sender.send(((index, guided), outcome)).unwrap();
                 }
             };
             engine.submit(request, Box::new(sink)).unwrap();
         }
     }
     drop(sender);
-    let mut counts: BTreeMap<String, [Counts; 2]> = BTreeMap::new();
-    let mut answers: HashMap<usize, [String; 2]> = HashMap::new();
-    let (mut mask_ms, mut tokens, mut finished) = (0.0, 0, [0, 0]);
-    for (index, guided, outcome) in receiver {
-        let row = &rows[index];
-        let choice = question(&row.task, &row.input).0;
-        let gold = scored(&row.output, &row.input, &choice);
-        let given = scored(&outcome.text, &row.input, &choice);
-        let family = match choice.task {
-            Task::Entities => "all ner",
-            Task::Relations => "all re",
-            Task::Events => "all ee",
-        };
-        for key in [row.task.as_str(), family] {
-            counts.entry(key.to_owned()).or_default()[usize::from(guided)].add(&gold, &given);
-        }
-        if guided {
-            mask_ms += outcome.timings.mask_ms;
-            tokens += outcome.completion_tokens;
-        }
-        finished[usize::from(guided)] += usize::from(outcome.finish_reason == FinishReason::Stop);
-        answers.entry(index).or_default()[usize::from(guided)] = outcome.text;
-    }
-    for (index, [free, guided]) in &answers {
-        if free != guided {
-            let row = &rows[*index];
+    let mut outcomes: BTreeMap<(usize, bool), Outcome> = receiver.into_iter().collect();
+    (0..rows.len()).map(|index| [false, true].map(|guided| outcomes.remove(&(index, guided)).unwrap())).collect()
+}
+
+/// Holds guided answers against free ones, over the file that `KNOWLM_ANSWERS` names (rows of `task`, `input` and the
+/// right `output`), every `KNOWLM_EVERY`th row of it: micro F1 of both for every set and task, and by how much they differ with
+/// its interval. Over all texts of a task that must not lie below zero ([`verdict`]).
+#[test]
+#[ignore = "for developers: takes minutes, and a file of right answers"]
+fn guided_answers_are_at_least_as_good() {
+    let Some(engine) = engine() else { return };
+    let file = std::fs::read_to_string(std::env::var_os("KNOWLM_ANSWERS").unwrap()).unwrap();
+    let every = std::env::var("KNOWLM_EVERY").map_or(1, |n| n.parse().unwrap());
+    let rows: Vec<Row> = file.lines().step_by(every).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes = answers(engine, &rows);
+    for (row, [free, guided]) in rows.iter().zip(&outcomes) {
+        if free.text != guided.text {
+            let (free, guided) = (&free.text, &guided.text);
             println!("{}: {}\n  right  {}\n  free   {free}\n  guided {guided}", row.task, row.input, row.output);
         }
     }
-    let changed = answers.values().filter(|[free, guided]| free != guided).count();
-    println!("{changed} of {} answers differ; {} free and {} guided ended", rows.len(), finished[0], finished[1]);
-    println!("masks: {:.3} ms a token", mask_ms / f64::from(tokens));
-    for (task, [free, guided]) in &counts {
-        println!("{task:20} free {:5.1}  guided {:5.1}  ({} right answers)", free.f1(), guided.f1(), free.0);
-    }
-    for family in ["all ner", "all re", "all ee"] {
-        if let Some([free, guided]) = counts.get(family) {
-            assert!(guided.f1() >= free.f1(), "{family}");
+    let count = |of: &dyn Fn(&[Outcome; 2]) -> bool| outcomes.iter().filter(|pair| of(pair)).count();
+    let ended = |at: usize| count(&|pair| pair[at].finish_reason == FinishReason::Stop);
+    let changed = count(&|[free, guided]| free.text != guided.text);
+    println!("{changed} of {} answers differ; {} free and {} guided ended", rows.len(), ended(0), ended(1));
+    let mask_ms: f64 = outcomes.iter().map(|[_, guided]| guided.timings.mask_ms).sum();
+    let tokens: f64 = outcomes.iter().map(|[_, guided]| f64::from(guided.completion_tokens)).sum();
+    println!("masks: {:.3} ms a token", mask_ms / tokens);
+
+    let texts: Vec<Answered<'_>> =
+        rows.iter().zip(&outcomes).map(|(row, [free, guided])| Answered::of(row, [&free.text, &guided.text])).collect();
+    let mut worse = Vec::new();
+    for task in Task::ALL {
+        let all: Vec<&Answered<'_>> = texts.iter().filter(|text| text.task == task).collect();
+        let mut sets: BTreeMap<&str, Vec<&Answered<'_>>> = BTreeMap::new();
+        for text in all.iter().copied() {
+            sets.entry(&text.row.task).or_default().push(text);
+        }
+        let sets = sets.into_iter().chain((!all.is_empty()).then_some(("all", all)));
+        for (set, texts) in sets {
+            for scored in Scored::of(task) {
+                let Comparison { first, second, difference } = compared(*scored, &texts);
+                let said = verdict(difference);
+                println!(
+                    "{:9} {set:20} {:4} texts  free {:5.1}  guided {:5.1}  {:+5.1} [{:+5.1}, {:+5.1}]  {said}",
+                    scored.name(),
+                    texts.len(),
+                    100.0 * second.value,
+                    100.0 * first.value,
+                    100.0 * difference.value,
+                    100.0 * difference.low,
+                    100.0 * difference.high,
+                );
+                if set == "all" && difference.high < 0.0 {
+                    worse.push(scored.name());
+                }
+            }
         }
     }
+    assert!(worse.is_empty(), "guided answers are worse: {worse:?}");
+}
+
+#[test]
+fn guided_is_as_good_unless_the_whole_interval_lies_below_zero() {
+    let said = |low, high| verdict(Interval { value: (low + high) / 2.0, low, high });
+    assert_eq!((said(0.01, 0.02), said(-0.02, -0.01)), ("guided is better", "guided is worse"));
+    assert_eq!(
+        (said(-0.02, 0.0), said(0.0, 0.0), said(-0.01, 0.05)),
+        ("guided is as good", "guided is as good", "guided is as good")
+    );
 }

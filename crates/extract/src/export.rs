@@ -16,6 +16,7 @@ mod markdown;
 mod rows;
 mod sources;
 mod turtle;
+mod writer;
 
 use std::fmt::Write;
 
@@ -34,6 +35,7 @@ pub use csv::{cell, words as in_words};
 pub use json::with_gold;
 pub use rows::{Row, rows};
 use sources::Sources;
+pub use writer::Writer;
 
 /// A text with what was found in it and what people say of that.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -230,6 +232,11 @@ impl Format {
         }
     }
 
+    /// Whether it shows the graph of all texts and nothing else: it is made of records, without the words of their texts.
+    pub fn is_graph(self) -> bool {
+        matches!(self, Self::Turtle | Self::Cypher | Self::Nodes | Self::Edges | Self::GraphMl | Self::Svg)
+    }
+
     /// Whether it is several files: a folder, or an archive of them.
     pub fn is_folder(self) -> bool {
         self == Self::Brat
@@ -238,19 +245,18 @@ impl Format {
 
 /// Writes texts in a format. One file, except for those of which [`Format::is_folder`] says otherwise.
 pub fn export(format: Format, documents: &[Document], options: &Options) -> Vec<File> {
+    let of = |write: fn(&Graph, &Sources<'_>) -> String| write(&graph(documents, options), &Sources::of(documents));
     let content = match format {
-        Format::Json => json::json(documents, options),
-        Format::Jsonl => json::lines(documents, options),
-        Format::Gold => json::gold(documents, options),
-        Format::Csv => csv::records(documents, options),
-        Format::Markdown => markdown::markdown(documents, options),
+        Format::Json | Format::Jsonl | Format::Gold | Format::Csv | Format::Markdown | Format::Doccano => {
+            let written = |mut writer: Writer| writer.head().to_owned() + &writer.texts(documents) + writer.tail();
+            Writer::new(format, options).map(written).unwrap_or_default()
+        }
         Format::Brat => return brat::files(documents),
-        Format::Doccano => doccano::lines(documents),
-        Format::Turtle => turtle::turtle(&graph(documents, options), &Sources::of(documents)),
-        Format::Cypher => cypher::cypher(&graph(documents, options), &Sources::of(documents)),
+        Format::Turtle => of(turtle::turtle),
+        Format::Cypher => of(cypher::cypher),
+        Format::GraphMl => of(graphml::graphml),
         Format::Nodes => csv::nodes(&graph(documents, options), &Sources::of(documents), options),
         Format::Edges => csv::edges(&graph(documents, options), &Sources::of(documents), options),
-        Format::GraphMl => graphml::graphml(&graph(documents, options), &Sources::of(documents)),
         Format::Svg => picture(documents, options, true),
         Format::Html => html::page(documents, options),
     };

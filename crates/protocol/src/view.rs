@@ -337,22 +337,22 @@ pub struct SessionView {
     pub shares: Vec<ShareView>,
 }
 
-/// An open link to a session. The link itself is known only when it is made.
+/// An open link to a session or schema. The link itself is known only when it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareView {
     /// Its id, for revoking.
     pub id: String,
     /// When it was made, milliseconds since 1970.
     pub created_at: i64,
-    /// The author's note.
+    /// The author's note; of a link to a schema, its version.
     pub note: String,
 }
 
 /// A link just made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewShare {
-    /// Its id, for revoking.
-    pub id: String,
+    /// The link as it is listed.
+    pub link: ShareView,
     /// The whole address.
     pub url: String,
     /// Whether only this computer can open it.
@@ -371,7 +371,7 @@ pub struct Snapshot {
     /// What its author had changed of its graph; nothing in links from before this was kept.
     #[serde(default)]
     pub edits: crate::graph::Edits,
-    /// The texts that its author had gone through; of those listed apart, and in links from before this was kept, none.
+    /// The texts that its author had gone through; in links from before this was kept, none.
     #[serde(default)]
     pub reviewed: Vec<String>,
 }

@@ -40,58 +40,36 @@ pub fn body(store: Store, batch: Batch, format: Format) -> Body {
         Format::JsonLines | Format::Gold => Vec::new(),
         Format::Csv { bom } => head(&batch, bom),
     };
-    stream(store, batch, head, move |batch, schema, rows| written(batch, schema, rows, format))
-}
-
-/// A batch as [`export::export`] makes it of a session, row by row, in one of its formats of lines. `said`: with what people said.
-pub fn session(store: Store, batch: Batch, format: export::Format, said: bool, bom: bool) -> Body {
-    let made = move |documents: &[Document], bom| {
-        let files = export::export(format, documents, &Options { bom, ..Options::default() });
-        files.into_iter().map(|file| file.content).collect::<String>()
-    };
-    // What stands before the first text: of a table its heading.
-    let heading = made(&[], false).len();
-    let head = made(&[], bom).into_bytes();
-    stream(store, batch, head, move |batch, schema, rows| {
-        let documents: Vec<Document> =
-            rows.iter().map(|(full, seen)| document(batch, schema, full, said.then_some(*seen))).collect();
-        Ok(made(&documents, false).split_off(heading).into_bytes())
-    })
+    let schema = Schema::from_json(&batch.schema.json).unwrap_or_default();
+    let head = (!head.is_empty()).then_some(head);
+    let lines =
+        stream::unfold((store, batch, schema, 0_i64, head), move |(store, batch, schema, from, head)| async move {
+            if let Some(head) = head {
+                return Some((Ok(Bytes::from(head)), (store, batch, schema, from, None)));
+            }
+            match group(&store, &batch, from).await {
+                Ok(mut rows) => {
+                    let next = rows.last()?.0.row.position + 1;
+                    rows.retain(|(full, _)| is_done(full));
+                    let bytes = written(&batch, &schema, &rows, format);
+                    Some((bytes.map(Bytes::from), (store, batch, schema, next, None)))
+                }
+                // The download is cut off, which the browser tells.
+                Err(error) => Some((Err(error), (store, batch, schema, i64::MAX, None))),
+            }
+        });
+    // Compression asks once more after the end.
+    Body::from_stream(lines.fuse())
 }
 
 /// Rows that are done, each with whether a person has gone through it.
 type Rows = [(FullRow, bool)];
 
-fn stream(
-    store: Store,
-    batch: Batch,
-    head: Vec<u8>,
-    written: impl Fn(&Batch, &Schema, &Rows) -> Result<Vec<u8>, StoreError> + Send + 'static,
-) -> Body {
-    let schema = Schema::from_json(&batch.schema.json).unwrap_or_default();
-    let head = (!head.is_empty()).then_some(head);
-    let state = (store, batch, schema, 0_i64, head, written);
-    let lines = stream::unfold(state, async |(store, batch, schema, from, head, written)| {
-        if let Some(head) = head {
-            return Some((Ok(Bytes::from(head)), (store, batch, schema, from, None, written)));
-        }
-        match group(&store, &batch, from).await {
-            Ok(rows) => {
-                let next = rows.last()?.0.row.position + 1;
-                let done: Vec<(FullRow, bool)> =
-                    rows.into_iter().filter(|(full, _)| full.row.state != RowState::Waiting).collect();
-                let bytes = written(&batch, &schema, &done);
-                Some((bytes.map(Bytes::from), (store, batch, schema, next, None, written)))
-            }
-            // The download is cut off, which the browser tells.
-            Err(error) => Some((Err(error), (store, batch, schema, i64::MAX, None, written))),
-        }
-    });
-    // Compression asks once more after the end.
-    Body::from_stream(lines.fuse())
-}
-
-async fn group(store: &Store, batch: &Batch, from: i64) -> Result<Vec<(FullRow, bool)>, StoreError> {
+/// The next rows from a position on.
+///
+/// # Errors
+/// The database refuses.
+pub async fn group(store: &Store, batch: &Batch, from: i64) -> Result<Vec<(FullRow, bool)>, StoreError> {
     let rows = store.full_rows(batch.owner, &batch.session, from, GROUP).await?;
     let ids: Vec<String> = rows.iter().filter_map(|full| full.row.document.clone()).collect();
     let seen: HashSet<String> = store.reviewed_of(batch.owner, &ids).await?.into_iter().collect();
@@ -100,6 +78,11 @@ async fn group(store: &Store, batch: &Batch, from: i64) -> Result<Vec<(FullRow, 
         (full, seen)
     };
     Ok(rows.into_iter().map(with_seen).collect())
+}
+
+/// Whether a row does not wait any more.
+pub fn is_done(full: &FullRow) -> bool {
+    full.row.state != RowState::Waiting
 }
 
 fn written(batch: &Batch, schema: &Schema, rows: &Rows, format: Format) -> Result<Vec<u8>, StoreError> {
@@ -154,7 +137,7 @@ fn line(batch: &Batch, schema: &Schema, full: &FullRow, seen: bool) -> Map<Strin
 }
 
 /// A row as a text of a session; `seen`: with what people said, and whether they have gone through it.
-fn document(batch: &Batch, schema: &Schema, full: &FullRow, seen: Option<bool>) -> Document {
+pub fn document(batch: &Batch, schema: &Schema, full: &FullRow, seen: Option<bool>) -> Document {
     let error = full.row.error.as_ref().map(|said| ("error".to_owned(), Value::from(said.en.clone())));
     Document {
         id: shown(&full.row.id),

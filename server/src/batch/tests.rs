@@ -20,7 +20,10 @@ use super::{
     upload::{As, Incoming},
     *,
 };
-use crate::store::FullRow;
+use crate::{
+    exports::large::{Texts, sent},
+    store::FullRow,
+};
 
 const ME: Owner = Owner(1);
 
@@ -348,8 +351,11 @@ async fn what_people_said_goes_out_with_a_batch_and_only_whole_texts_are_gold() 
 
     let table = text_of(export::body(store(), batch.clone(), export::Format::Csv { bom: false })).await;
     assert!(table.contains("a,you,entity,person,Bob,8,11,,,,,,,,exact,,added,,"), "{table}");
-    let whole = |format, said| text_of(export::session(store(), batch.clone(), format, said, false));
-    use ::extract::export::Format as Whole;
+    use ::extract::export::{Format as Whole, Options, Writer};
+    let whole = |format, said| {
+        let texts = Texts::of_batch(store(), batch.clone(), said);
+        text_of(sent(texts, Writer::new(format, &Options::default()).unwrap()))
+    };
     assert_eq!(json(whole(Whole::Gold, true).await), gold, "as a session it is the same");
     let lines = json(whole(Whole::Jsonl, true).await);
     assert_eq!(

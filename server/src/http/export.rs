@@ -1,38 +1,35 @@
 //! Records as downloads: of a session, of one of its texts, or of what a link shows.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     io::{Cursor, Write as _},
 };
 
-use app::{
-    doubts::{Doubt, doubts},
-    found::{Found, FoundColumn, found, names},
-    services::{Owner, ServiceError},
-};
+use app::services::{Owner, ServiceError};
 use axum::{
     Extension,
     extract::{Path, Query, State},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use extract::{
-    export::{Document, File, Format, Layer, Options, export},
-    output::MadeBy,
-};
-use protocol::{
-    Language, Sentence, review,
-    view::{DocumentView, Snapshot},
-};
+use extract::export::{Document, File, Format, Options, Writer, export};
+use protocol::{Language, Sentence, view::Snapshot};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::{
     AppState, Asker,
-    forms::{attachment, failed},
+    forms::{SESSION, attachment, failed},
 };
-use crate::{batch, pool::refused_by_store};
+use crate::{
+    corpus::computed,
+    exports::{Exported, Rows, exported, large, only},
+    pool::refused_by_store,
+};
+
+/// Graphs of large sessions that are made at a time: the records of all texts are in memory for one.
+static GATHERING: Semaphore = Semaphore::const_new(1);
 
 /// What is wanted of an export.
 #[derive(Debug, Default, Deserialize)]
@@ -61,13 +58,11 @@ pub async fn session(
     let store = &state.studio.store;
     let taken = async {
         let format = wanted.format()?;
-        if let Some(lines) = lines(format).filter(|_| wanted.text.is_empty())
-            && state.studio.is_large(owner, &id).await?.is_some()
-        {
+        if wanted.text.is_empty() && state.studio.is_large(owner, &id).await?.is_some() {
             let (batch, title) = store.batch(owner.0, &id).await.map_err(refused_by_store)?;
-            let said = wanted.with_gold(format);
-            let body = batch::export::session(store.clone(), batch, lines, said, wanted.bom.is_some());
-            return Ok((headers(format.media_type(), &title, format.file_name()), body).into_response());
+            let edits = state.studio.graph_edits(owner, &id).await?;
+            let texts = large::Texts::of_batch(store.clone(), batch, wanted.with_gold(format));
+            return from_large(texts, format, Options { title, edits, ..wanted.options(asker.language) }).await;
         }
         let snapshot = match wanted.text.as_str() {
             "" => state.studio.preview(owner, &id).await?,
@@ -80,7 +75,7 @@ pub async fn session(
         for some in texts.chunks(ASKED_AT_ONCE).filter(|_| !ids.is_empty()) {
             failed.extend(store.failed_of(owner.0, &id, some).await.map_err(refused_by_store)?);
         }
-        download(snapshot, Rows { ids, failed }, wanted, format, asker.language).await
+        download(snapshot, Rows::new(ids, failed), wanted, format, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))
 }
@@ -93,25 +88,28 @@ pub async fn shared(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     let back = format!("/s/{token}");
+    let store = &state.studio.store;
     let taken = async {
         let format = wanted.format()?;
-        let snapshot = state.studio.snapshot(&token).await?;
-        let ids = state.studio.shared_ids(&token).await?;
-        download(snapshot, Rows { ids, failed: Vec::new() }, wanted, format, asker.language).await
+        let mut share = state.studio.opened(&token).await?;
+        let ids = store.row_ids(share.owner, &share.snapshot.session.id).await.map_err(refused_by_store)?;
+        let rows = Rows::new(ids, Vec::new());
+        if share.texts > 0 && wanted.text.is_empty() {
+            let (title, edits) = (share.snapshot.session.title.clone(), share.snapshot.edits.clone());
+            let texts = large::Texts::of_link(store.clone(), share, rows, wanted.with_gold(format));
+            return from_large(texts, format, Options { title, edits, ..wanted.options(asker.language) }).await;
+        }
+        if share.texts > 0 {
+            let text = store.shared_text(&share, &wanted.text).await.map_err(refused_by_store)?;
+            share.snapshot.session = text.of(share.snapshot.session);
+        }
+        download(share.snapshot, rows, wanted, format, asker.language).await
     };
     taken.await.unwrap_or_else(|error| failed(asker, &error, &back))
 }
 
 /// Texts that the store is asked about at a time.
 const ASKED_AT_ONCE: usize = 500;
-
-/// What the file of a batch has to say of its texts.
-struct Rows {
-    /// The ids that it gives them, by documents, in its order.
-    ids: Vec<(String, Value)>,
-    /// Those that failed, with why.
-    failed: Vec<(String, Sentence)>,
-}
 
 impl Wanted {
     fn format(&self) -> Result<Format, ServiceError> {
@@ -125,18 +123,34 @@ impl Wanted {
     fn with_gold(&self, format: Format) -> bool {
         self.judgements.is_some() || format == Format::Gold
     }
-}
 
-/// The formats that are made row by row, whatever the number of rows.
-fn lines(format: Format) -> Option<Format> {
-    matches!(format, Format::Jsonl | Format::Gold | Format::Csv).then_some(format)
+    fn options(&self, language: Language) -> Options {
+        Options { language, bom: self.bom.is_some(), ..Options::default() }
+    }
 }
 
 fn headers(media_type: &'static str, title: &str, ending: &str) -> [(header::HeaderName, HeaderValue); 2] {
     [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-        (header::CONTENT_DISPOSITION, attachment(title, ending)),
+        (header::CONTENT_DISPOSITION, attachment(SESSION, title, ending)),
     ]
+}
+
+/// A session that is too large to be read as a whole: made while it is sent, or of its records alone.
+async fn from_large(texts: large::Texts, format: Format, options: Options) -> Result<Response, ServiceError> {
+    let headers = headers(format.media_type(), &options.title, format.file_name());
+    if let Some(writer) = Writer::new(format, &options) {
+        return Ok((headers, large::sent(texts, writer)).into_response());
+    }
+    if !format.is_graph() {
+        return Err(needs_all(format));
+    }
+    // It is never closed.
+    let _place = GATHERING.acquire().await;
+    let Exported { documents, names } = large::gathered(texts).await?;
+    let options = Options { names, ..options };
+    let content = computed(move || content_of(export(format, &documents, &options))).await?;
+    Ok((headers, content).into_response())
 }
 
 /// The texts of a batch go out with the ids of their file, and in its order.
@@ -149,7 +163,7 @@ async fn download(
 ) -> Result<Response, ServiceError> {
     let title = snapshot.session.title.clone();
     // A large session is parsed and drawn: not on the threads that serve.
-    let made = tokio::task::spawn_blocking(move || make(snapshot, rows, &wanted, format, language)).await;
+    let made = tokio::task::spawn_blocking(move || make(snapshot, &rows, &wanted, format, language)).await;
     let (bytes, media_type, ending) = made.map_err(|e| internal(&e.to_string()))??;
     Ok((headers(media_type, &title, &ending), bytes).into_response())
 }
@@ -157,106 +171,36 @@ async fn download(
 /// The file, what it is to a browser, and how its name ends.
 fn make(
     snapshot: Snapshot,
-    rows: Rows,
+    rows: &Rows,
     wanted: &Wanted,
     format: Format,
     language: Language,
 ) -> Result<(Vec<u8>, &'static str, String), ServiceError> {
-    let title = snapshot.session.title.clone();
-    let edits = snapshot.edits;
-    let reviewed: HashSet<String> = snapshot.reviewed.into_iter().collect();
-    let mut failed: HashMap<String, Sentence> = rows.failed.into_iter().collect();
-    let without_answer: Vec<DocumentView> =
-        snapshot.session.documents.iter().filter(|document| failed.contains_key(&document.id)).cloned().collect();
-    let mut texts = found(snapshot.session);
-    if !wanted.text.is_empty() {
-        texts.retain(|text| text.document.id == wanted.text);
-    }
-    if texts.is_empty() {
+    let snapshot = if wanted.text.is_empty() { snapshot } else { only(snapshot, &wanted.text) };
+    let Snapshot { session, edits, reviewed, .. } = snapshot;
+    let title = session.title.clone();
+    let reviewed: HashSet<String> = reviewed.into_iter().collect();
+    let Exported { documents, names } = exported(session, rows, wanted.with_gold(format).then_some(&reviewed));
+    if documents.is_empty() {
         return Err(ServiceError::invalid(
             "There is nothing to export: this session has no texts with records. Extract something first.",
             "没有可导出的内容：此会话没有带抽取结果的文本。请先抽取。",
         ));
     }
-    let options =
-        Options { title, names: names(&texts), language, bom: wanted.bom.is_some(), edits, ..Options::default() };
-    let said = wanted.with_gold(format);
-    let mut documents: Vec<Document> = texts
-        .into_iter()
-        .map(|text| {
-            let reviewed = reviewed.contains(&text.document.id);
-            document(text, said.then_some(reviewed))
-        })
-        .collect();
-    for text in without_answer {
-        let Some(reason) = failed.remove(&text.id).filter(|_| !documents.iter().any(|d| d.id == text.id)) else {
-            continue;
-        };
-        documents.push(without(text, &reason, said.then_some(&reviewed)));
-    }
     if format == Format::Gold && !documents.iter().any(Document::is_gold) {
         return Err(no_gold());
     }
-    let mut ids: HashMap<String, (usize, String)> =
-        rows.ids.into_iter().enumerate().map(|(at, (document, id))| (document, (at, shown(&id)))).collect();
-    documents.sort_by_key(|d| ids.get(&d.id).map_or(usize::MAX, |(at, _)| *at));
-    for document in &mut documents {
-        if let Some((_, id)) = ids.remove(&document.id) {
-            document.id = id;
-        }
-    }
-    let files = export(format, &documents, &options);
+    let files = export(format, &documents, &Options { title, names, edits, ..wanted.options(language) });
     if format.is_folder() {
         let bytes = archive(&files).map_err(|e| internal(&e.to_string()))?;
         return Ok((bytes, "application/zip", format!("{}.zip", format.name())));
     }
-    let content = files.into_iter().next().map(|file| file.content).unwrap_or_default();
     // Two formats may end alike: the whole file name tells them apart.
-    Ok((content.into_bytes(), format.media_type(), format.file_name().to_owned()))
+    Ok((content_of(files).into_bytes(), format.media_type(), format.file_name().to_owned()))
 }
 
-/// A text as it is exported: with what people said where it is told whether they have gone through it.
-fn document(text: Found, reviewed: Option<bool>) -> Document {
-    let failed = doubts(&text).contains_key(&Doubt::Failed);
-    let (name, version) = text.asked.map_or((None, None), |schema| (Some(schema.name), schema.version));
-    let state = reviewed.map(|reviewed| review::State::of(reviewed, failed, &text.document.judgements));
-    let layer = |c: FoundColumn| Layer {
-        made_by: Some(MadeBy {
-            origin: c.column.into(),
-            model: c.model,
-            adapter: c.adapter,
-            schema: name.clone().filter(|name| !name.is_empty()),
-            schema_version: version,
-        }),
-        runs: c.runs,
-        ..Layer::new(c.column.into(), c.records)
-    };
-    Document {
-        id: text.document.id,
-        text: text.document.text,
-        layers: text.columns.into_iter().map(layer).collect(),
-        judgements: if reviewed.is_some() { text.document.judgements } else { Vec::new() },
-        state,
-        ..Document::default()
-    }
-}
-
-/// A text of a batch that has no answer; `reviewed` where what people said goes along.
-fn without(text: DocumentView, reason: &Sentence, reviewed: Option<&HashSet<String>>) -> Document {
-    let state = reviewed.map(|reviewed| review::State::of(reviewed.contains(&text.id), true, &text.judgements));
-    Document {
-        id: text.id,
-        text: text.text,
-        judgements: if reviewed.is_some() { text.judgements } else { Vec::new() },
-        state,
-        extra: Map::from_iter([("error".to_owned(), Value::from(reason.en.clone()))]),
-        ..Document::default()
-    }
-}
-
-/// An id as tables have it.
-fn shown(id: &Value) -> String {
-    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+fn content_of(files: Vec<File>) -> String {
+    files.into_iter().next().map(|file| file.content).unwrap_or_default()
 }
 
 fn archive(files: &[File]) -> zip::result::ZipResult<Vec<u8>> {
@@ -275,9 +219,23 @@ fn no_gold() -> ServiceError {
     )
 }
 
+/// A format of which one file holds all texts, and there are too many of them.
+fn needs_all(format: Format) -> ServiceError {
+    let name = format.name();
+    let others = names_of(|other| other.is_graph() || Writer::new(other, &Options::default()).is_some());
+    ServiceError::invalid(
+        format!("There are too many texts here for one {name} export. These formats take them: {others}."),
+        format!("文本过多，无法导出为一个 {name} 文件。以下格式可以：{others}。"),
+    )
+}
+
+/// The names of the formats that are so, as a list.
+fn names_of(so: impl Fn(Format) -> bool) -> String {
+    Format::ALL.into_iter().filter(|format| so(*format)).map(Format::name).collect::<Vec<_>>().join(", ")
+}
+
 fn unknown(name: &str) -> ServiceError {
-    let known: Vec<&str> = Format::ALL.iter().map(|f| f.name()).collect();
-    let known = known.join(", ");
+    let known = names_of(|_| true);
     ServiceError::invalid(
         format!("There is no export format \"{name}\". These there are: {known}."),
         format!("没有名为“{name}”的导出格式。可用的有：{known}。"),
@@ -285,7 +243,7 @@ fn unknown(name: &str) -> ServiceError {
 }
 
 fn internal(reason: &str) -> ServiceError {
-    ServiceError::Internal(protocol::Sentence::new(
+    ServiceError::Internal(Sentence::new(
         format!("The export could not be made: {reason}. Try again."),
         format!("无法生成导出文件：{reason}。请重试。"),
     ))
@@ -311,5 +269,15 @@ mod tests {
     fn an_unknown_format_is_refused_with_the_known_ones() {
         let sentence = unknown("xls").sentence(Language::En);
         assert!(sentence.contains("\"xls\"") && sentence.contains("graphml"), "{sentence}");
+    }
+
+    #[test]
+    fn what_needs_all_texts_at_once_names_the_formats_that_do_not() {
+        let sentence = needs_all(Format::Html).sentence(Language::En);
+        assert_eq!(
+            sentence,
+            "There are too many texts here for one html export. These formats take them: json, jsonl, gold, csv, markdown, doccano, \
+             turtle, cypher, nodes, edges, graphml, svg."
+        );
     }
 }

@@ -218,42 +218,6 @@ pub async fn ask_missing(
     onward(asker, asked.map(|(session, _)| format!("/sessions/{session}")), "/sessions")
 }
 
-/// `POST /sessions/{id}/share`: makes a link and shows it.
-pub async fn share(
-    State(state): State<AppState>,
-    Extension(owner): Extension<Owner>,
-    asker: Asker,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let note = Fields::read(&body).get("note").to_owned();
-    let back = format!("/sessions/{id}");
-    match state.studio.share(owner, &id, &note, &format!("http://{host}")).await {
-        Ok(share) => {
-            let language = asker.language;
-            let url = plain::escape(&share.url);
-            let id = plain::escape(&id);
-            let mut body = format!("<p><a data-testid=\"share-link\" href=\"{url}\">{url}</a></p>\n");
-            if share.local_only {
-                body.push_str(&format!(
-                    "<p>{} <a href=\"/sessions/{id}/export.html\">{}</a></p>\n",
-                    language.pick(
-                        "Only this computer can open this link. To send it to somebody, send the page as a file:",
-                        "此链接只能在本机打开。要发给别人，请发送页面文件："
-                    ),
-                    language.pick("download it", "下载")
-                ));
-            }
-            body.push_str(&format!("<p><a href=\"/sessions/{id}\">{}</a></p>", language.pick("Back", "返回")));
-            let title = language.pick("A link to this session as it is now", "此会话当前内容的链接");
-            plain::page(StatusCode::OK, language, title, &body)
-        }
-        Err(error) => failed(asker, &error, &back),
-    }
-}
-
 /// `GET /sessions/{id}/export.html`: the session as one file that needs nothing else.
 pub async fn export(
     State(state): State<AppState>,
@@ -267,7 +231,7 @@ pub async fn export(
         Ok(snapshot) => snapshot,
         Err(error) => return failed(asker, &error, "/sessions"),
     };
-    let title = attachment(&snapshot.session.title, "html");
+    let title = attachment(SESSION, &snapshot.session.title, "html");
     let root = state.leptos.site_root.to_string();
     let language = asker.language;
     // Not on the threads that serve.
@@ -291,11 +255,14 @@ pub async fn export(
     }
 }
 
+/// The plain name of a session's downloads.
+pub(super) const SESSION: &str = "knowlm-session";
+
 /// The header of a download: its title in full for browsers that read RFC 8187, a plain name for others.
-pub(super) fn attachment(title: &str, ending: &str) -> HeaderValue {
+pub(super) fn attachment(plain: &str, title: &str, ending: &str) -> HeaderValue {
     let name: String = form_urlencoded::byte_serialize(title.as_bytes()).collect();
     let name = name.replace('+', "%20").replace('*', "%2A");
-    let disposition = format!("attachment; filename=\"knowlm-session.{ending}\"; filename*=UTF-8''{name}.{ending}");
+    let disposition = format!("attachment; filename=\"{plain}.{ending}\"; filename*=UTF-8''{name}.{ending}");
     HeaderValue::from_str(&disposition).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
@@ -328,6 +295,12 @@ fn referring_path(headers: &HeaderMap) -> String {
 pub fn is_own_path(path: &str) -> bool {
     // Browsers leave tabs and line breaks out of an address and take a backslash for a slash: `/<tab>/host` is `//host`.
     path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control())
+}
+
+/// The address that the asker of a form uses, as its `Host` header tells it.
+pub(super) fn origin(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    format!("http://{host}")
 }
 
 /// Leads on to a path, or says why that cannot be, with the way `back`.

@@ -4,7 +4,9 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
-use protocol::Language;
+use protocol::{Language, view::NewShare};
+
+use super::Asker;
 
 /// A text as it can stand in HTML, also in an attribute's quotes.
 pub fn escape(text: &str) -> String {
@@ -70,6 +72,22 @@ pub fn deleted(language: Language, said: &str, path: &str, id: &str) -> Response
         language.pick("Back", "返回")
     );
     page(StatusCode::OK, language, said, &body)
+}
+
+/// A page with a link that was just made. `file`: the path of what can be sent instead where only this computer can open it.
+pub fn link(asker: Asker, title: &str, share: &NewShare, file: &str, back: &str) -> Response {
+    let (language, url) = (asker.language, escape(&share.url));
+    let mut body = format!("<p><a data-testid=\"share-link\" href=\"{url}\">{url}</a></p>\n");
+    if share.local_only {
+        let said = language.pick(
+            "Only this computer can open this link. To send it to somebody, start the server with --public-url, or send a file:",
+            "此链接只能在本机打开。要发给别人，请用 --public-url 启动服务器，或发送文件：",
+        );
+        let download = language.pick("download it", "下载");
+        body += &format!("<p data-testid=\"local-only\">{said} <a href=\"{}\">{download}</a></p>\n", escape(file));
+    }
+    body += &format!("<p><a href=\"{}\">{}</a></p>", escape(back), language.pick("Back", "返回"));
+    page(StatusCode::OK, language, title, &body)
 }
 
 fn typed_html(language: Language, typed: &[(&str, &str)]) -> String {

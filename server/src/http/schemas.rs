@@ -13,7 +13,7 @@ use protocol::view::{SaveSchema, SchemaView};
 
 use super::{
     AppState, Asker,
-    forms::{Fields, failed, onward, status_of},
+    forms::{Fields, attachment, failed, onward, origin, status_of},
     plain,
 };
 
@@ -135,31 +135,14 @@ pub async fn share(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     let back = format!("/schemas/{id}");
-    match state.studio.share_schema(owner, &id, &format!("http://{host}")).await {
+    match state.studio.share_schema(owner, &id, &origin(&headers)).await {
         Ok(share) => {
-            let (language, url, back) = (asker.language, plain::escape(&share.url), plain::escape(&back));
-            let body = format!(
-                "<p><a data-testid=\"share-link\" href=\"{url}\">{url}</a></p>\n<p><a href=\"{back}\">{}</a></p>",
-                language.pick("Back", "返回")
-            );
-            let title = language.pick("A link to this schema as it is now", "此抽取清单当前版本的链接");
-            plain::page(StatusCode::OK, language, title, &body)
+            let title = asker.language.pick("A link to this schema as it is now", "此抽取清单当前版本的链接");
+            plain::link(asker, title, &share, &format!("{back}/download.json"), &back)
         }
         Err(error) => failed(asker, &error, &back),
     }
-}
-
-/// `POST /schema-shares/{id}/revoke`: closes a link and shows its schema.
-pub async fn revoke(
-    State(state): State<AppState>,
-    Extension(owner): Extension<Owner>,
-    asker: Asker,
-    Path(id): Path<String>,
-) -> Response {
-    let revoked = state.studio.revoke_schema(owner, &id).await;
-    onward(asker, revoked.map(|schema| format!("/schemas/{schema}")), "/schemas")
 }
 
 /// A schema as a file of the kind that its name says.
@@ -184,12 +167,7 @@ fn as_file(asker: Asker, view: &SchemaView, file: &str) -> Response {
         "download.yaml" => (schema.to_yaml(), "application/yaml; charset=utf-8", "yaml"),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
-    let title: String = form_urlencoded::byte_serialize(view.named(asker.language).title().as_bytes()).collect();
-    let disposition = format!(
-        "attachment; filename=\"schema.{ending}\"; filename*=UTF-8''{}.{ending}",
-        title.replace('+', "%20").replace('*', "%2A")
-    );
-    let disposition = HeaderValue::from_str(&disposition).unwrap_or(HeaderValue::from_static("attachment"));
+    let disposition = attachment("schema", &view.named(asker.language).title(), ending);
     ([(header::CONTENT_TYPE, HeaderValue::from_static(kind)), (header::CONTENT_DISPOSITION, disposition)], text)
         .into_response()
 }

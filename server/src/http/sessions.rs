@@ -1,19 +1,19 @@
-//! Sessions and their links for browsers without scripts: new titles, deleting and bringing back, closing links.
+//! Sessions and their links for browsers without scripts: new titles, deleting and bringing back, making and closing links.
 
 use app::services::{Owner, Services};
 use axum::{
     Extension,
     body::Bytes,
     extract::{Path, State},
+    http::HeaderMap,
     response::{IntoResponse, Redirect, Response},
 };
 
 use super::{
     AppState, Asker,
-    forms::{Fields, failed, onward, status_of},
+    forms::{Fields, failed, onward, origin, status_of},
     plain,
 };
-use crate::pool::refused_by_store;
 
 /// `POST /sessions/{id}/rename`: gives a session another title and shows it.
 pub async fn rename(
@@ -63,18 +63,32 @@ pub async fn restore(
     onward(asker, restored.map(|()| "/sessions".to_owned()), "/sessions")
 }
 
-/// `POST /shares/{id}/revoke`: closes a link and shows its session.
+/// `POST /sessions/{id}/share`: makes a link and shows it.
+pub async fn share(
+    State(state): State<AppState>,
+    Extension(owner): Extension<Owner>,
+    asker: Asker,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let note = Fields::read(&body).get("note").to_owned();
+    let back = format!("/sessions/{id}");
+    match state.studio.share(owner, &id, &note, &origin(&headers)).await {
+        Ok(share) => {
+            let title = asker.language.pick("A link to this session as it is now", "此会话当前内容的链接");
+            plain::link(asker, title, &share, &format!("{back}/export.html"), &back)
+        }
+        Err(error) => failed(asker, &error, &back),
+    }
+}
+
+/// `POST /shares/{id}/revoke`: closes a link and shows the session or schema that it showed.
 pub async fn revoke(
     State(state): State<AppState>,
     Extension(owner): Extension<Owner>,
     asker: Asker,
     Path(id): Path<String>,
 ) -> Response {
-    let session = match state.studio.store.session_of_share(owner.0, &id).await {
-        Ok(session) => session,
-        Err(error) => return failed(asker, &refused_by_store(error), "/sessions"),
-    };
-    let back = format!("/sessions/{session}");
-    let revoked = state.studio.revoke(owner, &id).await;
-    onward(asker, revoked.map(|()| back.clone()), &back)
+    onward(asker, state.studio.revoke(owner, &id).await, "/sessions")
 }

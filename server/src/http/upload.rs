@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{
     AppState, Asker,
-    forms::{Fields, attachment, failed, onward, status_of},
+    forms::{Fields, SESSION, attachment, failed, onward, status_of},
 };
 use crate::{
     batch::{
@@ -227,7 +227,7 @@ pub async fn download(
         Ok((batch, title)) => {
             let headers = [
                 (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-                (header::CONTENT_DISPOSITION, attachment(&title, ending)),
+                (header::CONTENT_DISPOSITION, attachment(SESSION, &title, ending)),
             ];
             (headers, export::body(state.studio.store.clone(), batch, format)).into_response()
         }

@@ -280,7 +280,7 @@ async fn a_session_is_sent_to_others_once_its_runs_have_ended_with_the_newest_no
     let newest = studio.share(ME, &id, "second", "").await.unwrap();
     let preview = studio.preview(ME, &id).await.unwrap();
     assert_eq!((preview.note.as_str(), preview.session.shares.len()), ("second", 0));
-    studio.revoke(ME, &newest.id).await.unwrap();
+    assert_eq!(studio.revoke(ME, &newest.link.id).await.unwrap(), format!("/sessions/{id}"));
     assert_eq!(studio.preview(ME, &id).await.unwrap().note, "first");
 }
 

@@ -8,7 +8,7 @@ use protocol::{
 use super::{Store, StoreError, now_ms};
 
 impl Store {
-    /// Stores a link to the newest version of an owner's schema under the hash of a token.
+    /// Stores a link to the newest version of an owner's schema under the hash of a token; the link as it is listed.
     ///
     /// # Errors
     /// The schema is not the owner's, or is deleted.
@@ -18,20 +18,21 @@ impl Store {
         id: &str,
         token_hash: &str,
         schema: &str,
-    ) -> Result<(), StoreError> {
-        let done = sqlx::query(
+    ) -> Result<ShareView, StoreError> {
+        let row: Option<(String, i64, u32)> = sqlx::query_as(
             "INSERT INTO schema_share (id, owner_id, schema_id, version, token_hash, created_at)
              SELECT ?, s.owner_id, s.id, (SELECT max(version) FROM schema_version WHERE schema_id = s.id), ?, ?
-             FROM schema s WHERE s.id = ? AND s.owner_id = ? AND s.deleted_at IS NULL",
+             FROM schema s WHERE s.id = ? AND s.owner_id = ? AND s.deleted_at IS NULL
+             RETURNING id, created_at, version",
         )
         .bind(id)
         .bind(token_hash)
         .bind(now_ms())
         .bind(schema)
         .bind(owner)
-        .execute(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        if done.rows_affected() == 0 { Err(StoreError::Missing("schema")) } else { Ok(()) }
+        row.map(listed).ok_or(StoreError::Missing("schema"))
     }
 
     /// The open links of a schema, oldest first; each is named by its version.
@@ -47,8 +48,7 @@ impl Store {
         .bind(owner)
         .fetch_all(&self.pool)
         .await?;
-        let link = |(id, created_at, version)| ShareView { id, created_at, note: format!("v{version}") };
-        Ok(rows.into_iter().map(link).collect())
+        Ok(rows.into_iter().map(listed).collect())
     }
 
     /// Closes a link for good, and gives the schema that it showed.
@@ -94,4 +94,9 @@ impl Store {
             updated_at,
         })
     }
+}
+
+/// A link as it is listed: named by the version that it shows.
+fn listed((id, created_at, version): (String, i64, u32)) -> ShareView {
+    ShareView { id, created_at, note: format!("v{version}") }
 }

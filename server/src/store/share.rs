@@ -91,42 +91,29 @@ impl Store {
         Ok(ShareView { id, created_at, note })
     }
 
-    /// Closes a link for good; what it showed is kept no longer.
+    /// Closes a link for good, and gives its session; what it showed is kept no longer.
     ///
     /// # Errors
     /// The link is not the owner's. One already closed is no error.
-    pub async fn revoke(&self, owner: i64, share: &str) -> Result<(), StoreError> {
+    pub async fn revoke(&self, owner: i64, share: &str) -> Result<String, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let done = sqlx::query(
-            "UPDATE share SET revoked_at = coalesce(revoked_at, ?), snapshot = '', note = '' WHERE id = ? AND owner_id = ?",
+        let row: Option<(String,)> = sqlx::query_as(
+            "UPDATE share SET revoked_at = coalesce(revoked_at, ?), snapshot = '', note = '' WHERE id = ? AND owner_id = ?
+             RETURNING session_id",
         )
         .bind(now_ms())
         .bind(share)
         .bind(owner)
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
-        if done.rows_affected() == 0 {
-            return Err(StoreError::Missing("link"));
-        }
+        let (session,) = row.ok_or(StoreError::Missing("link"))?;
         sqlx::query("DELETE FROM share_text WHERE share_id = ? AND owner_id = ?")
             .bind(share)
             .bind(owner)
             .execute(&mut *tx)
             .await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// The session of an owner's link, open or closed.
-    ///
-    /// # Errors
-    /// The link is not the owner's.
-    pub async fn session_of_share(&self, owner: i64, share: &str) -> Result<String, StoreError> {
-        let row: Option<(String,)> = sqlx::query_as("SELECT session_id FROM share WHERE id = ? AND owner_id = ?")
-            .bind(share)
-            .bind(owner)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.map(|(session,)| session).ok_or(StoreError::Missing("link"))
+        tx.commit().await?;
+        Ok(session)
     }
 
     /// What an open link shows, whoever asks. Links to deleted sessions are closed while those are.
@@ -162,6 +149,27 @@ impl Store {
         .bind(from as i64)
         .fetch_all(&self.pool)
         .await?;
+        self.as_shared(share, rows).await
+    }
+
+    /// One of the texts that are listed apart, as it was when the link was made; nothing where it is not one of them.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn shared_text(&self, share: &OpenShare, document: &str) -> Result<Texts, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT document_id, judgements FROM share_text WHERE document_id = ? AND share_id = ? AND owner_id = ?",
+        )
+        .bind(document)
+        .bind(&share.id)
+        .bind(share.owner)
+        .fetch_all(&self.pool)
+        .await?;
+        self.as_shared(share, rows).await
+    }
+
+    /// Texts, each with what had been said of it, as they were when a link was made.
+    async fn as_shared(&self, share: &OpenShare, rows: Vec<(String, String)>) -> Result<Texts, StoreError> {
         let ids: Vec<String> = rows.iter().map(|(id, _)| id.clone()).collect();
         let mut texts = self.texts(share.owner, &share.snapshot.session.id, &ids).await?;
         let place = |id: &str| ids.iter().position(|known| known == id).unwrap_or(ids.len());

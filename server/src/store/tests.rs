@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub(crate) mod bounds;
 mod queue;
-mod schema_share;
+mod schema;
 
 use super::*;
 
@@ -315,8 +315,8 @@ async fn a_share_stays_as_it_was_until_it_is_closed() {
     store.set_deleted(ME, &id, true).await.unwrap();
     assert!(missing(store.open_share("hash").await), "closed while its session is deleted");
     store.set_deleted(ME, &id, false).await.unwrap();
-    store.revoke(ME, "share").await.unwrap();
-    store.revoke(ME, "share").await.unwrap();
+    assert_eq!(store.revoke(ME, "share").await.unwrap(), id);
+    assert_eq!(store.revoke(ME, "share").await.unwrap(), id, "closed once more");
     let (kept,): (String,) = sqlx::query_as("SELECT snapshot FROM share").fetch_one(store.pool()).await.unwrap();
     assert_eq!(kept, "", "what nobody can see any more is not kept");
     assert!(missing(store.open_share("hash").await) && missing(store.annotate(ME, "share", "x").await));
@@ -448,37 +448,6 @@ async fn rows_from_before_extractions_are_runs_of_their_own() {
     let view = store.session(ME, "s").await.unwrap();
     assert_eq!((view.runs[0].extraction.clone(), view.runs[0].part, view.extractions.len()), (None, None, 0));
     assert_eq!(view.runs[0].text, "(Ada, person)");
-}
-
-#[tokio::test]
-async fn a_schema_keeps_every_version_that_was_saved() {
-    let (_folder, store) = store().await;
-    let save = async |id: Option<&str>, name: &str, json: &str| {
-        store.save_schema(ME, id, name, Some(Language::En), json).await.unwrap()
-    };
-    let id = save(None, "People", "one").await;
-    let first = store.schema(ME, &id).await.unwrap();
-    assert_eq!((first.version, first.json.as_str(), first.title.zh.as_str()), (Some(1), "one", "People"));
-    save(Some(&id), "People", "two").await;
-    save(Some(&id), "Persons", "two").await;
-    let now = store.schema(ME, &id).await.unwrap();
-    assert_eq!((now.version, now.title.en.as_str()), (Some(2), "Persons"), "saved unchanged, it is the same version");
-    save(Some(&id), "Persons", "one").await;
-    let versions = store.schema_versions(ME, &id).await.unwrap();
-    let versions: Vec<_> = versions.iter().map(|v| (v.version, v.json.as_str())).collect();
-    assert_eq!(versions, [(3, "one"), (2, "two"), (1, "one")]);
-
-    assert!(missing(store.schema(OTHER, &id).await));
-    assert!(store.schema_versions(OTHER, &id).await.unwrap().is_empty());
-    assert!(missing(store.save_schema(OTHER, Some(&id), "x", None, "y").await));
-    assert!(missing(store.rename_schema(OTHER, &id, "x").await));
-    assert!(missing(store.set_schema_deleted(OTHER, &id, true).await));
-
-    store.rename_schema(ME, &id, "Folk").await.unwrap();
-    store.set_schema_deleted(ME, &id, true).await.unwrap();
-    assert!(store.schemas(ME).await.unwrap().is_empty() && missing(store.schema(ME, &id).await));
-    store.set_schema_deleted(ME, &id, false).await.unwrap();
-    assert_eq!(store.schemas(ME).await.unwrap()[0].title.en, "Folk");
 }
 
 #[tokio::test]

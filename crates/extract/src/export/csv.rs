@@ -43,100 +43,76 @@ pub fn cell(text: &str) -> String {
     }
 }
 
-/// A row for each record, and one for each argument of an event.
-pub(super) fn records(documents: &[Document], options: &Options) -> String {
-    let mut table = Table::new(
-        options.bom,
-        &[
-            "id",
-            "kind",
-            "type",
-            "text",
-            "start",
-            "end",
-            "role",
-            "other",
-            "other_start",
-            "other_end",
-            "in_text",
-            "found",
-            "certainty",
-            "origin",
-            "gold",
-            "correction",
-            "agreement",
-            "model",
-            "adapter",
-            "schema",
-            "schema_version",
-            "runs",
-            "review",
-        ],
-    );
-    for document in documents {
-        let offsets = Offsets::new(&document.text, options.unit);
-        let place = |m: &Mention| {
-            m.span.map_or([String::new(), String::new()], |s| {
-                [offsets.at(s.start).to_string(), offsets.at(s.end).to_string()]
-            })
-        };
-        let state = document.state.map_or("", State::name);
-        let rows = rows(document);
-        if rows.is_empty() && document.state.is_some() {
-            let mut cells = vec![String::new(); COLUMNS];
-            if let [id, .., last] = cells.as_mut_slice() {
-                (*id, *last) = (document.id.clone(), state.to_owned());
-            }
-            table.row(&cells);
+/// The first line of a table of records.
+pub(super) fn heading(options: &Options) -> String {
+    Table::new(options.bom, &COLUMNS).0
+}
+
+/// A row for each record of a text, and one for each argument of an event.
+pub(super) fn records(document: &Document, options: &Options) -> String {
+    let mut table = Table(String::new());
+    let offsets = Offsets::new(&document.text, options.unit);
+    let place = |m: &Mention| {
+        m.span.map_or([String::new(), String::new()], |s| {
+            [offsets.at(s.start).to_string(), offsets.at(s.end).to_string()]
+        })
+    };
+    let state = document.state.map_or("", State::name);
+    let rows = rows(document);
+    if rows.is_empty() && document.state.is_some() {
+        let mut cells = vec![String::new(); COLUMNS.len()];
+        if let [id, .., last] = cells.as_mut_slice() {
+            (*id, *last) = (document.id.clone(), state.to_owned());
         }
-        for row in rows {
-            let origin = joined(&row.origins);
-            let [model, adapter, schema, version] = made_by(document, &row);
-            let runs = row.runs.join("; ");
-            let correction = row.correction.map(words).unwrap_or_default();
-            let mut add = |kind: &str, label: &str, first: &Mention, role: &str, other: Option<&Mention>| {
-                let [start, end] = place(first);
-                let [other_start, other_end] = other.map(&place).unwrap_or_default();
-                let stands = first.span.is_some() && other.is_none_or(|o| o.span.is_some());
-                let found = other.map_or(first.found, |o| o.found.max(first.found));
-                // Of an argument its own, whatever the trigger's is.
-                let with = other.filter(|_| role.is_empty());
-                let certainty = with.map_or(first.certainty, |o| o.certainty.max(first.certainty));
-                let agreement = Agreement::fewest([first.agreement, with.and_then(|o| o.agreement)]);
-                table.row(&[
-                    document.id.clone(),
-                    kind.to_owned(),
-                    label.to_owned(),
-                    first.text.clone(),
-                    start,
-                    end,
-                    role.to_owned(),
-                    other.map(|o| o.text.clone()).unwrap_or_default(),
-                    other_start,
-                    other_end,
-                    if stands { "yes" } else { "no" }.to_owned(),
-                    if stands { found.name() } else { "" }.to_owned(),
-                    if stands { certainty.name() } else { "" }.to_owned(),
-                    origin.clone(),
-                    verdict_name(row.verdict).to_owned(),
-                    correction.clone(),
-                    agreement.map(|Agreement { found, of }| format!("{found} of {of}")).unwrap_or_default(),
-                    model.clone(),
-                    adapter.clone(),
-                    schema.clone(),
-                    version.clone(),
-                    runs.clone(),
-                    state.to_owned(),
-                ]);
-            };
-            match &row.record {
-                Record::Entity { label, mention } => add("entity", label, mention, "", None),
-                Record::Relation { relation, head, tail } => add("relation", relation, head, "", Some(tail)),
-                Record::Event { label, trigger, arguments } => {
-                    add("event", label, trigger, "", None);
-                    for argument in arguments {
-                        add("argument", label, &argument.mention, &argument.role, Some(trigger));
-                    }
+        table.row(&cells);
+    }
+    for row in rows {
+        let origin = joined(&row.origins);
+        let [model, adapter, schema, version] = made_by(document, &row);
+        let runs = row.runs.join("; ");
+        let correction = row.correction.map(words).unwrap_or_default();
+        let mut add = |kind: &str, label: &str, first: &Mention, role: &str, other: Option<&Mention>| {
+            let [start, end] = place(first);
+            let [other_start, other_end] = other.map(&place).unwrap_or_default();
+            let stands = first.span.is_some() && other.is_none_or(|o| o.span.is_some());
+            let found = other.map_or(first.found, |o| o.found.max(first.found));
+            // Of an argument its own, whatever the trigger's is.
+            let with = other.filter(|_| role.is_empty());
+            let certainty = with.map_or(first.certainty, |o| o.certainty.max(first.certainty));
+            let agreement = Agreement::fewest([first.agreement, with.and_then(|o| o.agreement)]);
+            table.row(&[
+                document.id.clone(),
+                kind.to_owned(),
+                label.to_owned(),
+                first.text.clone(),
+                start,
+                end,
+                role.to_owned(),
+                other.map(|o| o.text.clone()).unwrap_or_default(),
+                other_start,
+                other_end,
+                if stands { "yes" } else { "no" }.to_owned(),
+                if stands { found.name() } else { "" }.to_owned(),
+                if stands { certainty.name() } else { "" }.to_owned(),
+                origin.clone(),
+                verdict_name(row.verdict).to_owned(),
+                correction.clone(),
+                agreement.map(|Agreement { found, of }| format!("{found} of {of}")).unwrap_or_default(),
+                model.clone(),
+                adapter.clone(),
+                schema.clone(),
+                version.clone(),
+                runs.clone(),
+                state.to_owned(),
+            ]);
+        };
+        match &row.record {
+            Record::Entity { label, mention } => add("entity", label, mention, "", None),
+            Record::Relation { relation, head, tail } => add("relation", relation, head, "", Some(tail)),
+            Record::Event { label, trigger, arguments } => {
+                add("event", label, trigger, "", None);
+                for argument in arguments {
+                    add("argument", label, &argument.mention, &argument.role, Some(trigger));
                 }
             }
         }
@@ -144,8 +120,32 @@ pub(super) fn records(documents: &[Document], options: &Options) -> String {
     table.0
 }
 
-/// Columns of a table of records.
-const COLUMNS: usize = 23;
+/// The columns of a table of records.
+const COLUMNS: [&str; 23] = [
+    "id",
+    "kind",
+    "type",
+    "text",
+    "start",
+    "end",
+    "role",
+    "other",
+    "other_start",
+    "other_end",
+    "in_text",
+    "found",
+    "certainty",
+    "origin",
+    "gold",
+    "correction",
+    "agreement",
+    "model",
+    "adapter",
+    "schema",
+    "schema_version",
+    "runs",
+    "review",
+];
 
 /// Model, adapter, schema and its version, of those who found a record; where they differ, one after the other.
 fn made_by(document: &Document, row: &Row<'_>) -> [String; 4] {

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Document, anchors::anchored, verdict_name};
+use super::{Document, Options, anchors::anchored, verdict_name};
 
-/// A line for each text. An event is a labelled trigger with relations to its arguments, named by role.
-pub(super) fn lines(documents: &[Document]) -> String {
-    documents.iter().map(|d| format!("{}\n", line(d))).collect()
+/// The line of a text. An event is a labelled trigger with relations to its arguments, named by role.
+pub(super) fn line(document: &Document, _: &Options) -> String {
+    format!("{}\n", text(document))
 }
 
-fn line(document: &Document) -> Value {
+fn text(document: &Document) -> Value {
     let anchored = anchored(document);
     let entities: Vec<Value> = anchored
         .anchors

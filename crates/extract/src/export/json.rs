@@ -13,34 +13,32 @@ use crate::{
     output::{Extraction, LeftOut},
 };
 
-/// One array of all texts, indented.
-pub(super) fn json(documents: &[Document], options: &Options) -> String {
-    let texts: Vec<Value> = documents.iter().map(|d| text(d, options)).collect();
-    // Values only: there is nothing in it that could not be written.
-    let mut json = serde_json::to_string_pretty(&texts).unwrap_or_default();
-    json.push('\n');
-    json
+/// An element of the array of all texts, indented, on lines of its own.
+pub(super) fn element(document: &Document, options: &Options) -> String {
+    // Values only: there is nothing in it that could not be written. Within a string a line break is written as two letters.
+    let json = serde_json::to_string_pretty(&text(document, options)).unwrap_or_default();
+    format!("\n{json}").replace('\n', "\n  ")
 }
 
-/// A line for each text.
-pub(super) fn lines(documents: &[Document], options: &Options) -> String {
-    documents.iter().map(|d| format!("{}\n", text(d, options))).collect()
+/// The line of a text.
+pub(super) fn line(document: &Document, options: &Options) -> String {
+    format!("{}\n", text(document, options))
 }
 
-/// A line with the gold of each text of which it is complete: another would make right answers wrong.
-pub(super) fn gold(documents: &[Document], options: &Options) -> String {
-    let line = |d: &Document| {
-        let offsets = Offsets::new(&d.text, options.unit);
-        let records: Vec<Record> = judge::gold(&d.judgements).into_iter().map(|r| moved(r, &offsets)).collect();
-        let found = Extraction::of_all(records);
-        let mut line = head(d);
-        line.insert("entities".into(), json!(found.entities));
-        line.insert("relations".into(), json!(found.relations));
-        line.insert("events".into(), json!(found.events));
-        line.extend(d.state.map(|state| ("review".to_owned(), json!(state))));
-        format!("{}\n", Value::Object(line))
-    };
-    documents.iter().filter(|d| d.is_gold()).map(line).collect()
+/// A line with the gold of a text; nothing where it is not complete, which would make right answers wrong.
+pub(super) fn gold(document: &Document, options: &Options) -> String {
+    if !document.is_gold() {
+        return String::new();
+    }
+    let offsets = Offsets::new(&document.text, options.unit);
+    let records: Vec<Record> = judge::gold(&document.judgements).into_iter().map(|r| moved(r, &offsets)).collect();
+    let found = Extraction::of_all(records);
+    let mut line = head(document);
+    line.insert("entities".into(), json!(found.entities));
+    line.insert("relations".into(), json!(found.relations));
+    line.insert("events".into(), json!(found.events));
+    line.extend(document.state.map(|state| ("review".to_owned(), json!(state))));
+    format!("{}\n", Value::Object(line))
 }
 
 /// Ids that were numbers are numbers again.

@@ -6,69 +6,65 @@ use protocol::{Record, Verdict};
 
 use super::{Document, Options, joined, rows};
 
-/// All texts, one below the other.
-pub(super) fn markdown(documents: &[Document], options: &Options) -> String {
+/// What stands above the texts.
+pub(super) fn title(options: &Options) -> String {
+    if options.title.is_empty() { String::new() } else { format!("# {}\n\n", inline(&options.title)) }
+}
+
+/// A text, to stand below others.
+pub(super) fn text(document: &Document, options: &Options) -> String {
     let pick = |en, zh| options.language.pick(en, zh);
     let mut out = String::new();
-    if !options.title.is_empty() {
-        let _ = writeln!(out, "# {}\n", inline(&options.title));
-    }
     let head = pick(
         "| | Type | Found | Origin | Note |\n|---|---|---|---|---|",
         "| | 类型 | 抽取结果 | 来源 | 备注 |\n|---|---|---|---|---|",
     );
-    for document in documents {
-        let _ = writeln!(out, "## {}\n", inline(&document.id));
-        for line in document.text.lines() {
-            let _ = writeln!(out, "> {}", inline(line));
-        }
-        let made: Vec<String> = document
-            .layers
-            .iter()
-            .filter_map(|layer| layer.made_by.as_ref())
-            .map(|made| inline(&made.title()))
-            .collect();
-        if !made.is_empty() {
-            let _ = writeln!(out, "\n{}: {}", pick("Made by", "来自"), made.join("; "));
-        }
-        let rows = rows(document);
-        if rows.is_empty() {
-            let _ = writeln!(out, "\n{}\n", pick("Nothing found.", "没有抽取结果。"));
-            continue;
-        }
-        let _ = writeln!(out, "\n{head}");
-        for row in rows {
-            let tick = match row.verdict {
-                None => "",
-                Some(Verdict::Right) => "✓",
-                Some(Verdict::Wrong | Verdict::Corrected) => "✗",
-                Some(Verdict::Added) => "+",
-            };
-            let mut note = Vec::new();
-            if !row.shown {
-                note.push(pick("not in the text", "原文中没有").to_owned());
-            }
-            if let Some(correction) = row.correction {
-                note.push(format!("→ {}", inline(&super::csv::words(correction))));
-            }
-            let (label, words) = match &row.record {
-                Record::Entity { label, mention } => (label, inline(&mention.text)),
-                Record::Relation { relation, head, tail } => {
-                    (relation, format!("{} → {}", inline(&head.text), inline(&tail.text)))
-                }
-                Record::Event { label, trigger, arguments } => {
-                    let mut words = inline(&trigger.text);
-                    for a in arguments {
-                        let _ = write!(words, "; {}: {}", inline(&a.role), inline(&a.mention.text));
-                    }
-                    (label, words)
-                }
-            };
-            let label = inline(label);
-            let _ = writeln!(out, "| {tick} | {label} | {words} | {} | {} |", joined(&row.origins), note.join(" "));
-        }
-        out.push('\n');
+    let _ = writeln!(out, "## {}\n", inline(&document.id));
+    for line in document.text.lines() {
+        let _ = writeln!(out, "> {}", inline(line));
     }
+    let made: Vec<String> =
+        document.layers.iter().filter_map(|layer| layer.made_by.as_ref()).map(|made| inline(&made.title())).collect();
+    if !made.is_empty() {
+        let _ = writeln!(out, "\n{}: {}", pick("Made by", "来自"), made.join("; "));
+    }
+    let rows = rows(document);
+    if rows.is_empty() {
+        let _ = writeln!(out, "\n{}\n", pick("Nothing found.", "没有抽取结果。"));
+        return out;
+    }
+    let _ = writeln!(out, "\n{head}");
+    for row in rows {
+        let tick = match row.verdict {
+            None => "",
+            Some(Verdict::Right) => "✓",
+            Some(Verdict::Wrong | Verdict::Corrected) => "✗",
+            Some(Verdict::Added) => "+",
+        };
+        let mut note = Vec::new();
+        if !row.shown {
+            note.push(pick("not in the text", "原文中没有").to_owned());
+        }
+        if let Some(correction) = row.correction {
+            note.push(format!("→ {}", inline(&super::csv::words(correction))));
+        }
+        let (label, words) = match &row.record {
+            Record::Entity { label, mention } => (label, inline(&mention.text)),
+            Record::Relation { relation, head, tail } => {
+                (relation, format!("{} → {}", inline(&head.text), inline(&tail.text)))
+            }
+            Record::Event { label, trigger, arguments } => {
+                let mut words = inline(&trigger.text);
+                for a in arguments {
+                    let _ = write!(words, "; {}: {}", inline(&a.role), inline(&a.mention.text));
+                }
+                (label, words)
+            }
+        };
+        let label = inline(label);
+        let _ = writeln!(out, "| {tick} | {label} | {words} | {} | {} |", joined(&row.origins), note.join(" "));
+    }
+    out.push('\n');
     out
 }
 

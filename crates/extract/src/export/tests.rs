@@ -109,6 +109,41 @@ fn json_is_the_lines_of_extract_with_origin_and_gold() {
 }
 
 #[test]
+fn text_by_text_a_file_is_the_same_as_all_at_once() {
+    let other = Document { id: "2".into(), state: Some(State::Accepted), ..document() };
+    let texts = [document(), other, Document { id: "3".into(), ..Document::default() }];
+    let options = Options { title: "A <title>".into(), bom: true, ..Options::default() };
+    let mut written = Vec::new();
+    for format in Format::ALL {
+        let Some(mut writer) = Writer::new(format, &options) else {
+            assert!(format.is_graph() || format.is_folder() || format == Format::Html, "{format:?}");
+            continue;
+        };
+        let mut file = writer.head().to_owned();
+        // Also groups in which there is nothing.
+        for group in [&texts[..1], &[], &texts[1..]] {
+            file += &writer.texts(group);
+        }
+        assert_eq!(file + writer.tail(), export(format, &texts, &options)[0].content, "{format:?}");
+        written.push(format.name());
+    }
+    assert_eq!(written, ["json", "jsonl", "gold", "csv", "markdown", "doccano"]);
+    let array: Value = serde_json::from_str(&export(Format::Json, &texts, &options)[0].content).unwrap();
+    assert_eq!(array.as_array().unwrap().len(), 3);
+    assert_eq!(array[0]["text"], TEXT, "line breaks of a text stay what they are");
+    assert_eq!(serde_json::from_str::<Value>(&export(Format::Json, &[], &options)[0].content).unwrap(), json!([]));
+}
+
+#[test]
+fn a_graph_needs_no_words_of_the_texts() {
+    let without = Document { text: String::new(), ..with_sources() };
+    for format in Format::ALL.into_iter().filter(|format| format.is_graph()) {
+        let made = |document: &Document| export(format, std::slice::from_ref(document), &Options::default());
+        assert_eq!(made(&without), made(&with_sources()), "{format:?}");
+    }
+}
+
+#[test]
 fn gold_is_what_eval_reads() {
     assert_eq!(made(Format::Gold), "", "what is judged in part is no gold");
     let accepted = Document { state: Some(State::Corrected), ..document() };
