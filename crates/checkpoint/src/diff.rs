@@ -298,22 +298,31 @@ struct Combined<'a> {
     sign: f32,
 }
 
-/// Numbers of the base that are in memory at a time; a multiple of every block.
-const PART: usize = 1 << 16;
+/// Numbers that are worked on at a time; a multiple of every block.
+const PART: usize = 1 << 15;
 
 impl Numbers for Combined<'_> {
     fn read(&self, from: usize, out: &mut [f32]) {
-        self.other.numbers.read(from, out);
         let there = self.base.info.count().saturating_sub(from).min(out.len());
         let mut base = vec![0.0; PART.min(there)];
-        for (i, out) in out[..there].chunks_mut(PART).enumerate() {
-            let base = &mut base[..out.len()];
-            self.base.numbers.read(from + i * PART, base);
+        for (at, out) in (0..).step_by(PART).zip(out.chunks_mut(PART)) {
+            self.other.numbers.read(from + at, out);
+            let count = there.saturating_sub(at).min(out.len());
+            if count == 0 {
+                continue;
+            }
+            let base = &mut base[..count];
+            self.base.numbers.read(from + at, base);
             let sign = self.sign;
             quick(
                 #[inline(always)]
                 || out.iter_mut().zip(base).for_each(|(o, x)| *o += sign * *x),
             );
         }
+    }
+
+    fn done(&self) {
+        self.other.numbers.done();
+        self.base.numbers.done();
     }
 }

@@ -1,8 +1,8 @@
 //! How one number of a tensor is stored, and what it is as `f32`.
 
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use half::bf16;
 
-use crate::{BlockFormat, quick::quick};
+use crate::{BlockFormat, halves, quick::quick};
 
 /// A way to store the numbers of a tensor.
 ///
@@ -116,16 +116,7 @@ impl Element {
         }
         match self {
             Self::Block(BlockFormat::F32) => each(bytes, out, f32::from_le_bytes),
-            Self::Block(BlockFormat::F16) => {
-                let mut halves = [f16::ZERO; HALVES];
-                for (bytes, out) in bytes.chunks(HALVES * 2).zip(out.chunks_mut(HALVES)) {
-                    let n = (bytes.len() / 2).min(out.len());
-                    for (h, b) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                        *h = f16::from_le_bytes(*b);
-                    }
-                    halves[..n].convert_to_f32_slice(&mut out[..n]);
-                }
-            }
+            Self::Block(BlockFormat::F16) => each(bytes, out, halves::unpack),
             Self::Block(BlockFormat::Bf16) => {
                 each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
             }
@@ -146,33 +137,27 @@ impl Element {
 
     /// Packs as many whole blocks as both slices hold; `false`, and nothing written, for what is only read.
     pub fn pack(self, numbers: &[f32], out: &mut [u8]) -> bool {
+        fn each<const N: usize>(numbers: &[f32], out: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
+            quick(
+                #[inline(always)]
+                || {
+                    for (o, x) in out.as_chunks_mut::<N>().0.iter_mut().zip(numbers) {
+                        *o = bytes(*x);
+                    }
+                },
+            );
+        }
         match self {
             Self::Block(BlockFormat::F32) => {
-                for (o, x) in out.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {
-                    *o = x.to_le_bytes();
-                }
+                each(numbers, out, f32::to_le_bytes);
                 true
             }
             Self::Block(BlockFormat::F16) => {
-                let mut halves = [f16::ZERO; HALVES];
-                for (numbers, out) in numbers.chunks(HALVES).zip(out.chunks_mut(HALVES * 2)) {
-                    let halves = &mut halves[..numbers.len()];
-                    halves.convert_from_f32_slice(numbers);
-                    for (o, h) in out.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
-                        *o = h.to_le_bytes();
-                    }
-                }
+                each(numbers, out, halves::pack);
                 true
             }
             Self::Block(BlockFormat::Bf16) => {
-                quick(
-                    #[inline(always)]
-                    || {
-                        for (o, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
-                            *o = bf16::from_f32(*x).to_le_bytes();
-                        }
-                    },
-                );
+                each(numbers, out, |x| bf16::from_f32(x).to_le_bytes());
                 true
             }
             Self::Block(format) => format.quantize(numbers, out),
@@ -180,9 +165,6 @@ impl Element {
         }
     }
 }
-
-/// Half-precision numbers that are turned at once.
-const HALVES: usize = 512;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -1,6 +1,6 @@
-//! The sum of a tensor's numbers in 32 bits, bit for bit as PyTorch adds them up on one thread.
+//! The sums of a tensor's numbers: in 64 bits, and in 32 bits as PyTorch adds them up on one thread, bit for bit.
 //!
-//! The original system told by it whether a model was recovered rightly. In 32 bits a sum depends on the order in which
+//! The original system told by the latter whether a model was recovered rightly. In 32 bits a sum depends on the order in which
 //! it is made: here there are 32 sums side by side, each of which is added to one of a higher level now and then so that
 //! small numbers are not lost beside a large sum. What is left over at the end is added eight at a time, then one by one.
 
@@ -57,16 +57,17 @@ impl Naive {
         let step = 1 << self.power;
         while !groups.is_empty() {
             let (some, more) = groups.split_at(groups.len().min(step - self.groups % step));
-            let mut sums = self.levels[0];
-            quick(
+            let before = self.levels[0];
+            self.levels[0] = quick(
                 #[inline(always)]
                 || {
+                    let mut sums = before;
                     for group in some {
                         sums.iter_mut().zip(group).for_each(|(sum, x)| *sum += x);
                     }
+                    sums
                 },
             );
-            self.levels[0] = sums;
             self.groups += some.len();
             groups = more;
             if self.groups.is_multiple_of(step) {
@@ -105,6 +106,45 @@ impl Naive {
     }
 }
 
+/// A sum in 64 bits that is being made: eight side by side, which are added up at the end of every piece. Where pieces end
+/// decides on the last bits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exact {
+    lanes: [f64; WIDE],
+    rest: f64,
+    sum: f64,
+}
+
+impl Exact {
+    /// Adds the next numbers of a piece. But for the last of it they are a multiple of eight.
+    pub(crate) fn add(&mut self, numbers: &[f32]) {
+        let (eights, rest) = numbers.as_chunks::<WIDE>();
+        let before = self.lanes;
+        self.lanes = quick(
+            #[inline(always)]
+            || {
+                let mut lanes = before;
+                for eight in eights {
+                    lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x));
+                }
+                lanes
+            },
+        );
+        self.rest += rest.iter().map(|x| f64::from(*x)).sum::<f64>();
+    }
+
+    /// Ends a piece.
+    pub(crate) fn end_piece(&mut self) {
+        self.sum += self.lanes.iter().sum::<f64>() + self.rest;
+        (self.lanes, self.rest) = ([0.0; WIDE], 0.0);
+    }
+
+    /// The sum of all pieces that were ended.
+    pub(crate) fn end(self) -> f64 {
+        self.sum
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +174,20 @@ mod tests {
                 assert_eq!(sum.end().to_bits(), wanted.to_bits(), "{count} numbers in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn exact_sums_do_not_depend_on_how_a_piece_was_cut() {
+        let numbers: Vec<f32> = (0..10_003).map(|i| ((i * 7919 + 104_729) % 251) as f32 / 173.0 - 0.7).collect();
+        let sum = |parts: usize| {
+            let mut sum = Exact::default();
+            for piece in numbers.chunks(4096) {
+                piece.chunks(parts).for_each(|part| sum.add(part));
+                sum.end_piece();
+            }
+            sum.end()
+        };
+        assert_eq!([8, 64, 1000].map(|parts| sum(parts).to_bits()), [sum(4096).to_bits(); 3]);
+        assert!((sum(4096) - numbers.iter().map(|x| f64::from(*x)).sum::<f64>()).abs() < 1e-9);
     }
 }

@@ -14,7 +14,7 @@ use checkpoint::{
     BlockFormat, Element, Source, Tensor, convert,
     diff::{Direction, combine},
     merge::{self, Lora},
-    source::Info,
+    source::{Info, Numbers},
     write::{self, Container, MANIFEST_FILE, Meta, Planned, WriteError, WriteOptions},
 };
 use common::{Named, folder, model, numbers, options, quiet, read};
@@ -183,6 +183,41 @@ fn work_that_was_ended_goes_on_and_makes_the_same_files() {
         // Once more has nothing to do.
         run(&out, &|_, _| false).unwrap();
     }
+}
+
+/// Numbers that count how often they are told that all were read.
+#[derive(Default)]
+struct Told {
+    done: AtomicU64,
+}
+
+impl Numbers for &Told {
+    fn read(&self, from: usize, out: &mut [f32]) {
+        out.iter_mut().zip(from..).for_each(|(o, place)| *o = (place % 1000) as f32);
+    }
+
+    fn done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn tensors_are_told_when_all_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (told, count) = (Told::default(), (2 << 20) + 77);
+    let tensor = || {
+        let info = Info { name: "x".into(), shape: vec![count], element: Element::F32 };
+        Tensor { info, numbers: Box::new(&told) }
+    };
+    let planned = Planned { tensor: tensor(), element: Element::Block(BlockFormat::F16) };
+    let mut options = WriteOptions::new("test");
+    options.sums = true;
+    let manifest = write::folder(dir.path(), Container::Safetensors, &[planned], &[], &options, &quiet).unwrap();
+    assert_eq!(told.done.load(Ordering::Relaxed), 1);
+    // Pieces and their parts are put together as they were cut.
+    let wanted = tensor().to_vec();
+    assert_eq!(Source::open(dir.path()).unwrap().tensor("x").unwrap().to_vec(), wanted);
+    assert_eq!(manifest.exact_sum, Some(wanted.iter().map(|x| f64::from(*x)).sum()));
 }
 
 #[test]

@@ -285,6 +285,10 @@ impl Numbers for Turned<'_> {
         }
         all
     }
+
+    fn done(&self) {
+        self.inner.numbers.done();
+    }
 }
 
 #[cfg(test)]

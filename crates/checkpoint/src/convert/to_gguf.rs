@@ -200,6 +200,10 @@ impl Numbers for Read<'_> {
     fn read(&self, from: usize, out: &mut [f32]) {
         self.0.read(from, out);
     }
+
+    fn done(&self) {
+        self.0.done();
+    }
 }
 
 /// Whether the rows of a tensor with Hugging Face's name lie in another order in GGUF files of LLaMA models.

@@ -168,10 +168,10 @@ fn changed<'a>(base: Tensor<'a>, change: Change<'a>) -> Result<Tensor<'a>, (Stri
     }
     let info = base.info.clone();
     let Some(lengths) = lengths else {
-        let merged = Merged { base, a, b, lie, scale: scale * weight };
+        let merged = Merged::new(base, a, b, lie, scale * weight);
         return Ok(Tensor { info, numbers: Box::new(merged) });
     };
-    let merged = Merged { base, a, b, lie, scale };
+    let merged = Merged::new(base, a, b, lie, scale);
     // The outputs: rows, or columns where the layer is stored the other way round.
     let outputs = if lie == Lie::Across { shape[1] } else { shape[0] };
     if lengths.info.count() != outputs {

@@ -1,6 +1,9 @@
 //! The numbers of a merged tensor, computed while they are asked for.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use super::lora::Lie;
 use crate::{
@@ -11,14 +14,27 @@ use crate::{
 
 /// `W + scale B A`.
 pub(super) struct Merged<'a> {
-    pub(super) base: Tensor<'a>,
-    pub(super) a: Tensor<'a>,
-    pub(super) b: Tensor<'a>,
-    pub(super) lie: Lie,
-    pub(super) scale: f32,
+    base: Tensor<'a>,
+    a: Tensor<'a>,
+    b: Tensor<'a>,
+    lie: Lie,
+    scale: f32,
+    /// The factor that every part needs as a whole, from the first part to the last.
+    right: Mutex<Option<Arc<Right>>>,
 }
 
-impl Merged<'_> {
+/// Columns that are computed at a time: so many sums fit into a processor's registers.
+const WIDE: usize = 64;
+
+/// For [`WIDE`] columns after the other, their numbers of each of the rank: in the order in which they are needed. Behind
+/// the last column there are zeros.
+type Right = Vec<[f32; WIDE]>;
+
+impl<'a> Merged<'a> {
+    pub(super) fn new(base: Tensor<'a>, a: Tensor<'a>, b: Tensor<'a>, lie: Lie, scale: f32) -> Self {
+        Self { base, a, b, lie, scale, right: Mutex::new(None) }
+    }
+
     fn rank(&self) -> usize {
         self.a.info.shape.first().copied().unwrap_or(1)
     }
@@ -42,54 +58,76 @@ impl Merged<'_> {
     }
 
     /// The other factor: one row of the result's columns for each of the rank.
-    fn right(&self) -> Vec<f32> {
-        let (rank, columns) = (self.rank(), self.base.info.columns());
-        match self.lie {
-            Lie::Straight => self.a.to_vec(),
-            Lie::Across => {
-                let b = self.b.to_vec();
-                let mut right = vec![0.0; b.len()];
-                for column in 0..columns {
-                    (0..rank).for_each(|k| right[k * columns + column] = b[column * rank + k]);
+    fn right(&self) -> Arc<Right> {
+        let mut kept = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get_or_insert_with(|| {
+            let (rank, columns) = (self.rank(), self.base.info.columns());
+            let mut right = vec![[0.0; WIDE]; columns.div_ceil(WIDE) * rank];
+            let mut put = |k: usize, column: usize, x: f32| right[column / WIDE * rank + k][column % WIDE] = x;
+            match self.lie {
+                Lie::Straight => {
+                    let a = self.a.to_vec();
+                    let of_rank = a.chunks(columns.max(1)).enumerate();
+                    of_rank.for_each(|(k, row)| row.iter().enumerate().for_each(|(column, x)| put(k, column, *x)));
                 }
-                right
+                Lie::Across => {
+                    let b = self.b.to_vec();
+                    let columns = b.chunks(rank.max(1)).enumerate();
+                    columns.for_each(|(column, all)| all.iter().enumerate().for_each(|(k, x)| put(k, column, *x)));
+                }
             }
-        }
+            Arc::new(right)
+        })
+        .clone()
     }
 }
 
 impl Numbers for Merged<'_> {
     fn read(&self, from: usize, out: &mut [f32]) {
         self.base.numbers.read(from, out);
-        let (rank, columns) = (self.rank(), self.base.info.columns().max(1));
+        let (rank, columns, scale) = (self.rank().max(1), self.base.info.columns().max(1), self.scale);
         let first = from / columns;
         let (left, right) = (self.left(first..(from + out.len()).div_ceil(columns)), self.right());
-        let mut sums = [0.0; STRIP];
-        for (row, wanted, place) in rows(from, out.len(), columns) {
-            let left = &left[(row - first) * rank..][..rank];
-            for (strip, out) in out[place].chunks_mut(STRIP).enumerate() {
-                let at = wanted.start + strip * STRIP;
-                let (sums, scale) = (&mut sums[..out.len()], self.scale);
-                quick(
-                    #[inline(always)]
-                    || {
-                        sums.fill(0.0);
-                        for (k, x) in left.iter().enumerate() {
-                            // Rounded once, by the fused instruction that libraries use too. A processor that has
-                            // none calls a function for each number: the same bits, many times slower.
-                            let numbers = &right[k * columns + at..][..sums.len()];
-                            sums.iter_mut().zip(numbers).for_each(|(sum, y)| *sum = x.mul_add(*y, *sum));
+        let rows: Vec<_> = rows(from, out.len(), columns).collect();
+        quick(
+            #[inline(always)]
+            || {
+                // The same numbers of the one factor for all rows: they stay near the processor.
+                for (right, begin) in right.chunks(rank).zip((0..).step_by(WIDE)) {
+                    for (row, wanted, place) in &rows {
+                        let (a, b) = (wanted.start.max(begin), wanted.end.min(begin + WIDE));
+                        if a >= b {
+                            continue;
                         }
-                        out.iter_mut().zip(sums).for_each(|(o, sum)| *o += *sum * scale);
-                    },
-                );
-            }
-        }
+                        let sums = products(&left[(row - first) * rank..], right);
+                        let out = &mut out[place.start + (a - wanted.start)..][..b - a];
+                        match <&mut [f32; WIDE]>::try_from(&mut *out) {
+                            Ok(out) => out.iter_mut().zip(&sums).for_each(|(o, sum)| *o += *sum * scale),
+                            Err(_) => out.iter_mut().zip(&sums[a - begin..]).for_each(|(o, sum)| *o += *sum * scale),
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    fn done(&self) {
+        *self.right.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.base.numbers.done();
     }
 }
 
-/// Columns that are computed at a time: so many sums stay near the processor.
-const STRIP: usize = 1024;
+/// For some columns, the sum over the rank.
+#[inline(always)]
+fn products(left: &[f32], right: &[[f32; WIDE]]) -> [f32; WIDE] {
+    let mut sums = [0.0f32; WIDE];
+    for (x, numbers) in left.iter().zip(right) {
+        // Rounded once, by the fused instruction that libraries use too. A processor that has none calls a function for
+        // each number: the same bits, many times slower.
+        sums.iter_mut().zip(numbers).for_each(|(sum, y)| *sum = x.mul_add(*y, *sum));
+    }
+    sums
+}
 
 /// A merged matrix whose rows are brought to given lengths (DoRA), or its columns where the factors lie across.
 pub(super) struct Lengthened<'a> {
@@ -153,6 +191,10 @@ impl Numbers for Lengthened<'_> {
         }
         toward(&self.merged.base, from, out, self.weight);
     }
+
+    fn done(&self) {
+        self.merged.done();
+    }
 }
 
 /// A tensor in the place of another, towards which the other is brought by a weight.
@@ -167,6 +209,10 @@ impl Numbers for Instead<'_> {
         self.new.numbers.read(from, out);
         toward(&self.base, from, out, self.weight);
     }
+
+    fn done(&self) {
+        self.base.numbers.done();
+    }
 }
 
 /// What lies between the base, 0, and these numbers, 1.
@@ -180,6 +226,7 @@ fn toward(base: &Tensor<'_>, from: usize, numbers: &mut [f32], weight: f32) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{Element, source::Info};
@@ -199,7 +246,7 @@ mod tests {
         let merged = |shape: &[usize], lie| {
             let (base, a, b) = (tensor(shape, &w), tensor(&[2, 2], &a), tensor(&[3, 2], &b));
             let info = base.info.clone();
-            Tensor { info, numbers: Box::new(Merged { base, a, b, lie, scale: 2.0 }) }
+            Tensor { info, numbers: Box::new(Merged::new(base, a, b, lie, 2.0)) }
         };
         let straight = merged(&[3, 2], Lie::Straight);
         assert_eq!(straight.to_vec(), [3.0, 5.0, 7.0, 9.0, 9.0, 13.0]);
@@ -210,15 +257,57 @@ mod tests {
     }
 
     #[test]
+    fn every_part_is_what_the_plain_sums_give_bit_for_bit() {
+        // More columns than are computed at a time, and no multiple of that.
+        let (height, width, rank) = (5, 2 * WIDE + 3, 3);
+        let numbers = |seed: usize, count: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 7919 + seed) % 251) as f32 / 173.0 - 0.7).collect()
+        };
+        let (w, a, b) = (numbers(1, height * width), numbers(2, rank * width), numbers(3, height * rank));
+        let plain: Vec<f32> = (0..height * width)
+            .map(|i| {
+                let (row, column) = (i / width, i % width);
+                let sum = (0..rank).fold(0.0f32, |sum, k| b[row * rank + k].mul_add(a[k * width + column], sum));
+                w[i] + sum * 0.3
+            })
+            .collect();
+        let turned = |numbers: &[f32], columns: usize| -> Vec<f32> {
+            (0..columns).flat_map(|column| numbers.iter().skip(column).step_by(columns).copied()).collect()
+        };
+        let [w, straight_a, straight_b] = [&w, &a, &b].map(|numbers| bytes(numbers));
+        // The same product of the factors in the places of each other.
+        let [across_a, across_b] = [turned(&b, rank), turned(&a, width)].map(|numbers| bytes(&numbers));
+        for merged in [
+            Merged::new(
+                tensor(&[height, width], &w),
+                tensor(&[rank, width], &straight_a),
+                tensor(&[height, rank], &straight_b),
+                Lie::Straight,
+                0.3,
+            ),
+            Merged::new(
+                tensor(&[height, width], &w),
+                tensor(&[rank, height], &across_a),
+                tensor(&[width, rank], &across_b),
+                Lie::Across,
+                0.3,
+            ),
+        ] {
+            for part in [1, 7, WIDE, 200, height * width] {
+                let mut out = vec![0.0; height * width];
+                out.chunks_mut(part).enumerate().for_each(|(i, out)| merged.read(i * part, out));
+                assert!(out.iter().zip(&plain).all(|(x, y)| x.to_bits() == y.to_bits()), "parts of {part}");
+                merged.done();
+                assert!(merged.right.lock().unwrap().is_none());
+            }
+        }
+    }
+
+    #[test]
     fn rows_get_their_lengths() {
         let (w, a, b, m) = (bytes(&[2.0, 4.0, 6.0, 8.0]), bytes(&[1.0, 0.0]), bytes(&[1.0, 0.0]), bytes(&[10.0, 5.0]));
-        let merged = Merged {
-            base: tensor(&[2, 2], &w),
-            a: tensor(&[1, 2], &a),
-            b: tensor(&[2, 1], &b),
-            lie: Lie::Straight,
-            scale: 1.0,
-        };
+        let (base, a, b) = (tensor(&[2, 2], &w), tensor(&[1, 2], &a), tensor(&[2, 1], &b));
+        let merged = Merged::new(base, a, b, Lie::Straight, 1.0);
         let rows = Lengthened::new(merged, tensor(&[2], &m), 1.0);
         let mut out = [0.0; 4];
         rows.read(0, &mut out);

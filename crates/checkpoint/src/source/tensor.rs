@@ -47,6 +47,8 @@ pub trait Numbers: Send + Sync {
     fn whole(&self) -> Option<&[u8]> {
         None
     }
+    /// Says that all was read: what was kept for the next part is let go of.
+    fn done(&self) {}
 }
 
 /// A tensor that can be read.
@@ -167,39 +169,34 @@ pub(super) struct Mapped<'a> {
 }
 
 impl Mapped<'_> {
-    /// What begins with a number; the system is told that as much again will follow.
-    fn at(&self, from: usize, length: usize) -> &[u8] {
-        let at = from / self.element.block() * self.element.block_bytes();
-        if length >= AHEAD {
-            self.map.soon(self.from + at + length, length.min(self.bytes.len().saturating_sub(at + length)));
-            self.map.now(self.from + at, length);
-        }
-        self.bytes.get(at..).unwrap_or_default()
-    }
-
-    /// Lets go of what was read: most tensors are read once.
-    fn done(&self, from: usize, length: usize) {
-        if length >= AHEAD {
-            self.map.done(self.from + from / self.element.block() * self.element.block_bytes(), length);
-        }
+    /// Where a number's block begins.
+    fn place(&self, from: usize) -> usize {
+        from / self.element.block() * self.element.block_bytes()
     }
 }
 
-/// Below this many bytes, the system reads ahead well enough by itself.
-const AHEAD: usize = 1 << 17;
+/// Bytes that are looked at at a time. Fewer are read in the map.
+const SOME: usize = 1 << 16;
 
 impl Numbers for Mapped<'_> {
     fn read(&self, from: usize, out: &mut [f32]) {
-        let length = self.element.bytes(out.len()).unwrap_or(0);
-        self.element.unpack(self.at(from, length), out);
-        self.done(from, length);
+        let (block, bytes) = (self.element.block(), self.element.block_bytes());
+        let at = self.place(from);
+        if out.len() / block * bytes < SOME {
+            self.element.unpack(self.bytes.get(at..).unwrap_or_default(), out);
+            return;
+        }
+        let (blocks, end) = (SOME / bytes, self.from + self.bytes.len());
+        for (at, out) in (self.from + at..).step_by(blocks * bytes).zip(out.chunks_mut(blocks * block)) {
+            let length = out.len() / block * bytes;
+            self.map.show(at, length, end, |bytes| self.element.unpack(bytes, out));
+        }
     }
 
     fn copy(&self, from: usize, out: &mut [u8]) -> bool {
-        let bytes = self.at(from, out.len());
-        let n = bytes.len().min(out.len());
-        out[..n].copy_from_slice(&bytes[..n]);
-        self.done(from, n);
+        let at = self.place(from);
+        let n = self.bytes.len().saturating_sub(at).min(out.len());
+        self.map.copy(self.from + at, &mut out[..n]);
         true
     }
 
@@ -305,6 +302,7 @@ impl Numbers for Joined<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::BlockFormat;
@@ -350,6 +348,28 @@ mod tests {
         let parts = vec![part(&[1, 2], &two), part(&[2, 2], &four)];
         let stacked = Joined { parts, element: Element::U16, lie: Lie::Stacked };
         parts_agree(&stacked, &[20, 21, 10, 11, 12, 13]);
+    }
+
+    #[test]
+    fn long_parts_of_a_file_are_what_its_map_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let numbers: Vec<u16> = (0..100_000u32).map(|i| (i * 7919 % 65_521) as u16).collect();
+        std::fs::write(&path, [&[1, 2, 3][..], &bytes(numbers.iter().copied())].concat()).unwrap();
+        let map = map::Mapped::open(&path).unwrap();
+        let mapped = Mapped { map: &map, from: 3, bytes: &map.bytes()[3..], element: Element::U16 };
+        for (from, length) in [(0, 5), (1, 32_767), (7, 32_768), (40_000, 60_000), (0, 100_000), (99_999, 1)] {
+            let wanted = &numbers[from..from + length];
+            let (mut read, mut copied) = (vec![0.0; length], vec![0; length * 2]);
+            mapped.read(from, &mut read);
+            assert!(mapped.copy(from, &mut copied));
+            assert!(read.iter().zip(wanted).all(|(x, n)| *x == f32::from(*n)), "{length} from {from}");
+            assert_eq!(copied, bytes(wanted.iter().copied()), "{length} from {from}");
+        }
+        // Behind the last there is nothing, and nothing is written over.
+        let mut read = vec![0.5; 40_000];
+        mapped.read(90_000, &mut read);
+        assert!(read[9999] == f32::from(numbers[99_999]) && read[10_000..].iter().all(|x| *x == 0.5));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod gguf;
 mod manifest;
+mod piece;
 mod pytorch;
 mod run;
 mod safetensors;

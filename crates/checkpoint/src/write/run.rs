@@ -16,12 +16,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Companion, Content, FilePlan, Form, Manifest, Planned, Progress, WriteError, WriteOptions, Written,
+    piece::{Buffers, Checks, PIECE, Sums},
     target::{Done, State, Target, hex},
 };
-use crate::{Element, quick::quick, sum::Naive};
-
-/// Numbers that a thread has in memory at a time. A multiple of every block.
-const PIECE: usize = 1 << 20;
+use crate::stream;
 
 /// Writes all files of a plan that are not done yet.
 pub(super) fn write(
@@ -151,9 +149,6 @@ struct Results {
 
 type Result3 = (u32, String, Option<Sums>);
 
-/// The bits of a tensor's sums in 64 and 32 bits.
-type Sums = (u64, u32);
-
 impl<'p> Pending<'p> {
     fn new(file: &'p FilePlan, tensors: &[Planned<'_>]) -> Self {
         let left = file.tensors.len();
@@ -192,7 +187,7 @@ impl Work<'_> {
     }
 
     fn work(&self) -> Result<(), WriteError> {
-        let mut buffers = Buffers { numbers: vec![], bytes: vec![] };
+        let mut buffers = Buffers::default();
         while let Some((pending, place)) = self.take()? {
             let path = self.target.unfinished(&pending.file.name);
             if let Some(place) = place {
@@ -236,32 +231,23 @@ impl Work<'_> {
     ) -> Result<Result3, WriteError> {
         let io = |source| WriteError::Io { path: path.clone(), source };
         let tensor = &self.tensors[pending.file.tensors[place]];
-        let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        let file = OpenOptions::new().write(true).open(path).map_err(io)?;
         let mut at = pending.file.layout.offsets[place];
-        file.seek(SeekFrom::Start(at)).map_err(io)?;
         let is_zip = matches!(pending.file.layout.form, Form::Zip(_));
-        let (mut sha, mut crc, mut sum) = (Sha256::new(), crc32fast::Hasher::new(), 0.0);
         let count = tensor.tensor.info.count();
-        let mut naive = Naive::new(count);
+        let mut checks = Checks::new(count, is_zip, self.sums);
         for from in (0..count).step_by(PIECE) {
-            let piece = buffers.fill(tensor, from, PIECE.min(count - from))?;
-            sha.update(piece);
-            if is_zip {
-                crc.update(piece);
-            }
-            file.write_all(piece).map_err(io)?;
+            let piece = buffers.fill(tensor, from, PIECE.min(count - from), &mut checks)?;
+            stream::write(&file, at, piece).map_err(io)?;
             let length = piece.len() as u64;
-            begin_to_store(&file, at, length);
             at += length;
-            if self.sums {
-                sum += buffers.sum(tensor.element, PIECE.min(count - from), &mut naive);
-            }
             let written = self.written.fetch_add(length, Ordering::Relaxed) + length;
             if !(self.progress)(written.min(self.of), self.of) || self.failed.load(Ordering::Relaxed) {
                 return Err(WriteError::Stopped);
             }
         }
-        Ok((crc.finalize(), hex(&sha.finalize()), self.sums.then(|| (sum.to_bits(), naive.end().to_bits()))))
+        tensor.tensor.numbers.done();
+        Ok(checks.end())
     }
 
     /// Writes what stands beside the numbers, and brings the file to its place.
@@ -284,68 +270,4 @@ impl Work<'_> {
         }
         self.target.finish(&pending.file.name, &done)
     }
-}
-
-/// A thread's memory.
-struct Buffers {
-    numbers: Vec<f32>,
-    bytes: Vec<u8>,
-}
-
-impl Buffers {
-    /// A piece of a tensor in the form that it is to have.
-    fn fill(&mut self, planned: &Planned<'_>, from: usize, count: usize) -> Result<&[u8], WriteError> {
-        let (info, element) = (&planned.tensor.info, planned.element);
-        let length = element.bytes(count).unwrap_or(0);
-        self.bytes.resize(element.bytes(PIECE).unwrap_or(0).max(self.bytes.len()), 0);
-        let bytes = &mut self.bytes[..length];
-        if element != info.element || !planned.tensor.numbers.copy(from, bytes) {
-            self.numbers.resize(PIECE, 0.0);
-            let numbers = &mut self.numbers[..count];
-            planned.tensor.numbers.read(from, numbers);
-            if !element.pack(numbers, bytes) {
-                return Err(WriteError::Misfit {
-                    tensor: info.name.clone(),
-                    shape: info.shape.clone(),
-                    element: element.name(),
-                    container: "weights",
-                });
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// The sum of the piece that was filled last.
-    fn sum(&mut self, element: Element, count: usize, naive: &mut Naive) -> f64 {
-        self.numbers.resize(PIECE, 0.0);
-        let numbers = &mut self.numbers[..count];
-        element.unpack(&self.bytes, numbers);
-        naive.add(numbers);
-        quick(
-            #[inline(always)]
-            || {
-                let mut lanes = [0.0f64; 8];
-                let (eights, rest) = numbers.as_chunks::<8>();
-                for eight in eights {
-                    lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x));
-                }
-                lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x)).sum::<f64>()
-            },
-        )
-    }
-}
-
-/// Less than this is soon stored at the end.
-#[cfg(target_os = "linux")]
-const WORTH_IT: u64 = 1 << 20;
-
-/// Has the system begin to bring to the disk what was written, so that there is little left to wait for at the end. A
-/// system that does not take the hint waits longer then.
-fn begin_to_store(file: &File, from: u64, length: u64) {
-    #[cfg(target_os = "linux")]
-    if let Some(length) = std::num::NonZeroU64::new(length).filter(|n| n.get() >= WORTH_IT) {
-        let _ = rustix::fs::fadvise(file, from, Some(length), rustix::fs::Advice::DontNeed);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (file, from, length);
 }
