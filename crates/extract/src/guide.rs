@@ -98,8 +98,8 @@ fn tuples(manifest: Option<&AdapterManifest>, choice: &SchemaChoice) -> Option<S
     ))
 }
 
-/// A name of the model's own.
-const NAME: &str = r"/[^()（）\[\],，\s][^()（）\[\],，\n]*/";
+/// A name of the model's own. None begins with a digit: behind a number's comma it would be read as more of the number.
+const NAME: &str = r"/[^0-9()（）\[\],，\s][^()（）\[\],，\n]{0,39}/";
 
 /// Names as alternatives; `None` when there is none.
 fn names(names: &[String]) -> Option<String> {
