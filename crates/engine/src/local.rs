@@ -209,7 +209,6 @@ impl LocalEngine {
         let (worker, take_in, limits, page) = match options.device {
             DeviceChoice::Cpu => {
                 let isa = Isa::choose()?;
-                let quantized = source.quantized(&config);
                 let told = Mutex::new(0);
                 let model = CpuModel::load(source, config.clone(), &[], threads, isa, &|read, of| {
                     let tenths = read * 10 / of.max(1);
@@ -224,7 +223,7 @@ impl LocalEngine {
                 let limits = limits(options.prefix_cache, memory(page));
                 let again = move || CpuModel::load(reopen(&file, &c)?, c.clone(), &[], threads, isa, &|_, _| {});
                 let c = config.clone();
-                let pack = move |adapter: &Adapter| cpu::pack_adapter(adapter, &c, quantized, threads);
+                let pack = move |adapter: &Adapter| cpu::pack_adapter(adapter, &c, threads);
                 let (worker, take_in) = start(model, tokenizer.clone(), limits, &queue, again, pack)?;
                 (worker, take_in, limits, page)
             }

@@ -189,11 +189,6 @@ impl Source {
         let main = counts.into_iter().max_by_key(|c| c.1).map_or(BlockFormat::F32, |c| c.0);
         (main, total)
     }
-
-    /// Whether most weights are computed with as bytes or less.
-    pub(crate) fn quantized(&self, config: &ModelConfig) -> bool {
-        config.rounded_to.is_some() || self.formats().0.block() > 1
-    }
 }
 
 fn gguf_name(p: Projection) -> &'static str {

@@ -350,38 +350,28 @@ mod generic {
         then: Soon,
     ) {
         x.check(a, rows);
-        assert!(rows > 0 && z.len() >= (rows - 1) * stride + a.tiles() * TILE);
+        assert!(rows > 0 && !a.kind.quantized() && z.len() >= (rows - 1) * stride + a.tiles() * TILE);
         let z = z.as_mut_ptr();
         for tile in 0..a.tiles() {
             let put = |row: usize, v: S::F| {
                 // SAFETY: the rows are there, and their `z` has sixteen numbers for each tile.
                 unsafe { S::store(z.add(row * stride + tile * TILE), S::mul(v, S::splat(scale))) }
             };
-            if a.kind.quantized() {
-                passes!(S, rows, |row, R| {
-                    let ahead = if row + R == rows { Soon::behind(a, tile, a.tiles(), then) } else { Soon::NOTHING };
-                    // SAFETY: `check` saw that the rows are there.
-                    let results = unsafe { tile_rows::<S, R>(a, tile, x, row, ahead) };
-                    for r in 0..R {
-                        put(row + r, results[r]);
-                    }
-                });
-                continue;
-            }
             let mut row = 0;
             while row < rows {
                 // SAFETY: as above.
                 let numbers = unsafe { x.numbers.as_ptr().add(row * a.columns) };
+                let ahead = if row == 0 { Soon::behind(a, tile, a.tiles(), then) } else { Soon::NOTHING };
                 if S::REGISTERS >= 32 && rows - row >= ALIKE {
                     // SAFETY: as above.
-                    let results = unsafe { dense_tile::<S, ALIKE, 4>(a, tile, numbers, a.columns) };
+                    let results = unsafe { dense_tile::<S, ALIKE, 4>(a, tile, numbers, a.columns, ahead) };
                     for r in 0..ALIKE {
                         put(row + r, results[r]);
                     }
                     row += ALIKE;
                 } else {
                     // SAFETY: as above.
-                    let [result] = unsafe { dense_tile::<S, 1, 4>(a, tile, numbers, a.columns) };
+                    let [result] = unsafe { dense_tile::<S, 1, 4>(a, tile, numbers, a.columns, ahead) };
                     put(row, result);
                     row += 1;
                 }
@@ -503,12 +493,12 @@ mod generic {
                 // SAFETY: the tile has a step for each column (rank), and `check` saw as many numbers of `z`.
                 unsafe {
                     if same {
-                        let deltas = dense_tile::<S, ALIKE, 4>(b, tile, z, d.stride);
+                        let deltas = dense_tile::<S, ALIKE, 4>(b, tile, z, d.stride, Soon::NOTHING);
                         for j in 0..ALIKE {
                             v[r + j] = S::add(v[r + j], deltas[j]);
                         }
                     } else {
-                        let [delta] = dense_tile::<S, 1, 4>(b, tile, z, d.stride);
+                        let [delta] = dense_tile::<S, 1, 4>(b, tile, z, d.stride, Soon::NOTHING);
                         v[r] = S::add(v[r], delta);
                     }
                 }

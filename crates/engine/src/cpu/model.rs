@@ -99,9 +99,7 @@ impl CpuModel {
             scores: vec![],
             last: activations(config.hidden),
         };
-        let quantized = source.quantized(&config);
-        let packed: Vec<_> =
-            adapters.iter().map(|a| pack_adapter(a, &config, quantized, threads)).collect::<Result<_, _>>()?;
+        let packed: Vec<_> = adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?;
         let half_cache = source.formats().0 != BlockFormat::F32;
         let mut model = Self {
             isa,

@@ -241,13 +241,10 @@ impl<'a> Packer<'a> {
         self.matrices.push(Matrix { form, view, rounded: None });
     }
 
-    /// Adds a matrix of numbers that [`dense`] made; rounded to a format where its rows are a whole number of blocks.
-    pub(super) fn add_dense(&mut self, form: Form, bytes: &'a [u8], to: Option<BlockFormat>) {
+    /// Adds a matrix of numbers that [`dense`] made.
+    pub(super) fn add_dense(&mut self, form: Form, bytes: &'a [u8]) {
         let view = TensorView { format: BlockFormat::F32, rows: form.rows, columns: form.columns, bytes };
-        match to.filter(|to| to.row_bytes(form.columns).is_some()) {
-            Some(to) => self.add_rounded(view, to),
-            None => self.matrices.push(Matrix { form, view, rounded: None }),
-        }
+        self.matrices.push(Matrix { form, view, rounded: None });
     }
 
     /// Adds a matrix that is rounded to a format; as it is stored where its numbers are in blocks already or its rows are

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     kernels::{self, Activations, Deltas, Linear, Target},
-    pack::{Kind, Packed, Packer, dense},
+    pack::{Packed, Packer, dense},
     simd::Isa,
     team::Parts,
     tiles::Soon,
@@ -28,13 +28,9 @@ fn pack_with<'a>(mut packer: Packer<'a>, view: TensorView<'a>) -> Packed {
 }
 
 fn pack_dense(numbers: &[f32], rows: usize, columns: usize) -> Packed {
-    pack_factor(numbers, rows, columns, None)
-}
-
-fn pack_factor(numbers: &[f32], rows: usize, columns: usize, rounded: Option<BlockFormat>) -> Packed {
     let (form, bytes) = dense(numbers, rows, columns);
     let mut packer = Packer::default();
-    packer.add_dense(form, &bytes, rounded);
+    packer.add_dense(form, &bytes);
     packer.pack(1, &|_| {}).unwrap().remove(0)
 }
 
@@ -172,26 +168,6 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
             }
         }
     }
-}
-
-#[test]
-fn a_factor_rounded_to_bytes_gives_nearly_the_same() {
-    let mut rng = ChaCha8Rng::seed_from_u64(31);
-    let (inputs, rank) = (96, 20);
-    let (a, x) = (random(&mut rng, rank * inputs), random(&mut rng, inputs));
-    let packed = pack_factor(&a, rank, inputs, Some(BlockFormat::Q8_0));
-    assert_eq!(packed.kind, Kind::Eight);
-    for isa in Isa::all() {
-        let mut z = vec![0.0; 32];
-        kernels::narrow(isa, &packed, 2.0, rounded(isa, &x, 1, inputs).inputs(), 1, &mut z, 32, Soon::NOTHING);
-        for r in 0..rank {
-            let want: f32 = (0..inputs).map(|i| 2.0 * a[r * inputs + i] * x[i]).sum();
-            // Two roundings of at most 1/254 each of 96 products, mostly against each other.
-            assert!((z[r] - want).abs() < 0.1, "{}: {} {want}", isa.name(), z[r]);
-        }
-    }
-    // Where the columns are no whole number of blocks nothing is rounded.
-    assert_eq!(pack_factor(&a[..48], 1, 48, Some(BlockFormat::Q8_0)).kind, Kind::F32);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
             Kind::Eight => eight_tile::<S, R>(w, tile, x, row, ahead),
             Kind::Bf16Pairs => pair_tile::<S, R>(w, tile, x, row),
             Kind::F16 | Kind::Bf16 | Kind::F32 => {
-                dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns), x.columns)
+                dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns), x.columns, ahead)
             }
         }
     }
@@ -306,14 +306,33 @@ pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
     tile: usize,
     x: *const f32,
     stride: usize,
+    ahead: Soon,
 ) -> [S::F; R] {
-    let p = w.tile(tile).as_ptr();
+    let (p, step) = (w.tile(tile).as_ptr(), w.kind.step());
     // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
     unsafe {
         match w.kind {
-            Kind::F16 => dense_columns::<S, R, SUMS>(w.columns, x, stride, |c| S::load_f16(p.add(c * 32).cast())),
-            Kind::Bf16 => dense_columns::<S, R, SUMS>(w.columns, x, stride, |c| S::load_bf16(p.add(c * 32).cast())),
-            _ => dense_columns::<S, R, SUMS>(w.columns, x, stride, |c| S::load(p.add(c * 64).cast())),
+            Kind::F16 => dense_columns::<S, R, SUMS>(
+                w.columns,
+                x,
+                stride,
+                |c| S::load_f16(p.add(c * 32).cast()),
+                |c| ahead.bring::<S>(c * step, SUMS * step),
+            ),
+            Kind::Bf16 => dense_columns::<S, R, SUMS>(
+                w.columns,
+                x,
+                stride,
+                |c| S::load_bf16(p.add(c * 32).cast()),
+                |c| ahead.bring::<S>(c * step, SUMS * step),
+            ),
+            _ => dense_columns::<S, R, SUMS>(
+                w.columns,
+                x,
+                stride,
+                |c| S::load(p.add(c * 64).cast()),
+                |c| ahead.bring::<S>(c * step, SUMS * step),
+            ),
         }
     }
 }
@@ -324,12 +343,14 @@ pub(super) unsafe fn dense_columns<S: Simd, const R: usize, const SUMS: usize>(
     x: *const f32,
     stride: usize,
     weight: impl Fn(usize) -> S::F,
+    bring: impl Fn(usize),
 ) -> [S::F; R] {
     // SAFETY: each of the `R` rows has `columns` numbers.
     unsafe {
         let mut acc = [[S::splat(0.0); SUMS]; R];
         let mut c = 0;
         while c + SUMS <= columns {
+            bring(c);
             for i in 0..SUMS {
                 let v = weight(c + i);
                 for r in 0..R {

@@ -167,8 +167,7 @@ fn norms_and_low_rank_factors_of_every_shape() {
     for _ in 0..10 * ROUNDS {
         let (columns, inputs, rank) = (16 * rng.random_range(1..80), rng.random_range(1..20), rng.random_range(1..40));
         let (x, weight) = (uneven(&mut rng, inputs * columns), random(&mut rng, columns));
-        let to = rng.random::<bool>().then_some(BlockFormat::Q8_0);
-        let a = pack_factor(&random(&mut rng, rank * columns), rank, columns, to);
+        let a = pack_dense(&random(&mut rng, rank * columns), rank, columns);
         let stride = a.tiles() * 16 + rng.random_range(0..20);
         let norm = |isa, x: &[f32]| {
             let mut out = vec![0.0; columns];
