@@ -6,7 +6,7 @@ use std::{ops::Range, sync::Arc};
 use checkpoint::Projection;
 
 use super::{
-    kernels::{self, Deltas, Inputs, Linear},
+    kernels::{self, Deltas, Linear},
     load::{Layer, PackedAdapter},
     pack::Packed,
     rows::Rows,
@@ -69,7 +69,7 @@ impl<'a> Factors<'a> {
         Linear { weight: &layer.projections[p], bias: layer.biases[p].as_deref(), deltas, then }
     }
 
-    /// Makes `z` of some rows, which are `x`, for some projections. `then`: what is probably read next.
+    /// Makes `z` of some rows for some projections. `x`: their numbers, row by row. `then`: what is probably read next.
     ///
     /// # Safety
     /// No other thread uses these rows of `z`.
@@ -78,20 +78,20 @@ impl<'a> Factors<'a> {
         isa: Isa,
         rows: Range<usize>,
         projections: &[Projection],
-        x: Inputs<'_>,
+        x: &[f32],
         z: Parts<'_, f32>,
         then: Soon,
     ) {
         if !self.any || rows.is_empty() {
             return;
         }
-        let stride = 3 * self.rank;
+        let (columns, stride) = (x.len() / rows.len(), 3 * self.rank);
         let mut end = 0;
         for alike in self.rows[rows.clone()].chunk_by(PartialEq::eq) {
             let these = end..end + alike.len();
             end = these.end;
             let Some(Some(adapter)) = alike[0].and_then(|a| self.adapters.get(a)) else { continue };
-            let x = x.rows(these.clone());
+            let x = &x[these.start * columns..these.end * columns];
             // SAFETY: the caller's promise.
             let z = unsafe { z.part((rows.start + these.start) * stride, these.len() * stride) };
             for (i, projection) in projections.iter().enumerate() {
@@ -99,7 +99,7 @@ impl<'a> Factors<'a> {
                 if let Some(of_this) = factors(projection) {
                     let next = projections.get(i + 1).and_then(factors).map_or(then, |next| Soon::of(next.a.tile(0)));
                     let (z, scale) = (&mut z[i * self.rank..], of_this.scale);
-                    kernels::narrow(isa, &of_this.a, scale, x, these.len(), z, stride, next);
+                    kernels::narrow(isa, &of_this.a, scale, x, z, stride, next);
                 }
             }
         }

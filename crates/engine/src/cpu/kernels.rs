@@ -49,10 +49,9 @@ impl Activations {
         }
     }
 
-    /// All rows, as kernels read them.
-    pub(super) fn inputs(&self) -> Inputs<'_> {
-        let Self { columns, numbers, bytes, scales, sums, halves, pairs, .. } = self;
-        Inputs { columns: *columns, numbers, bytes, scales, sums, halves, pairs }
+    /// The numbers of some rows, one after the other.
+    pub(super) fn rows(&self, rows: Range<usize>) -> &[f32] {
+        &self.numbers[rows.start * self.columns..rows.end * self.columns]
     }
 
     /// Shares the rows among threads for writing.
@@ -66,45 +65,6 @@ impl Activations {
             halves: Parts::new(&mut self.halves),
             pairs: self.paired.then(|| Parts::new(&mut self.pairs)),
         }
-    }
-}
-
-/// Rows of [`Activations`] as kernels read them.
-#[derive(Clone, Copy)]
-pub(super) struct Inputs<'a> {
-    pub(super) columns: usize,
-    pub(super) numbers: &'a [f32],
-    pub(super) bytes: &'a [i8],
-    pub(super) scales: &'a [f32],
-    pub(super) sums: &'a [f32],
-    pub(super) halves: &'a [[i32; 2]],
-    pub(super) pairs: &'a [u16],
-}
-
-impl Inputs<'_> {
-    /// Some of the rows.
-    pub(super) fn rows(self, rows: Range<usize>) -> Self {
-        let of_row = |n: usize| rows.start * n..rows.end * n;
-        let (numbers, blocks) = (of_row(self.columns), of_row(self.columns / BLOCK));
-        Self {
-            columns: self.columns,
-            numbers: &self.numbers[numbers.clone()],
-            bytes: &self.bytes[numbers.clone()],
-            scales: &self.scales[blocks.clone()],
-            sums: &self.sums[blocks.clone()],
-            halves: &self.halves[blocks],
-            pairs: if self.pairs.is_empty() { &[] } else { &self.pairs[numbers] },
-        }
-    }
-
-    /// Panics where there are not so many rows for a matrix.
-    #[inline(always)]
-    fn check(&self, w: &Packed, rows: usize) {
-        let (numbers, blocks) = (rows * self.columns, rows * (self.columns / BLOCK));
-        assert!(self.columns == w.columns && self.numbers.len() >= numbers && self.bytes.len() >= numbers);
-        assert!(self.scales.len() >= blocks && self.sums.len() >= blocks && self.halves.len() >= blocks);
-        assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
-        assert!(w.kind != Kind::Bf16Pairs || self.pairs.len() >= numbers && w.columns.is_multiple_of(4));
     }
 }
 
@@ -135,26 +95,13 @@ impl<'a> ActivationParts<'a> {
         self.numbers
     }
 
-    /// Some rows, as kernels read them.
+    /// The numbers of some rows, one after the other.
     ///
     /// # Safety
-    /// No other thread uses the rows, and this one writes none of them meanwhile.
-    pub(super) unsafe fn rows(&self, rows: Range<usize>) -> Inputs<'a> {
-        let (from, length) = (rows.start * self.columns, rows.len() * self.columns);
-        let of_row = self.columns / BLOCK;
-        let (first, blocks) = (rows.start * of_row, rows.len() * of_row);
-        // SAFETY: the caller's promise, for each of the rows' parts.
-        unsafe {
-            Inputs {
-                columns: self.columns,
-                numbers: self.numbers.part(from, length),
-                bytes: self.bytes.part(from, length),
-                scales: self.scales.part(first, blocks),
-                sums: self.sums.part(first, blocks),
-                halves: self.halves.part(first, blocks),
-                pairs: self.pairs.map_or(&[], |pairs| pairs.part(from, length)),
-            }
-        }
+    /// No other thread uses the rows.
+    pub(super) unsafe fn rows(&self, rows: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.numbers.part(rows.start * self.columns, rows.len() * self.columns) }
     }
 
     /// Some columns of a row.
@@ -245,12 +192,13 @@ kernels! {
     fn quantize(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [f32], halves: &mut [[i32; 2]]);
     /// Rounds a row to `bf16`.
     fn pair(x: &[f32], pairs: &mut [u16]);
-    /// `z = scale * A x` of the first `rows` rows; their `z` begin `stride` numbers apart. `then`: see [`Linear`].
-    fn narrow(a: &Packed, scale: f32, x: Inputs<'_>, rows: usize, z: &mut [f32], stride: usize, then: Soon);
+    /// `z = scale * A x`, for rows `x` that lie one after the other; their `z` begin `stride` numbers apart. `then`: see
+    /// [`Linear`].
+    fn narrow(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize, then: Soon);
     /// The results of some tiles of a matrix for the first `rows` rows.
-    fn linear(m: Linear<'_>, x: Inputs<'_>, rows: usize, tiles: Range<usize>, target: Target<'_>);
+    fn linear(m: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
     /// `silu(gate x) * (up x)`, for some tiles of both.
-    fn gated(gate: Linear<'_>, up: Linear<'_>, x: Inputs<'_>, rows: usize, tiles: Range<usize>, target: Target<'_>);
+    fn gated(gate: Linear<'_>, up: Linear<'_>, x: &Activations, rows: usize, tiles: Range<usize>, target: Target<'_>);
 }
 
 // Loops over registers read best by number.
@@ -340,17 +288,10 @@ mod generic {
     const ALIKE: usize = 4;
 
     #[inline(always)]
-    pub(super) unsafe fn narrow<S: Simd>(
-        a: &Packed,
-        scale: f32,
-        x: Inputs<'_>,
-        rows: usize,
-        z: &mut [f32],
-        stride: usize,
-        then: Soon,
-    ) {
-        x.check(a, rows);
-        assert!(rows > 0 && !a.kind.quantized() && z.len() >= (rows - 1) * stride + a.tiles() * TILE);
+    pub(super) unsafe fn narrow<S: Simd>(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize, then: Soon) {
+        let rows = x.len() / a.columns;
+        assert!(rows > 0 && x.len() == rows * a.columns && !a.kind.quantized());
+        assert!(z.len() >= (rows - 1) * stride + a.tiles() * TILE);
         let z = z.as_mut_ptr();
         for tile in 0..a.tiles() {
             let put = |row: usize, v: S::F| {
@@ -360,7 +301,7 @@ mod generic {
             let mut row = 0;
             while row < rows {
                 // SAFETY: as above.
-                let numbers = unsafe { x.numbers.as_ptr().add(row * a.columns) };
+                let numbers = unsafe { x.as_ptr().add(row * a.columns) };
                 let ahead = if row == 0 { Soon::behind(a, tile, a.tiles(), then) } else { Soon::NOTHING };
                 if S::REGISTERS >= 32 && rows - row >= ALIKE {
                     // SAFETY: as above.
@@ -382,7 +323,7 @@ mod generic {
     #[inline(always)]
     pub(super) unsafe fn linear<S: Simd>(
         m: Linear<'_>,
-        x: Inputs<'_>,
+        x: &Activations,
         rows: usize,
         tiles: Range<usize>,
         target: Target<'_>,
@@ -410,7 +351,7 @@ mod generic {
     pub(super) unsafe fn gated<S: Simd>(
         gate: Linear<'_>,
         up: Linear<'_>,
-        x: Inputs<'_>,
+        x: &Activations,
         rows: usize,
         tiles: Range<usize>,
         target: Target<'_>,
@@ -444,9 +385,13 @@ mod generic {
     }
 
     #[inline(always)]
-    fn check(m: &Linear<'_>, x: Inputs<'_>, rows: usize) {
+    fn check(m: &Linear<'_>, x: &Activations, rows: usize) {
         let w = m.weight;
-        x.check(w, rows);
+        let (numbers, blocks) = (rows * x.columns, rows * (x.columns / BLOCK));
+        assert!(x.columns == w.columns && x.numbers.len() >= numbers && x.bytes.len() >= numbers);
+        assert!(x.scales.len() >= blocks && x.sums.len() >= blocks && x.halves.len() >= blocks);
+        assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
+        assert!(w.kind != Kind::Bf16Pairs || x.pairs.len() >= numbers && w.columns.is_multiple_of(4));
         assert!(m.bias.is_none_or(|b| b.len() == w.rows));
         if let Some(d) = &m.deltas {
             assert!(d.rows.len() >= rows && d.z.len() >= rows * d.stride);

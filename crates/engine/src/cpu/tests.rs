@@ -86,7 +86,7 @@ fn run_linear(isa: Isa, m: Linear<'_>, x: &[f32], rows: usize, stride: usize) ->
     let activations = rounded(isa, x, rows, m.weight.columns);
     let mut out = vec![1.0; rows * stride];
     let target = Target { out: Parts::new(&mut out), stride, at: 1, add: true };
-    kernels::linear(isa, m, activations.inputs(), rows, 0..m.weight.tiles(), target);
+    kernels::linear(isa, m, &activations, rows, 0..m.weight.tiles(), target);
     out
 }
 
@@ -180,10 +180,10 @@ fn low_rank_factors_add_b_times_a() {
     let (packed_a, packed_b) = (pack_dense(&a, rank, inputs), pack_dense(&b, outputs, rank));
     for isa in Isa::all() {
         let mut z = vec![0.0; 16];
-        kernels::narrow(isa, &packed_a, 2.0, rounded(isa, &x, 1, inputs).inputs(), 1, &mut z, 16, Soon::NOTHING);
-        let (beside, stride) = (rounded(isa, &[&x[..], &x, &x, &x, &x].concat(), 5, inputs), 48);
+        kernels::narrow(isa, &packed_a, 2.0, &x, &mut z, 16, Soon::NOTHING);
+        let (beside, stride) = ([&x[..], &x, &x, &x, &x].concat(), 48);
         let mut of_all = vec![0.0; 5 * stride];
-        kernels::narrow(isa, &packed_a, 2.0, beside.inputs(), 5, &mut of_all, stride, Soon::NOTHING);
+        kernels::narrow(isa, &packed_a, 2.0, &beside, &mut of_all, stride, Soon::NOTHING);
         assert!(of_all.chunks(stride).all(|of_one| of_one[..16] == z), "{}", isa.name());
         let b_of = [Some(&packed_b)];
         let deltas = Some(Deltas { b: &b_of, rows: &[Some(0)], z: &z, at: 0, stride: 16 });

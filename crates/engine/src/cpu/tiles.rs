@@ -9,7 +9,7 @@
 use std::ptr;
 
 use super::{
-    kernels::Inputs,
+    kernels::Activations,
     pack::{BLOCK, Kind, Packed, SHARING},
     simd::Simd,
 };
@@ -21,7 +21,7 @@ use super::{
 pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: Inputs<'_>,
+    x: &Activations,
     row: usize,
     ahead: Soon,
 ) -> [S::F; R] {
@@ -48,7 +48,7 @@ pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
 pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
     w: &Packed,
     tile: usize,
-    x: Inputs<'_>,
+    x: &Activations,
     row: usize,
     ahead: Soon,
 ) -> [S::F; R] {
@@ -167,7 +167,7 @@ impl Soon {
 pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: Inputs<'_>,
+    x: &Activations,
     row: usize,
     ahead: Soon,
 ) -> [S::F; R] {
@@ -224,7 +224,7 @@ pub(super) unsafe fn six_tile<S: Simd, const R: usize>(
 pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: Inputs<'_>,
+    x: &Activations,
     row: usize,
     ahead: Soon,
 ) -> [S::F; R] {
@@ -273,7 +273,7 @@ pub(super) unsafe fn eight_tile<S: Simd, const R: usize>(
 pub(super) unsafe fn pair_tile<S: Simd, const R: usize>(
     w: &Packed,
     tile: usize,
-    x: Inputs<'_>,
+    x: &Activations,
     row: usize,
 ) -> [S::F; R] {
     let (p, pairs) = (w.tile(tile).as_ptr(), w.columns / 2);

@@ -163,9 +163,7 @@ impl<'a> Narrowed<'a> {
             let z = Parts::new(z);
             team.split(count, &|_, range| {
                 // SAFETY: the ranges do not overlap.
-                unsafe {
-                    factors.narrow(isa, range.clone(), &[projection], rows.inputs().rows(range), z, Soon::NOTHING)
-                }
+                unsafe { factors.narrow(isa, range.clone(), &[projection], rows.rows(range), z, Soon::NOTHING) }
             });
         }
         Self { isa, factors, projection, count, rows, made: Z::Together(z) }
@@ -182,7 +180,7 @@ impl<'a> Narrowed<'a> {
                 // SAFETY: each thread has its own, which is free.
                 unsafe {
                     let (z, rows) = (z.part(thread * each, *each), 0..self.count);
-                    let x = self.rows.inputs().rows(rows.clone());
+                    let x = self.rows.rows(rows.clone());
                     self.factors.narrow(self.isa, rows, &[self.projection], x, Parts::new(&mut *z), then);
                     z
                 }

@@ -60,7 +60,7 @@ impl CpuModel {
                     let m = factors.linear(l, QKV[*i], z, *i, read(part + 1).unwrap_or(then));
                     let at = matrices[..*i].iter().map(|before| before.rows).sum();
                     let target = Target { out, stride: width, at, add: false };
-                    kernels::linear(isa, m, normed.inputs(), count, tiles.clone(), target);
+                    kernels::linear(isa, m, normed, count, tiles.clone(), target);
                 }
             });
         }
@@ -138,7 +138,7 @@ impl CpuModel {
             // SAFETY: what an earlier piece used is done with.
             let z = unsafe { z.of(thread, Soon::of(matrix.tile(range.start))) };
             let m = factors.linear(l, Projection::O, z, 0, then);
-            kernels::linear(isa, m, attended.inputs(), count, range, target);
+            kernels::linear(isa, m, attended, count, range, target);
         });
     }
 
@@ -173,7 +173,7 @@ impl CpuModel {
                     };
                     let gate = factors.linear(l, Projection::Gate, z, 0, then_gate);
                     let up = factors.linear(l, Projection::Up, z, 1, then_up);
-                    kernels::gated(isa, gate, up, normed.inputs(), count, range, target);
+                    kernels::gated(isa, gate, up, normed, count, range, target);
                     for row in 0..count {
                         // SAFETY: these columns were just written by this thread.
                         unsafe { hidden.quantize_columns(isa, row, columns.clone()) };
@@ -195,7 +195,7 @@ impl CpuModel {
             // SAFETY: what an earlier piece used is done with.
             let z = unsafe { z.of(thread, Soon::of(matrix.tile(range.start))) };
             let m = factors.linear(l, Projection::Down, z, 0, then);
-            kernels::linear(isa, m, hidden.inputs(), count, range, target);
+            kernels::linear(isa, m, hidden, count, range, target);
         });
     }
 }

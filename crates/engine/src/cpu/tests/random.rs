@@ -142,7 +142,7 @@ fn gates_of_every_format_and_shape() {
                         // In two pieces, as two threads would have it.
                         for tiles in [0..tiles / 2, tiles / 2..tiles] {
                             let target = Target { out: Parts::new(&mut out), stride: rows, at: 0, add: false };
-                            kernels::gated(isa, g, u, activations.inputs(), count, tiles, target);
+                            kernels::gated(isa, g, u, &activations, count, tiles, target);
                         }
                     });
                 });
@@ -175,9 +175,8 @@ fn norms_and_low_rank_factors_of_every_shape() {
             out
         };
         let narrow = |isa, x: &[f32]| {
-            let rows = x.len() / columns;
-            let mut z = vec![0.0; rows * stride];
-            kernels::narrow(isa, &a, 1.5, rounded(isa, x, rows, columns).inputs(), rows, &mut z, stride, Soon::NOTHING);
+            let mut z = vec![0.0; x.len() / columns * stride];
+            kernels::narrow(isa, &a, 1.5, x, &mut z, stride, Soon::NOTHING);
             z
         };
         let (want_norm, want) = (norm(Isa::Portable, &x[..columns]), narrow(Isa::Portable, &x));
@@ -240,7 +239,7 @@ fn what_is_no_number_is_seen_in_all_results_of_its_row_and_of_no_other() {
             let activations = rounded(isa, &x, inputs, columns);
             let mut gated = vec![0.0; inputs * rows];
             let target = Target { out: Parts::new(&mut gated), stride: rows, at: 0, add: false };
-            kernels::gated(isa, m, m, activations.inputs(), inputs, 0..weight.tiles(), target);
+            kernels::gated(isa, m, m, &activations, inputs, 0..weight.tiles(), target);
             let linear = run_linear(isa, m, &x, inputs, rows + 1);
             for i in 0..inputs {
                 let what = format!("{bad} {} {}, row {i} of {damaged}", format.name(), isa.name());
