@@ -6,6 +6,7 @@ use std::{ops::Range, sync::Arc};
 use checkpoint::Projection;
 
 use super::{
+    beside::Beside,
     kernels::{self, Deltas, Linear},
     load::{Layer, PackedAdapter},
     pack::Packed,
@@ -44,13 +45,21 @@ impl<'a> Factors<'a> {
         self.any
     }
 
-    /// What is read first by a thread that does a step's part from `first` on, of `of`, with a projection of some layer.
-    pub(super) fn first_read(&self, layers: &[Layer], layer: usize, p: Projection, first: usize, of: usize) -> Soon {
-        let factors =
-            |adapter: &Option<usize>| self.adapters.get((*adapter)?)?.as_deref()?.factors[layer][p as usize].as_ref();
+    /// What is read first in a step with some projections of a layer by the thread that has a part of it, the one from
+    /// `first` on, of `of`.
+    pub(super) fn first_read<const N: usize>(
+        &self,
+        (layers, index): (&[Layer], usize),
+        step: [Projection; N],
+        (first, of): (usize, usize),
+    ) -> Soon {
+        let factors = |adapter: &Option<usize>| {
+            let adapter = self.adapters.get((*adapter)?)?.as_deref()?;
+            step.iter().find_map(|p| adapter.factors[index][*p as usize].as_ref())
+        };
         match self.rows.iter().find_map(factors) {
             Some(factors) => Soon::of(factors.a.tile(0)),
-            None => start(&layers[layer].projections[p as usize], first, of),
+            None => Beside(step.map(|p| &layers[index].projections[p as usize])).start(first, of),
         }
     }
 
@@ -104,9 +113,4 @@ impl<'a> Factors<'a> {
             }
         }
     }
-}
-
-/// Where a thread that does a step's part from `first` on, of `of`, begins to read a matrix.
-pub(super) fn start(m: &Packed, first: usize, of: usize) -> Soon {
-    Soon::of(m.tile(m.tiles() * first / of))
 }

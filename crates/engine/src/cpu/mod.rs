@@ -4,6 +4,7 @@
 mod dispatch;
 
 mod attention;
+mod beside;
 mod cache;
 mod factors;
 mod kernels;

@@ -233,7 +233,10 @@ impl CpuModel {
             let m = Linear { weight: &self.head, bias: None, deltas: None, then: Soon::NOTHING };
             let target = Target { out: Parts::new(out), stride: config.vocabulary, at: 0, add: false };
             let last = &b.last;
-            self.team.split(self.head.tiles(), &|_, range| kernels::linear(isa, m, last, wanted.len(), range, target));
+            self.team.split(self.head.tiles(), &|_, range| {
+                kernels::linear(isa, m, last, wanted.len(), range, target);
+                Soon::NOTHING
+            });
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! A forward pass has some hundred short parallel steps. Starting a thread or waking a sleeping one for each
 //! costs more than the step itself, so helpers wait for the next step with their eyes open for a moment, then
-//! give way to others, then sleep.
+//! give way to others, then sleep. Who waits asks the memory for what it will read next.
 //!
-//! A step is cut into as many pieces as there are threads, and whoever is free takes the next. A helper
-//! that the system has put aside for another program takes none, and nobody waits for it.
+//! A step is cut into as many pieces as there are threads. Each thread has its own, the same as in the last step; one that
+//! is done with it, and sees after a moment that another has not begun, does that one's too. So nobody waits for a
+//! helper that the system has put aside for another program.
 #![allow(unsafe_code)]
 
 use std::{
@@ -16,75 +17,116 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
+
+use super::tiles::Soon;
 
 /// Looks at the flag before giving way to other threads.
 const SPINS: u32 = 4_000;
 /// Times of giving way before going to sleep.
 const YIELDS: u32 = 400;
+/// Looks before another's piece is looked at: where that one is at work, its memory is better left alone.
+const PATIENCE: u32 = 64;
 
-/// Called with the thread's number and the piece's number.
-type Task = *const (dyn Fn(usize, usize) + Sync);
+/// Called with the thread's number and the piece's number. Says what a thread that has this piece will probably read next.
+type Task = *const (dyn Fn(usize, usize) -> Soon + Sync);
 
-/// A step's number, how many pieces it has, and which is the next: one word, so that taking a piece is one
-/// atomic exchange that fails when anything of it has changed.
-#[derive(Clone, Copy)]
+/// A step's number and how many pieces it has.
+#[derive(Clone, Copy, PartialEq)]
 struct Ticket(u64);
 
 impl Ticket {
     fn new(step: u64, pieces: usize) -> Self {
-        Self(step << 32 | (pieces as u64 & 0xffff) << 16)
+        Self(step << 16 | pieces as u64)
     }
 
     fn step(self) -> u64 {
-        self.0 >> 32
+        self.0 >> 16
     }
 
-    /// The next piece, when there is one.
-    fn piece(self) -> Option<usize> {
-        let (pieces, next) = (self.0 >> 16 & 0xffff, self.0 & 0xffff);
-        (next < pieces).then_some(next as usize)
+    fn pieces(self) -> usize {
+        (self.0 & 0xffff) as usize
     }
 }
 
+/// Two cache lines, which processors bring together.
+#[repr(align(128))]
+struct Lines<T>(T);
+
 struct Shared {
-    ticket: AtomicU64,
-    /// Pieces of the current step that are done.
-    done: AtomicUsize,
-    task: UnsafeCell<Option<Task>>,
+    now: Lines<Now>,
+    places: Vec<Place>,
     quit: AtomicBool,
-    asleep: Vec<AtomicBool>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
+struct Now {
+    ticket: AtomicU64,
+    task: UnsafeCell<Option<Task>>,
+}
+
+/// What belongs to a thread, on lines that others touch as little as may be.
+struct Place {
+    /// The last step in which somebody took its piece.
+    taken: Lines<AtomicU64>,
+    /// The last step in which its piece was done.
+    done: Lines<AtomicU64>,
+    asleep: Lines<AtomicBool>,
+}
+
 // SAFETY: `task` is written by `Team::run` only while no piece is taken and not done. It is read only by a thread
-// that has taken a piece (acquire, after the write's release), and not written again before that piece is done.
+// that has taken a piece of this step (acquire, after the write's release), and not written again before that is done.
 // The other fields are atomics or locks. The task itself is `Sync`.
 unsafe impl Sync for Shared {}
 // SAFETY: the pointer in `task` is only followed during `Team::run`, which keeps what it points to alive.
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// Takes pieces of the current step and does them, until none is left.
-    fn work(&self, thread: usize) {
-        loop {
-            let ticket = self.ticket.load(Ordering::Acquire);
-            let Some(piece) = Ticket(ticket).piece() else { return };
-            if self.ticket.compare_exchange(ticket, ticket + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-                continue;
+    fn ticket(&self) -> Ticket {
+        Ticket(self.now.0.ticket.load(Ordering::Acquire))
+    }
+
+    /// Takes a piece of a step, if nobody has it yet. Of a step that is over all are taken.
+    fn take(&self, ticket: Ticket, piece: usize) -> bool {
+        let taken = &self.places[piece].taken.0;
+        let mut seen = taken.load(Ordering::Acquire);
+        while seen < ticket.step() {
+            match taken.compare_exchange_weak(seen, ticket.step(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
             }
-            // SAFETY: this thread has taken a piece, see `Shared`.
-            if let Some(task) = unsafe { *self.task.get() } {
-                // SAFETY: `run` keeps the task alive until every piece is done.
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { (*task)(thread, piece) })) {
-                    *self.panic.lock().unwrap_or_else(|e| e.into_inner()) = Some(panic);
-                }
-            }
-            self.done.fetch_add(1, Ordering::Release);
         }
+        false
+    }
+
+    /// Does a piece that is taken. Says what a thread that has it will probably read next.
+    fn work(&self, ticket: Ticket, thread: usize, piece: usize) -> Soon {
+        // SAFETY: this thread has taken a piece, see `Shared`.
+        let soon = unsafe { *self.now.0.task.get() }.map(|task| {
+            // SAFETY: `run` keeps the task alive until every piece is done.
+            catch_unwind(AssertUnwindSafe(|| unsafe { (*task)(thread, piece) })).unwrap_or_else(|panic| {
+                *self.panic.lock().unwrap_or_else(|e| e.into_inner()) = Some(panic);
+                Soon::NOTHING
+            })
+        });
+        self.places[piece].done.0.store(ticket.step(), Ordering::Release);
+        soon.unwrap_or(Soon::NOTHING)
+    }
+
+    /// Does those pieces of a step that nobody has begun. Says whether there were any.
+    fn help(&self, ticket: Ticket, thread: usize) -> bool {
+        let others = (thread + 1..ticket.pieces()).chain(1..thread.min(ticket.pieces()));
+        let mut any = false;
+        for piece in others {
+            if self.take(ticket, piece) {
+                self.work(ticket, thread, piece);
+                any = true;
+            }
+        }
+        any
     }
 }
 
@@ -92,25 +134,27 @@ impl Shared {
 pub(super) struct Team {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
+    /// Of the calling thread: see [`Waiting`].
+    patience: u32,
 }
 
 impl Team {
     /// A team of `threads`, the calling one included.
     pub(super) fn new(threads: usize) -> std::io::Result<Self> {
-        let helpers = threads.clamp(1, 1024) - 1;
+        let threads = threads.clamp(1, 1024);
+        let step = || Lines(AtomicU64::new(0));
+        let place = || Place { taken: step(), done: step(), asleep: Lines(AtomicBool::new(false)) };
         let shared = Arc::new(Shared {
-            ticket: AtomicU64::new(0),
-            done: AtomicUsize::new(0),
-            task: UnsafeCell::new(None),
+            now: Lines(Now { ticket: AtomicU64::new(0), task: UnsafeCell::new(None) }),
+            places: (0..threads).map(|_| place()).collect(),
             quit: AtomicBool::new(false),
-            asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
             panic: Mutex::new(None),
         });
-        let mut team = Self { shared, helpers: Vec::new() };
-        for id in 1..=helpers {
+        let mut team = Self { shared, helpers: Vec::new(), patience: PATIENCE };
+        for id in 1..threads {
             let shared = team.shared.clone();
             let builder = thread::Builder::new().name(format!("engine-{id}"));
-            team.helpers.push(builder.spawn(move || help(&shared, id))?);
+            team.helpers.push(builder.spawn(move || wait_and_help(&shared, id))?);
         }
         Ok(team)
     }
@@ -120,42 +164,48 @@ impl Team {
         self.helpers.len() + 1
     }
 
-    /// Calls `task` once for each of the pieces, on whichever thread takes it, and returns when all are done.
-    fn run(&mut self, pieces: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+    /// Calls `task` once for each of the pieces (one for each thread at most), and returns when all are done.
+    fn run(&mut self, pieces: usize, task: &(dyn Fn(usize, usize) -> Soon + Sync)) {
         let shared = &*self.shared;
         // SAFETY: only the lifetime is changed. Nobody follows the pointer after this function returns, because
         // it waits until every piece is done, also when one panics.
-        let task: Task = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), Task>(task) };
+        let task: Task = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) -> Soon + Sync), Task>(task) };
         // SAFETY: every piece of the last step is done, see `Shared`; `&mut self` keeps other callers out.
-        unsafe { *shared.task.get() = Some(task) };
-        shared.done.store(0, Ordering::Relaxed);
-        let step = Ticket(shared.ticket.load(Ordering::Relaxed)).step() + 1;
-        shared.ticket.store(Ticket::new(step & 0xffff_ffff, pieces).0, Ordering::SeqCst);
+        unsafe { *shared.now.0.task.get() = Some(task) };
+        let ticket = Ticket::new(shared.ticket().step() + 1, pieces);
+        shared.now.0.ticket.store(ticket.0, Ordering::Release);
         self.wake();
-        shared.work(0);
-        let mut looks = 0u32;
-        while shared.done.load(Ordering::Acquire) != pieces {
-            looks += 1;
-            if looks < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
+        // The first piece is always the caller's.
+        let mut waiting = Waiting::new(shared.work(ticket, 0, 0), self.patience);
+        for place in &shared.places[1..pieces] {
+            while place.done.0.load(Ordering::Acquire) != ticket.step() {
+                waiting.look(|| shared.help(ticket, 0));
+                if waiting.looks > SPINS {
+                    thread::yield_now();
+                }
+            }
         }
+        self.patience = waiting.patience;
         let panic = shared.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }
 
+    /// A helper that falls asleep in this moment may be overlooked: it has no part in this step, and is woken in the next.
     fn wake(&self) {
-        for (helper, asleep) in self.helpers.iter().zip(&self.shared.asleep) {
-            if asleep.swap(false, Ordering::SeqCst) {
+        for (helper, place) in self.helpers.iter().zip(&self.shared.places[1..]) {
+            let asleep = &place.asleep.0;
+            if asleep.load(Ordering::Relaxed) && asleep.swap(false, Ordering::SeqCst) {
                 helper.thread().unpark();
             }
         }
     }
 
     /// Cuts `0..count` into pieces and calls `task` with each and the number of the thread that does it.
-    pub(super) fn split(&mut self, count: usize, task: &(dyn Fn(usize, Range<usize>) + Sync)) {
+    pub(super) fn split(&mut self, count: usize, task: &(dyn Fn(usize, Range<usize>) -> Soon + Sync)) {
         let pieces = self.threads().min(count);
-        if self.helpers.is_empty() || pieces <= 1 {
+        if pieces <= 1 {
             task(0, 0..count);
             return;
         }
@@ -168,36 +218,68 @@ impl Drop for Team {
         self.shared.quit.store(true, Ordering::SeqCst);
         for helper in self.helpers.drain(..) {
             helper.thread().unpark();
-            // A helper never ends by a panic: those are handed to the caller of `run`.
+            // A helper never ends by a panic: those are handed to the caller of `split`.
             let _ = helper.join();
         }
     }
 }
 
-fn help(shared: &Shared, id: usize) {
-    let idle = || Ticket(shared.ticket.load(Ordering::SeqCst)).piece().is_none();
-    let mut looks = 0u32;
+/// A thread that is done with its piece.
+struct Waiting {
+    looks: u32,
+    soon: Soon,
+    /// Looks after which it helps others: none where that was needed in the last step.
+    patience: u32,
+}
+
+impl Waiting {
+    /// `soon`: what the thread reads then.
+    fn new(soon: Soon, patience: u32) -> Self {
+        Self { looks: 0, soon, patience }
+    }
+
+    /// Passes a moment, usefully if there is a way. `help` does what others have not begun.
+    fn look(&mut self, help: impl Fn() -> bool) {
+        if self.looks == self.patience {
+            self.patience = if help() { 0 } else { PATIENCE };
+        }
+        if !self.soon.bring_line(self.looks as usize) {
+            std::hint::spin_loop();
+        }
+        self.looks += 1;
+    }
+}
+
+fn wait_and_help(shared: &Shared, id: usize) {
+    let mut last = Ticket(0);
+    let mut waiting = Waiting::new(Soon::NOTHING, PATIENCE);
     while !shared.quit.load(Ordering::Relaxed) {
-        if !idle() {
-            shared.work(id);
-            looks = 0;
+        let ticket = shared.ticket();
+        if ticket != last {
+            last = ticket;
+            let soon = if id < ticket.pieces() && shared.take(ticket, id) {
+                shared.work(ticket, id, id)
+            } else {
+                Soon::NOTHING
+            };
+            waiting = Waiting::new(soon, waiting.patience);
+        }
+        waiting.look(|| shared.help(ticket, id));
+        if waiting.looks < SPINS {
             continue;
         }
-        looks += 1;
-        if looks < SPINS {
-            std::hint::spin_loop();
-        } else if looks < SPINS + YIELDS {
+        if waiting.looks < SPINS + YIELDS {
             thread::yield_now();
-        } else {
-            let asleep = &shared.asleep[id - 1];
-            asleep.store(true, Ordering::SeqCst);
-            // Looked at once more after saying so: a step begun in between wakes us or is seen here.
-            if idle() && !shared.quit.load(Ordering::SeqCst) {
-                thread::park();
-            }
-            asleep.store(false, Ordering::SeqCst);
-            looks = 0;
+            continue;
         }
+        let asleep = &shared.places[id].asleep.0;
+        asleep.store(true, Ordering::SeqCst);
+        // Looked at once more after saying so.
+        if shared.ticket() == last && !shared.quit.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        asleep.store(false, Ordering::SeqCst);
+        waiting = Waiting::new(Soon::NOTHING, PATIENCE);
     }
 }
 
@@ -246,17 +328,20 @@ mod tests {
     fn every_part_is_done_once_in_every_step() {
         for threads in 1..=4 {
             let mut team = Team::new(threads).expect("threads");
-            let mut counts = vec![0u32; 103];
-            for _ in 0..200 {
-                let parts = Parts::new(&mut counts);
-                team.split(103, &|_, range| {
-                    // SAFETY: the ranges of `split` do not overlap.
-                    for n in unsafe { parts.part(range.start, range.len()) } {
-                        *n += 1;
-                    }
-                });
+            for count in [0, 1, 2, 3, 7, 103] {
+                let mut counts = vec![0u32; count];
+                for _ in 0..200 {
+                    let parts = Parts::new(&mut counts);
+                    team.split(count, &|_, range| {
+                        // SAFETY: the ranges of `split` do not overlap.
+                        for n in unsafe { parts.part(range.start, range.len()) } {
+                            *n += 1;
+                        }
+                        Soon::NOTHING
+                    });
+                }
+                assert!(counts.iter().all(|n| *n == 200));
             }
-            assert!(counts.iter().all(|n| *n == 200));
         }
     }
 
@@ -265,21 +350,51 @@ mod tests {
         let mut team = Team::new(3).expect("threads");
         for _ in 0..3 {
             thread::sleep(std::time::Duration::from_millis(30));
-            // Both pieces wait for each other: one thread alone could not do them.
-            let both = std::sync::Barrier::new(2);
-            team.run(2, &|_, _| {
-                both.wait();
+            let seen = [const { AtomicBool::new(false) }; 3];
+            // A thread alone could do all; soon it need not.
+            for _ in 0..1000 {
+                team.run(3, &|thread, _| {
+                    seen[thread].store(true, Ordering::Relaxed);
+                    thread::sleep(std::time::Duration::from_millis(1));
+                    Soon::NOTHING
+                });
+                if seen.iter().all(|seen| seen.load(Ordering::Relaxed)) {
+                    break;
+                }
+            }
+            assert!(seen.into_iter().all(AtomicBool::into_inner));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_helper_that_takes_nothing() {
+        let mut team = Team::new(3).expect("threads");
+        for _ in 0..50 {
+            let done = AtomicU64::new(0);
+            team.run(3, &|thread, _| {
+                // The last thread is held up until all else is done, by one of the others alone if it must be.
+                while thread == 2 && done.load(Ordering::Acquire) < 2 {
+                    thread::yield_now();
+                }
+                done.fetch_add(1, Ordering::AcqRel);
+                Soon::NOTHING
             });
+            assert_eq!(done.into_inner(), 3);
         }
     }
 
     #[test]
     fn a_panic_of_any_piece_reaches_the_caller_and_the_team_goes_on() {
-        let mut team = Team::new(2).expect("threads");
+        let mut team = Team::new(4).expect("threads");
         for bad in 0..4 {
-            let result = catch_unwind(AssertUnwindSafe(|| team.run(4, &|_, piece| assert!(piece != bad, "bad"))));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                team.run(4, &|_, piece| {
+                    assert!(piece != bad, "bad");
+                    Soon::NOTHING
+                });
+            }));
             assert!(result.is_err());
-            team.run(4, &|_, _| {});
+            team.run(4, &|_, _| Soon::NOTHING);
         }
     }
 }

@@ -119,6 +119,8 @@ pub(super) unsafe fn small_tile<S: Simd, const R: usize, const KIND: u8>(
 /// How far ahead of what is computed memory is asked for. The processor's own foresight ends at each page of 4 kB and sees
 /// less of it the more is computed for each byte; half as far and twice as far is slower.
 const AHEAD: usize = 8192;
+/// How far ahead of what is computed memory is asked for by a thread that waits.
+const FAR: usize = 131_072;
 
 /// Where something begins that will probably be read soon, if anything will.
 #[derive(Clone, Copy)]
@@ -149,6 +151,20 @@ impl Soon {
             Some(_) if then.0.is_null() => then,
             Some(at) => Self(then.0.wrapping_add(at)),
         }
+    }
+
+    /// Asks the memory for the `n`-th line behind those that are asked for already, if it is not too far away.
+    pub(super) fn bring_line(self, n: usize) -> bool {
+        let at = AHEAD + n * 64;
+        let near = !self.0.is_null() && at < FAR;
+        if near {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the processor may be asked to bring any address.
+            unsafe {
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.0.wrapping_add(at).cast());
+            }
+        }
+        near
     }
 
     /// Asks the memory for `length` bytes, from `at` on.

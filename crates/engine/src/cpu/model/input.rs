@@ -85,6 +85,7 @@ impl<'a> Normalized<'a> {
             team.split(count, &|_, rows| {
                 // SAFETY: the ranges do not overlap.
                 unsafe { fill(how, factors, projections, rows, out, z, Soon::NOTHING) }
+                Soon::NOTHING
             });
         }
         Self { how, factors, projections, count, made: Made::Together(&copies[0], z) }
@@ -164,6 +165,7 @@ impl<'a> Narrowed<'a> {
             team.split(count, &|_, range| {
                 // SAFETY: the ranges do not overlap.
                 unsafe { factors.narrow(isa, range.clone(), &[projection], rows.rows(range), z, Soon::NOTHING) }
+                Soon::NOTHING
             });
         }
         Self { isa, factors, projection, count, rows, made: Z::Together(z) }

@@ -4,22 +4,21 @@
 //! rounds it to bytes: it is in that processor's cache.
 #![allow(unsafe_code)]
 
-use std::ops::Range;
-
 use checkpoint::Projection;
 
 use super::{
     super::{
         attention::{self, History, PIECE, Query},
-        factors::{Factors, start},
+        beside::Beside,
+        factors::Factors,
         kernels::{self, Target},
-        pack::{BLOCK, Packed, TILE},
+        pack::{BLOCK, TILE},
         rows::Rows,
         team::Parts,
         tiles::Soon,
     },
     CpuModel,
-    input::{Narrowed, Normalized, Normalizing},
+    input::{FEW, Narrowed, Normalized, Normalizing},
     placing::Placing,
     qkv_width,
 };
@@ -39,29 +38,30 @@ impl CpuModel {
         let group = config.heads / config.kv_heads;
         let factors = Factors::of(&self.adapters, self.rank, layer, rows);
 
-        let histories = Histories { rows, half: self.half_cache, layer, heads: config.kv_heads, head_size: d };
+        let apart = rows.apart();
+        let histories = Histories { rows, apart, half: self.half_cache, layer, heads: config.kv_heads, head_size: d };
         let threads = self.team.threads();
 
         // Queries, keys, values.
         {
             let how = Normalizing { isa, x: &b.x, weight: &l.attention_norm, epsilon: config.norm_epsilon };
             let input = Normalized::new(&mut self.team, how, (&factors, &QKV), count, &mut b.normed, &mut b.z);
-            let matrices = QKV.map(|p| &l.projections[p as usize]);
-            let out = Parts::new(&mut b.qkv);
-            let all = matrices.iter().map(|m| m.tiles()).sum();
+            let matrices = Beside(QKV.map(|p| &l.projections[p as usize]));
+            let (all, out) = (matrices.tiles(), Parts::new(&mut b.qkv));
             self.team.split(all, &|thread, range| {
-                // Probably this thread's first: see below.
-                let then = histories.keys(range.start * threads / all).unwrap_or(Soon::NOTHING);
-                let parts: Vec<_> = side_by_side(matrices, range).collect();
-                let read = |part: usize| parts.get(part).map(|(i, tiles)| Soon::of(matrices[*i].tile(tiles.start)));
+                let (mut next, end) = (range.start, range.end);
+                let after = histories.piece(range.start * threads / all, threads).next();
+                let after = after.map_or(Soon::NOTHING, |item| histories.of(item).keys());
                 // SAFETY: what an earlier piece used is done with.
-                let (normed, z) = unsafe { input.of(thread, read(0).unwrap_or(then)) };
-                for (part, (i, tiles)) in parts.iter().enumerate() {
-                    let m = factors.linear(l, QKV[*i], z, *i, read(part + 1).unwrap_or(then));
-                    let at = matrices[..*i].iter().map(|before| before.rows).sum();
+                let (normed, z) = unsafe { input.of(thread, matrices.soon(next)) };
+                for (i, tiles) in matrices.parts(range) {
+                    next += tiles.len();
+                    let m = factors.linear(l, QKV[i], z, i, if next < end { matrices.soon(next) } else { after });
+                    let at = matrices.0[..i].iter().map(|before| before.rows).sum();
                     let target = Target { out, stride: width, at, add: false };
-                    kernels::linear(isa, m, normed, count, tiles.clone(), target);
+                    kernels::linear(isa, m, normed, count, tiles, target);
                 }
+                after
             });
         }
 
@@ -71,8 +71,7 @@ impl CpuModel {
             let out = Parts::new(&mut b.qkv);
             let placing =
                 Placing { isa, config, layer: l, index: layer, rows, turns: &self.turns, half: self.half_cache };
-            let alone = rows.apart();
-            if !alone {
+            if !apart {
                 self.team.split(count, &|_, range| {
                     for row in range {
                         for kv_head in 0..config.kv_heads {
@@ -80,6 +79,7 @@ impl CpuModel {
                             unsafe { placing.place(row, kv_head, out) };
                         }
                     }
+                    Soon::NOTHING
                 });
             }
             let scratch = b.scores.len() / threads;
@@ -87,15 +87,16 @@ impl CpuModel {
             self.team.split(threads, &|thread, range| {
                 // SAFETY: each thread has its own scratch.
                 let scores = unsafe { scores.part(thread * scratch, scratch) };
-                // Later rows look at more: neighbouring items go to different threads.
-                for item in range.flat_map(|first| (first..histories.count()).step_by(threads)) {
+                let after = factors.first_read((&self.layers, layer), [Projection::O], (range.start, threads));
+                let items = range.flat_map(|piece| histories.piece(piece, threads)).collect::<Vec<_>>();
+                for (i, item) in items.iter().copied().enumerate() {
                     let (block, kv_head) = (&rows.blocks[item / config.kv_heads], item % config.kv_heads);
                     let heads = kv_head * group..(kv_head + 1) * group;
                     let mut queries: Vec<Query<'_>> = Vec::with_capacity(block.len() * group);
                     for row in block.clone() {
                         // SAFETY: these heads of this row belong to this item only.
                         unsafe {
-                            if alone {
+                            if apart {
                                 placing.place(row, kv_head, out);
                             }
                             queries.extend(heads.clone().map(|head| Query {
@@ -106,8 +107,7 @@ impl CpuModel {
                             }));
                         }
                     }
-                    let after = || factors.first_read(&self.layers, layer, Projection::O, thread, threads);
-                    let then = histories.keys(item + threads).unwrap_or_else(after);
+                    let then = items.get(i + 1).map_or(after, |next| histories.of(*next).keys());
                     attention::attend(isa, &mut queries, &histories.of(item), then, scores);
                     if (group * d).is_multiple_of(BLOCK) {
                         for row in block.clone() {
@@ -116,6 +116,7 @@ impl CpuModel {
                         }
                     }
                 }
+                after
             });
             if !(group * d).is_multiple_of(BLOCK) {
                 self.team.split(count, &|_, range| {
@@ -123,6 +124,7 @@ impl CpuModel {
                         // SAFETY: the ranges do not overlap.
                         unsafe { attended.quantize(isa, row) };
                     }
+                    Soon::NOTHING
                 });
             }
         }
@@ -134,11 +136,12 @@ impl CpuModel {
         let target = Target { out, stride: config.hidden, at: 0, add: true };
         let matrix = &l.projections[Projection::O as usize];
         self.team.split(matrix.tiles(), &|thread, range| {
-            let then = factors.first_read(&self.layers, layer, Projection::Gate, range.start, matrix.tiles());
+            let then = factors.first_read((&self.layers, layer), [Projection::Gate], (range.start, matrix.tiles()));
             // SAFETY: what an earlier piece used is done with.
             let z = unsafe { z.of(thread, Soon::of(matrix.tile(range.start))) };
             let m = factors.linear(l, Projection::O, z, 0, then);
             kernels::linear(isa, m, attended, count, range, target);
+            then
         });
     }
 
@@ -162,14 +165,16 @@ impl CpuModel {
                 let [gate, up] = [Projection::Gate, Projection::Up].map(|p| &l.projections[p as usize]);
                 // SAFETY: what an earlier piece used is done with.
                 let (normed, z) = unsafe { input.of(thread, Soon::of(gate.tile(blocks.start * BLOCK / TILE))) };
-                // A few blocks at a time are still in the cache when they are rounded.
-                for first in blocks.clone().step_by(SOME) {
-                    let columns = first * BLOCK..config.feed_forward.min(blocks.end.min(first + SOME) * BLOCK);
+                let after = factors.first_read((&self.layers, layer), [Projection::Down], (blocks.start, all));
+                // Of many rows, a few blocks at a time are still in the cache when they are rounded.
+                let some = if count > FEW { SOME } else { blocks.len() };
+                for first in blocks.clone().step_by(some) {
+                    let columns = first * BLOCK..config.feed_forward.min(blocks.end.min(first + some) * BLOCK);
                     let range = columns.start / TILE..columns.end.div_ceil(TILE);
                     let (then_gate, then_up) = if range.end < tiles.min(blocks.end * BLOCK / TILE) {
                         (Soon::of(gate.tile(range.end)), Soon::of(up.tile(range.end)))
                     } else {
-                        (factors.first_read(&self.layers, layer, Projection::Down, blocks.start, all), Soon::NOTHING)
+                        (after, Soon::NOTHING)
                     };
                     let gate = factors.linear(l, Projection::Gate, z, 0, then_gate);
                     let up = factors.linear(l, Projection::Up, z, 1, then_up);
@@ -179,6 +184,7 @@ impl CpuModel {
                         unsafe { hidden.quantize_columns(isa, row, columns.clone()) };
                     }
                 }
+                after
             });
         }
         let of = (&factors, Projection::Down);
@@ -188,14 +194,15 @@ impl CpuModel {
         let matrix = &l.projections[Projection::Down as usize];
         self.team.split(matrix.tiles(), &|thread, range| {
             let then = if layer + 1 < self.layers.len() {
-                factors.first_read(&self.layers, layer + 1, Projection::Q, range.start, matrix.tiles())
+                factors.first_read((&self.layers, layer + 1), QKV, (range.start, matrix.tiles()))
             } else {
-                start(&self.head, range.start, matrix.tiles())
+                Beside([&self.head]).start(range.start, matrix.tiles())
             };
             // SAFETY: what an earlier piece used is done with.
             let z = unsafe { z.of(thread, Soon::of(matrix.tile(range.start))) };
             let m = factors.linear(l, Projection::Down, z, 0, then);
             kernels::linear(isa, m, hidden, count, range, target);
+            then
         });
     }
 }
@@ -204,6 +211,8 @@ impl CpuModel {
 #[derive(Clone, Copy)]
 struct Histories<'a> {
     rows: &'a Rows,
+    /// Whether each row is of another run.
+    apart: bool,
     half: bool,
     layer: usize,
     /// Heads of keys and values.
@@ -228,19 +237,10 @@ impl<'a> Histories<'a> {
         }
     }
 
-    /// Where the keys begin, if there is such an item.
-    fn keys(&self, item: usize) -> Option<Soon> {
-        (item < self.count()).then(|| self.of(item).keys())
+    /// The items of a piece, of `of`. Later rows of a run look at more: there neighbouring items are of different pieces.
+    /// Otherwise they lie next to each other.
+    fn piece(&self, piece: usize, of: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = self.count();
+        if self.apart { (count * piece / of..count * (piece + 1) / of).step_by(1) } else { (piece..count).step_by(of) }
     }
-}
-
-/// Of matrices side by side, those that have some of a range of all their tiles, and which of their own these are.
-fn side_by_side(matrices: [&Packed; 3], range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-    let mut first = 0;
-    matrices.into_iter().enumerate().filter_map(move |(i, m)| {
-        let own = first..first + m.tiles();
-        first = own.end;
-        let (from, to) = (range.start.max(own.start), range.end.min(own.end));
-        (from < to).then(|| (i, from - own.start..to - own.start))
-    })
 }
