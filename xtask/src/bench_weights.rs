@@ -7,8 +7,10 @@
 //! - *Memory*: mapped files count as a program's memory while it reads them, and are the page cache's. What is shown is
 //!   the most that was anonymous or shared (`RssAnon` and `RssShmem` of `/proc/PID/status`, looked at 100 times a second),
 //!   and beside it the most of all (`VmHWM`).
+//! - *Processor*: seconds of all its cores, in the program and for it in the system.
 //! - *Python*: the same operations with torch, transformers and peft, where `--python` has them: the whole command, beside it
-//!   without its imports, and whether its result is the same bit for bit.
+//!   without its imports, and whether its result is the same bit for bit. Ours ends when its result is on the disk, Python
+//!   when the system has it in memory: beside the command's own time stands the time until that is on the disk too.
 
 use std::{
     fs::{self, File},
@@ -63,10 +65,13 @@ fn large(binary: &Path, dir: &Path, gigabytes: f64) -> Result<()> {
     model.write_adapter(&lora, 3)?;
     let bytes = size(&raw)?;
     println!("{} layers of LLaMA-13B's shapes, {:.2} GB in 16 bits", model.layers, bytes as f64 / 1e9);
-    println!("{:<28} {:>8} {:>9} {:>8} {:>12} {:>10}", "", "seconds", "MB/s", "of copy", "anonymous MB", "VmHWM MB");
+    println!(
+        "{:<28} {:>8} {:>9} {:>8} {:>10} {:>12} {:>10}",
+        "", "seconds", "MB/s", "of copy", "processor", "anonymous MB", "VmHWM MB"
+    );
     let copied = copy(&raw, &out)?;
     let speed = 2.0 * bytes as f64 / copied.as_secs_f64() / 1e6;
-    println!("{:<28} {:>8.1} {speed:>9.0} {:>7.0} %", "cp and fsync", copied.as_secs_f64(), 100.0);
+    println!("{:<28} {:>8.1} {speed:>9.0} {:>6.0} %", "cp and fsync", copied.as_secs_f64(), 100.0);
     fs::remove_dir_all(&out)?;
     let gguf = dir.join("out.gguf");
     let lines: [(&str, &[&Path], Vec<&str>, &Path); 4] = [
@@ -83,9 +88,10 @@ fn large(binary: &Path, dir: &Path, gigabytes: f64) -> Result<()> {
         let moved = read.iter().map(|path| size(path)).sum::<Result<u64>>()? + size(written)?;
         let own = moved as f64 / ours.time.as_secs_f64() / 1e6;
         println!(
-            "{name:<28} {:>8.1} {own:>9.0} {:>7.0} % {:>12.0} {:>10.0}",
+            "{name:<28} {:>8.1} {own:>9.0} {:>6.0} % {:>10.1} {:>12.0} {:>10.0}",
             ours.time.as_secs_f64(),
             100.0 * own / speed,
+            ours.processor.as_secs_f64(),
             ours.anonymous as f64 / 1e6,
             ours.all as f64 / 1e6,
         );
@@ -107,9 +113,10 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
     let script = dir.join("peer.py");
     fs::create_dir_all(dir)?;
     fs::write(&script, PYTHON)?;
-    let heads = ["ours, s", "Python, s", "faster", "no imports", "Python's MB"];
-    let [ours, theirs, faster, without, memory] = heads;
-    println!("\n{:<24} {ours:>8} {theirs:>10} {faster:>7} {without:>11} {memory:>12}  result", "");
+    println!(
+        "\n{:<24} {:>8} {:>10} {:>7} {:>8} {:>11} {:>10} {:>15} {:>12}  result",
+        "", "ours, s", "Python, s", "faster", "on disk", "no imports", "processor", "Python's, times", "Python's MB"
+    );
     for (name, element) in [("f32", Element::F32), ("f16", Element::Block(BlockFormat::F16))] {
         let [raw, diff, lora] = ["raw", "diff", "lora"].map(|name| dir.join(name));
         let model = Model::of(SMALL, 4000, element);
@@ -126,14 +133,18 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
             let ours = run(program(binary).arg("weights").args(&line).current_dir(dir))?;
             [&raw, &diff, &lora].into_iter().try_for_each(|path| forget(path))?;
             let theirs = run(Command::new(python).arg(&script).arg(operation).current_dir(dir))?;
+            let synced = synchronize(&dir.join("theirs"))?.as_secs_f64();
             let same = compare(&dir.join("ours"), &dir.join("theirs"))?;
             let without: f64 = fs::read_to_string(dir.join("peer.seconds"))?.trim().parse()?;
             let (own, other) = (ours.time.as_secs_f64(), theirs.time.as_secs_f64());
             println!(
-                "{:<24} {own:>8.2} {other:>10.1} {:>6.1}x {:>10.1}x {:>12.0}  {same}",
+                "{:<24} {own:>8.2} {other:>10.1} {:>6.1}x {:>7.1}x {:>10.1}x {:>10.1} {:>14.1}x {:>12.0}  {same}",
                 format!("{operation}, {:.1} GB {name}", size(&raw)? as f64 / 1e9),
                 other / own,
+                (other + synced) / own,
                 without / own,
+                ours.processor.as_secs_f64(),
+                theirs.processor.as_secs_f64() / ours.processor.as_secs_f64(),
                 theirs.all as f64 / 1e6,
             );
             ["ours", "theirs"].iter().try_for_each(|name| remove(&dir.join(name)))?;
@@ -168,6 +179,8 @@ fn compare(ours: &Path, theirs: &Path) -> Result<String> {
 /// What a program took.
 struct Taken {
     time: Duration,
+    /// Of all cores, as it was last seen: up to a hundredth of a second before the end.
+    processor: Duration,
     /// The most bytes that were no file's.
     anonymous: u64,
     /// The most bytes in all.
@@ -177,8 +190,8 @@ struct Taken {
 fn run(command: &mut Command) -> Result<Taken> {
     let started = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("it cannot be started")?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut taken = Taken { time: Duration::ZERO, anonymous: 0, all: 0 };
+    let [status, stat] = ["status", "stat"].map(|file| format!("/proc/{}/{file}", child.id()));
+    let mut taken = Taken { time: Duration::ZERO, processor: Duration::ZERO, anonymous: 0, all: 0 };
     let ended = loop {
         if let Some(ended) = child.try_wait()? {
             break ended;
@@ -190,6 +203,7 @@ fn run(command: &mut Command) -> Result<Taken> {
         };
         taken.anonymous = taken.anonymous.max(field("RssAnon") + field("RssShmem"));
         taken.all = taken.all.max(field("VmHWM"));
+        taken.processor = taken.processor.max(processor_time(&fs::read_to_string(&stat).unwrap_or_default()));
         thread::sleep(Duration::from_millis(10));
     };
     taken.time = started.elapsed();
@@ -206,10 +220,25 @@ fn copy(from: &Path, to: &Path) -> Result<Duration> {
     forget(from)?;
     let started = Instant::now();
     crate::process::run(program("cp").args(["-r", "--reflink=never"]).args([from, to]))?;
-    for entry in fs::read_dir(to)? {
+    synchronize(to)?;
+    Ok(started.elapsed())
+}
+
+/// Has the files of a folder brought to the disk.
+fn synchronize(folder: &Path) -> Result<Duration> {
+    let started = Instant::now();
+    for entry in fs::read_dir(folder)? {
         File::open(entry?.path())?.sync_all()?;
     }
     Ok(started.elapsed())
+}
+
+/// What a process has taken of the processor, by `/proc/PID/stat` (`man 5 proc`): the 14th and 15th field, in hundredths of
+/// a second. The name in the second may have spaces and brackets in it.
+fn processor_time(stat: &str) -> Duration {
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * ticks)
 }
 
 /// Takes the files of a folder out of the page cache.
@@ -351,5 +380,17 @@ impl Numbers for MadeUp {
             let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             *out = ((mixed >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.04;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_time_of_a_process_is_read() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 10 0 0 0 123 45 0 0 20 0 1 0 99 1 1";
+        assert_eq!(processor_time(stat), Duration::from_millis(1680));
+        assert_eq!(processor_time(""), Duration::ZERO);
     }
 }
