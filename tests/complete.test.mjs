@@ -20,7 +20,7 @@ test('a prompt is completed word by word, and the page says how it ended and how
   const page = await house.visitor();
   await open(page, '/pretrain');
   await the(page, 'prompt').fill(PROMPT);
-  await parameters(page, { max_new_tokens: 48, seed: 1 });
+  await parameters(page, { max_new_tokens: 192, seed: 1 });
 
   await page.evaluate(() => {
     window.seen = new Set();
