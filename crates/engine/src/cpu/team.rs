@@ -202,7 +202,8 @@ impl Team {
         }
     }
 
-    /// Cuts `0..count` into pieces and calls `task` with each and the number of the thread that does it.
+    /// Cuts `0..count` into pieces and calls `task` with each and the number of the thread that does it. It says what a thread
+    /// that has this piece will probably read next.
     pub(super) fn split(&mut self, count: usize, task: &(dyn Fn(usize, Range<usize>) -> Soon + Sync)) {
         let pieces = self.threads().min(count);
         if pieces <= 1 {
@@ -246,7 +247,7 @@ impl Waiting {
         if !self.soon.bring_line(self.looks as usize) {
             std::hint::spin_loop();
         }
-        self.looks += 1;
+        self.looks = self.looks.saturating_add(1);
     }
 }
 

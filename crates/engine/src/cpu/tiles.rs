@@ -153,10 +153,10 @@ impl Soon {
         }
     }
 
-    /// Asks the memory for the `n`-th line behind those that are asked for already, if it is not too far away.
+    /// Asks the memory for the `n`-th line behind those that are asked for already; says whether there is a way and it is near.
     pub(super) fn bring_line(self, n: usize) -> bool {
         let at = AHEAD + n * 64;
-        let near = !self.0.is_null() && at < FAR;
+        let near = cfg!(target_arch = "x86_64") && !self.0.is_null() && at < FAR;
         if near {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the processor may be asked to bring any address.
