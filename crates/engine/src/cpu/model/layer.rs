@@ -88,8 +88,8 @@ impl CpuModel {
                 // SAFETY: each thread has its own scratch.
                 let scores = unsafe { scores.part(thread * scratch, scratch) };
                 let after = factors.first_read((&self.layers, layer), [Projection::O], (range.start, threads));
-                let items = range.flat_map(|piece| histories.piece(piece, threads)).collect::<Vec<_>>();
-                for (i, item) in items.iter().copied().enumerate() {
+                let mut items = range.flat_map(|piece| histories.piece(piece, threads)).peekable();
+                while let Some(item) = items.next() {
                     let (block, kv_head) = (&rows.blocks[item / config.kv_heads], item % config.kv_heads);
                     let heads = kv_head * group..(kv_head + 1) * group;
                     let mut queries: Vec<Query<'_>> = Vec::with_capacity(block.len() * group);
@@ -107,7 +107,7 @@ impl CpuModel {
                             }));
                         }
                     }
-                    let then = items.get(i + 1).map_or(after, |next| histories.of(*next).keys());
+                    let then = items.peek().map_or(after, |next| histories.of(*next).keys());
                     attention::attend(isa, &mut queries, &histories.of(item), then, scores);
                     if (group * d).is_multiple_of(BLOCK) {
                         for row in block.clone() {
