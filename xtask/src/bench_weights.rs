@@ -3,7 +3,8 @@
 //!
 //! The model has the shapes of LLaMA-13B and as many layers as fit into the size asked for; its numbers are made up.
 //! - *Throughput*: all bytes that are read and written, by the time until they are on the disk. The copy is `cp
-//!   --reflink=never` of the same files and an fsync of each. Inputs are taken out of the page cache before.
+//!   --reflink=never` of the same files and an fsync of each. Inputs are taken out of the page cache before; beside Python it
+//!   is also measured with the inputs in the cache.
 //! - *Memory*: mapped files count as a program's memory while it reads them, and are the page cache's. What is shown is
 //!   the most that was anonymous or shared (`RssAnon` and `RssShmem` of `/proc/PID/status`, looked at 100 times a second),
 //!   and beside it the most of all (`VmHWM`).
@@ -14,6 +15,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -114,7 +116,7 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
     fs::create_dir_all(dir)?;
     fs::write(&script, PYTHON)?;
     println!(
-        "\n{:<24} {:>8} {:>10} {:>7} {:>8} {:>11} {:>10} {:>15} {:>12}  result",
+        "\n{:<32} {:>8} {:>10} {:>7} {:>8} {:>11} {:>10} {:>15} {:>12}  result",
         "", "ours, s", "Python, s", "faster", "on disk", "no imports", "processor", "Python's, times", "Python's MB"
     );
     for (name, element) in [("f32", Element::F32), ("f16", Element::Block(BlockFormat::F16))] {
@@ -128,18 +130,19 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
             ("merge", vec!["merge", "--base", "raw", "--adapter", "lora", "--out", "ours"]),
             ("convert", vec!["convert", "raw", "--to", "pytorch", "--out", "ours"]),
         ];
-        for (operation, line) in lines {
-            [&raw, &diff, &lora].into_iter().try_for_each(|path| forget(path))?;
-            let ours = run(program(binary).arg("weights").args(&line).current_dir(dir))?;
-            [&raw, &diff, &lora].into_iter().try_for_each(|path| forget(path))?;
+        for ((operation, line), from) in lines.iter().flat_map(|line| Inputs::ALL.map(|from| (line, from))) {
+            let inputs = [&raw, &diff, &lora];
+            from.prepare(&inputs)?;
+            let ours = run(program(binary).arg("weights").args(line).current_dir(dir))?;
+            from.prepare(&inputs)?;
             let theirs = run(Command::new(python).arg(&script).arg(operation).current_dir(dir))?;
             let synced = synchronize(&dir.join("theirs"))?.as_secs_f64();
             let same = compare(&dir.join("ours"), &dir.join("theirs"))?;
             let without: f64 = fs::read_to_string(dir.join("peer.seconds"))?.trim().parse()?;
             let (own, other) = (ours.time.as_secs_f64(), theirs.time.as_secs_f64());
             println!(
-                "{:<24} {own:>8.2} {other:>10.1} {:>6.1}x {:>7.1}x {:>10.1}x {:>10.1} {:>14.1}x {:>12.0}  {same}",
-                format!("{operation}, {:.1} GB {name}", size(&raw)? as f64 / 1e9),
+                "{:<32} {own:>8.2} {other:>10.1} {:>6.1}x {:>7.1}x {:>10.1}x {:>10.1} {:>14.1}x {:>12.0}  {same}",
+                format!("{operation}, {:.1} GB {name}, {}", size(&raw)? as f64 / 1e9, from.name()),
                 other / own,
                 (other + synced) / own,
                 without / own,
@@ -152,6 +155,32 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
         [raw, diff, lora].iter().try_for_each(|path| remove(path))?;
     }
     Ok(())
+}
+
+/// Where the inputs are when a program begins.
+#[derive(Clone, Copy)]
+enum Inputs {
+    OnDisk,
+    /// As they are after they were fetched or written, where there is memory enough.
+    InCache,
+}
+
+impl Inputs {
+    const ALL: [Self; 2] = [Self::OnDisk, Self::InCache];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::OnDisk => "disk",
+            Self::InCache => "cache",
+        }
+    }
+
+    fn prepare(self, folders: &[&PathBuf]) -> Result<()> {
+        folders.iter().try_for_each(|folder| match self {
+            Self::OnDisk => forget(folder),
+            Self::InCache => remember(folder),
+        })
+    }
 }
 
 /// How much alike two models are: `bit for bit`, or how far the farthest number is off.
@@ -248,6 +277,14 @@ fn forget(folder: &Path) -> Result<()> {
         File::open(&path)?.sync_all()?;
         let input = format!("if={}", path.display());
         run(program("dd").args([input.as_str(), "iflag=nocache", "count=0"]))?;
+    }
+    Ok(())
+}
+
+/// Brings the files of a folder into the page cache.
+fn remember(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        io::copy(&mut File::open(entry?.path())?, &mut io::sink())?;
     }
     Ok(())
 }

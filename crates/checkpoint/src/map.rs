@@ -80,30 +80,42 @@ impl Mapped {
             return look(&self.map[from..][..length]);
         }
         WINDOWS.with_borrow_mut(|windows| {
-            let has = |w: &Window| w.of == self.number && w.from <= from && from + length <= w.from + w.bytes.len();
-            let place = match windows.iter().position(has) {
-                Some(place) => place,
-                None => {
-                    // In the place of that which was looked at the longest ago.
-                    let old = if windows.len() < MOST_WINDOWS { None } else { windows.pop() };
-                    let mut window = old.unwrap_or(Window { of: self.number, from, bytes: vec![] });
-                    window.bytes.resize(WINDOW.min(end.saturating_sub(from)), 0);
-                    self.copy(from, &mut window.bytes);
-                    (window.of, window.from) = (self.number, from);
-                    windows.push(window);
-                    windows.len() - 1
-                }
-            };
-            windows[..=place].rotate_right(1);
-            look(&windows[0].bytes[from - windows[0].from..][..length])
+            if windows.show(self.number, from, length).is_none() {
+                let bytes = windows.renew(self.number, from);
+                bytes.resize(WINDOW.min(end.saturating_sub(from)), 0);
+                self.copy(from, bytes);
+            }
+            look(windows.show(self.number, from, length).unwrap_or_default())
         })
     }
 
     /// Reads a part from the file; `false` where it cannot be read so.
+    ///
+    /// Parts that follow each other are read in such steps that none of the cache's long pages is asked for twice: what goes
+    /// past the cache is gone from there once it was read in part, and to fetch it again is to wait behind all that is being
+    /// written.
+    #[cfg(unix)]
     fn fetch(&self, from: usize, out: &mut [u8]) -> bool {
-        #[cfg(unix)]
-        return self.file.as_ref().is_some_and(|file| crate::stream::read(file, from as u64, out).is_ok());
-        #[cfg(not(unix))]
+        let Some(file) = &self.file else { return false };
+        EDGES.with_borrow_mut(|edges| {
+            let known = edges.longest(self.number, from);
+            let (begun, out) = out.split_at_mut(known.len().min(out.len()));
+            begun.copy_from_slice(&known[..begun.len()]);
+            let from = from + begun.len();
+            // Up to the long page's end, for the part that follows.
+            let end = from + out.len();
+            let edge = edges.renew(self.number, end);
+            edge.resize(end.next_multiple_of(WINDOW).min(self.map.len()).saturating_sub(end), 0);
+            let is_read = crate::stream::read(file, from as u64, out, edge).is_ok();
+            if !is_read {
+                edge.clear();
+            }
+            is_read
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn fetch(&self, _: usize, _: &mut [u8]) -> bool {
         false
     }
 
@@ -137,8 +149,7 @@ impl Mapped {
 }
 
 /// A multiple of every system's page size.
-#[cfg(unix)]
-const PAGE: usize = 1 << 16;
+pub(crate) const PAGE: usize = 1 << 16;
 
 /// Part of a file that a thread has in memory.
 struct Window {
@@ -148,13 +159,84 @@ struct Window {
     bytes: Vec<u8>,
 }
 
-/// Bytes of a window: so many at once are read at the disk's speed.
+impl Window {
+    /// What it has from a place of a file on, which may be nothing.
+    fn from(&self, of: u64, from: usize) -> &[u8] {
+        let at = if self.of == of { from.checked_sub(self.from) } else { None };
+        at.and_then(|at| self.bytes.get(at..)).unwrap_or_default()
+    }
+}
+
+/// Bytes of a window: so many at once are read at the disk's speed, and no page of a system's cache is longer where it reads
+/// ahead.
 const WINDOW: usize = 1 << 21;
+
+/// The windows of a thread, that which was looked at last first.
+struct Windows(Vec<Window>);
 
 /// A thread works on two models at once at most.
 const MOST_WINDOWS: usize = 2;
 
+impl Windows {
+    /// So many bytes from a place of a file on, where they are in one of the windows.
+    fn show(&mut self, of: u64, from: usize, length: usize) -> Option<&[u8]> {
+        let place = self.0.iter().position(|window| window.from(of, from).len() >= length)?;
+        self.0[..=place].rotate_right(1);
+        self.0[0].from(of, from).get(..length)
+    }
+
+    /// As many bytes from a place of a file on as there are in one of the windows.
+    fn longest(&self, of: u64, from: usize) -> &[u8] {
+        self.0.iter().map(|window| window.from(of, from)).max_by_key(|bytes| bytes.len()).unwrap_or_default()
+    }
+
+    /// A window for another part, in the place of that which was looked at the longest ago: its bytes, to be filled.
+    fn renew(&mut self, of: u64, from: usize) -> &mut Vec<u8> {
+        let old = if self.0.len() < MOST_WINDOWS { None } else { self.0.pop() };
+        let bytes = old.map(|window| window.bytes).unwrap_or_default();
+        self.0.insert(0, Window { of, from, bytes });
+        &mut self.0[0].bytes
+    }
+}
+
 thread_local! {
-    /// The windows of this thread, that which was looked at last first.
-    static WINDOWS: RefCell<Vec<Window>> = const { RefCell::new(Vec::new()) };
+    static WINDOWS: RefCell<Windows> = const { RefCell::new(Windows(Vec::new())) };
+    /// What was read beyond the parts that were asked for.
+    static EDGES: RefCell<Windows> = const { RefCell::new(Windows(Vec::new())) };
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Parts of every length, one behind the other and not, of two files at once.
+    #[test]
+    fn what_is_read_in_parts_is_what_the_file_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let contents =
+            [3usize, 5].map(|odd| (0..7_000_003 * odd / 5).map(|i| (i * odd % 251) as u8).collect::<Vec<u8>>());
+        let files: Vec<Mapped> = (0..)
+            .zip(&contents)
+            .map(|(i, content)| {
+                let path = dir.path().join(format!("{i}"));
+                std::fs::write(&path, content).unwrap();
+                Mapped::open(&path).unwrap()
+            })
+            .collect();
+        for length in [WINDOW / 2, WINDOW - 1, WINDOW, WINDOW + 4097, 3_000_000] {
+            for (from, jump) in [(0, 0), (1, 0), (65_537, 0), (7, 12_345), (WINDOW, 0)] {
+                let mut out = vec![0; length];
+                for from in (from..9_000_000).step_by(length + jump) {
+                    for (file, content) in files.iter().zip(&contents) {
+                        let n = content.len().saturating_sub(from).min(length);
+                        file.copy(from, &mut out[..n]);
+                        assert!(out[..n] == content[from.min(content.len())..][..n], "{n} from {from}");
+                        let shown = file.show(from, 4099, from + length, |bytes| bytes.to_vec());
+                        assert!(shown == content[from.min(content.len())..][..n.min(4099)], "{n} from {from}");
+                    }
+                }
+            }
+        }
+    }
 }

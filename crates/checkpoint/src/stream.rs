@@ -7,16 +7,21 @@
 
 use std::{fs::File, io};
 
-/// Fills `out` with what the file has from place `from` on.
+/// Fills `out` with what the file has from place `from` on, and `beyond` with what follows: at once, as the system has it
+/// ready then.
 ///
 /// # Errors
 /// The file ends before that, or cannot be read.
 #[cfg(unix)]
-pub(crate) fn read(file: &File, mut from: u64, mut out: &mut [u8]) -> io::Result<()> {
-    while let Some(n @ 1..) = past_cache::read(file, from, out) {
-        (from, out) = (from + n as u64, &mut out[n..]);
+pub(crate) fn read(file: &File, from: u64, out: &mut [u8], beyond: &mut [u8]) -> io::Result<()> {
+    let (mut from, mut out, mut beyond) = (from, out, beyond);
+    while let Some(n @ 1..) = past_cache::read(file, from, out, beyond) {
+        from += n as u64;
+        let first = n.min(out.len());
+        (out, beyond) = (&mut out[first..], &mut beyond[n - first..]);
     }
-    std::os::unix::fs::FileExt::read_exact_at(file, out, from)
+    std::os::unix::fs::FileExt::read_exact_at(file, out, from)?;
+    std::os::unix::fs::FileExt::read_exact_at(file, beyond, from + out.len() as u64)
 }
 
 /// Writes all bytes to a place of a file.
@@ -64,11 +69,11 @@ mod past_cache {
     /// `RWF_DONTCACHE`; a kernel that does not know it says so.
     const PAST: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-    pub(super) fn read(file: &File, from: u64, out: &mut [u8]) -> Option<usize> {
-        if out.is_empty() {
+    pub(super) fn read(file: &File, from: u64, out: &mut [u8], beyond: &mut [u8]) -> Option<usize> {
+        if out.is_empty() && beyond.is_empty() {
             return None;
         }
-        preadv2(file, &mut [IoSliceMut::new(out)], from, PAST).ok()
+        preadv2(file, &mut [IoSliceMut::new(out), IoSliceMut::new(beyond)], from, PAST).ok()
     }
 
     pub(super) fn write(file: &File, to: u64, bytes: &[u8]) -> Option<usize> {
@@ -84,7 +89,7 @@ mod past_cache {
     use std::fs::File;
 
     #[cfg(unix)]
-    pub(super) fn read(_: &File, _: u64, _: &mut [u8]) -> Option<usize> {
+    pub(super) fn read(_: &File, _: u64, _: &mut [u8], _: &mut [u8]) -> Option<usize> {
         None
     }
 
@@ -111,12 +116,17 @@ mod tests {
             write(&file, at, piece).unwrap();
         }
         assert_eq!(fs::read(&path).unwrap(), [&[0; 7][..], &bytes].concat());
-        let mut some = vec![0; 100_001];
-        read(&file, 1_600_000, &mut some).unwrap();
+        let (mut some, mut more) = (vec![0; 100_001], vec![0; 777]);
+        read(&file, 1_600_000, &mut some, &mut more).unwrap();
         assert!(some == bytes[1_599_993..][..100_001]);
+        assert!(more == bytes[1_699_994..][..777]);
         // A file that ends too early says so, and one that cannot be written too.
-        assert_eq!(read(&file, 2_999_000, &mut some).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(read(&file, 2_999_000, &mut some, &mut []).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(write(&File::open(&path).unwrap(), 0, &some).is_err());
-        read(&file, 9_999_999, &mut []).unwrap();
+        assert_eq!(
+            read(&file, 2_900_000, &mut some[..7], &mut vec![0; 200_000]).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        read(&file, 9_999_999, &mut [], &mut []).unwrap();
     }
 }

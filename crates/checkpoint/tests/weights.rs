@@ -12,7 +12,7 @@ use std::{
 
 use checkpoint::{
     BlockFormat, Element, Source, Tensor, convert,
-    diff::{Direction, combine},
+    diff::{Direction, ModelOptions, combine},
     merge::{self, Lora},
     source::{Info, Numbers},
     write::{self, Container, MANIFEST_FILE, Meta, Planned, WriteError, WriteOptions},
@@ -296,4 +296,26 @@ fn an_adapter_becomes_part_of_its_base() {
     assert!(error.contains("does not fit the base") && error.contains("layers.7.self_attn.k_proj"), "{error}");
     adapter("pissa", r#"{"lora_alpha": 4, "init_lora_weights": "pissa"}"#, &tensors);
     assert!(Lora::open(&at("pissa"), 1.0).unwrap_err().to_string().contains("changed by pissa"));
+}
+
+/// Long enough to be read and written in several pieces, none of which begins or ends where a page does.
+#[test]
+fn long_tensors_are_the_same_in_every_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let lengths = [("a", 7), ("b", 2_500_003), ("c", 3), ("d", 1_500_000)];
+    let tensors: Vec<_> = (1..).zip(lengths).map(|(seed, (name, n))| (name, vec![n], numbers(seed, n))).collect();
+    folder(&at("first"), Container::Safetensors, &tensors, u64::MAX);
+    let wanted = read(&at("first"));
+    assert_eq!(wanted["b"].1, tensors[1].2);
+    let half = Some(Element::Block(BlockFormat::F16));
+    let steps = [("second", Container::PyTorch, None), ("third", Container::Safetensors, half)];
+    let last = [("fourth", Container::PyTorch, Some(Element::F32)), ("fifth", Container::Safetensors, None)];
+    let mut from = "first";
+    for (name, container, element) in steps.into_iter().chain(last) {
+        let how = ModelOptions { element, ..options(container) };
+        convert::to_folder(&Source::open(&at(from)).unwrap(), &at(name), &how, &quiet).unwrap();
+        assert!(read(&at(name)) == wanted, "{name}");
+        from = name;
+    }
 }

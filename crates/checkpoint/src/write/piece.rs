@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{Planned, WriteError, target::hex};
 use crate::{
     Element,
+    map::PAGE,
     sum::{Exact, Naive},
 };
 
@@ -62,10 +63,13 @@ impl Checks {
 pub(super) struct Buffers {
     numbers: Vec<f32>,
     bytes: Vec<u8>,
+    /// How many of the bytes are still to be written.
+    held: usize,
 }
 
 impl Buffers {
-    /// A piece of a tensor in the form that it is to have.
+    /// Writes a piece of a tensor, in the form that it is to have, behind what was held back of the one before; all that is
+    /// there now.
     pub(super) fn fill(
         &mut self,
         planned: &Planned<'_>,
@@ -75,9 +79,10 @@ impl Buffers {
     ) -> Result<&[u8], WriteError> {
         let (info, element) = (&planned.tensor.info, planned.element);
         let size = |count: usize| element.bytes(count).unwrap_or(0);
-        self.bytes.resize(size(PIECE).max(self.bytes.len()), 0);
+        self.bytes.resize((PAGE + size(PIECE)).max(self.bytes.len()), 0);
         self.numbers.resize(PART, 0.0);
-        let piece = &mut self.bytes[..size(count)];
+        let end = self.held + size(count);
+        let piece = &mut self.bytes[self.held..end];
         let is_kept = element == info.element && planned.tensor.numbers.copy(from, piece);
         for (at, bytes) in (0..count).step_by(PART).zip(piece.chunks_mut(size(PART).max(1))) {
             let numbers = &mut self.numbers[..PART.min(count - at)];
@@ -97,6 +102,12 @@ impl Buffers {
         if let Some((exact, _)) = &mut checks.sums {
             exact.end_piece();
         }
-        Ok(piece)
+        Ok(&self.bytes[..end])
+    }
+
+    /// Holds back what is there from a place on, up to `end`: less than a page.
+    pub(super) fn hold(&mut self, from: usize, end: usize) {
+        self.bytes.copy_within(from..end, 0);
+        self.held = end - from;
     }
 }

@@ -19,7 +19,7 @@ use super::{
     piece::{Buffers, Checks, PIECE, Sums},
     target::{Done, State, Target, hex},
 };
-use crate::stream;
+use crate::{map::PAGE, stream};
 
 /// Writes all files of a plan that are not done yet.
 pub(super) fn write(
@@ -236,10 +236,19 @@ impl Work<'_> {
         let is_zip = matches!(pending.file.layout.form, Form::Zip(_));
         let count = tensor.tensor.info.count();
         let mut checks = Checks::new(count, is_zip, self.sums);
+        buffers.hold(0, 0);
         for from in (0..count).step_by(PIECE) {
-            let piece = buffers.fill(tensor, from, PIECE.min(count - from), &mut checks)?;
-            stream::write(&file, at, piece).map_err(io)?;
-            let length = piece.len() as u64;
+            let piece = PIECE.min(count - from);
+            let bytes = buffers.fill(tensor, from, piece, &mut checks)?;
+            // Whole pages: what goes past the system's cache is gone from there once it is stored, and a page that was begun
+            // is read again before it can be filled.
+            let whole = (at + bytes.len() as u64) / PAGE as u64 * PAGE as u64;
+            let is_last = from + piece == count;
+            let now = if is_last { bytes.len() } else { whole.saturating_sub(at) as usize };
+            stream::write(&file, at, &bytes[..now]).map_err(io)?;
+            let end = bytes.len();
+            buffers.hold(now, end);
+            let length = now as u64;
             at += length;
             let written = self.written.fetch_add(length, Ordering::Relaxed) + length;
             if !(self.progress)(written.min(self.of), self.of) || self.failed.load(Ordering::Relaxed) {
