@@ -193,6 +193,7 @@ impl LocalEngine {
             }
         }
         let rounded_to = config.rounded_to;
+        let is_rounded = rounded_to.is_some() || format.block() > 1;
         let chat = ChatTemplate::of(&source, &tokenizer);
         progress("Preparing the weights");
         let context = config.context;
@@ -223,7 +224,7 @@ impl LocalEngine {
                 let limits = limits(options.prefix_cache, memory(page));
                 let again = move || CpuModel::load(reopen(&file, &c)?, c.clone(), &[], threads, isa, &|_, _| {});
                 let c = config.clone();
-                let pack = move |adapter: &Adapter| cpu::pack_adapter(adapter, &c, threads);
+                let pack = move |adapter: &Adapter| cpu::pack_adapter(adapter, &c, is_rounded, threads);
                 let (worker, take_in) = start(model, tokenizer.clone(), limits, &queue, again, pack)?;
                 (worker, take_in, limits, page)
             }

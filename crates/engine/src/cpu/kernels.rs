@@ -291,6 +291,7 @@ mod generic {
     pub(super) unsafe fn narrow<S: Simd>(a: &Packed, scale: f32, x: &[f32], z: &mut [f32], stride: usize, then: Soon) {
         let rows = x.len() / a.columns;
         assert!(rows > 0 && x.len() == rows * a.columns && !a.kind.quantized());
+        assert!(a.columns.is_multiple_of(a.kind.columns()));
         assert!(z.len() >= (rows - 1) * stride + a.tiles() * TILE);
         let z = z.as_mut_ptr();
         for tile in 0..a.tiles() {
@@ -391,12 +392,14 @@ mod generic {
         assert!(x.columns == w.columns && x.numbers.len() >= numbers && x.bytes.len() >= numbers);
         assert!(x.scales.len() >= blocks && x.sums.len() >= blocks && x.halves.len() >= blocks);
         assert!(!w.kind.quantized() || w.columns.is_multiple_of(BLOCK));
+        assert!(w.kind != Kind::Signed || w.columns.is_multiple_of(Kind::Signed.columns()));
         assert!(w.kind != Kind::Bf16Pairs || x.pairs.len() >= numbers && w.columns.is_multiple_of(4));
         assert!(m.bias.is_none_or(|b| b.len() == w.rows));
         if let Some(d) = &m.deltas {
             assert!(d.rows.len() >= rows && d.z.len() >= rows * d.stride);
             for b in d.b.iter().flatten() {
-                assert!(b.rows == w.rows && d.at + b.columns <= d.stride && !b.kind.quantized());
+                let columns = b.columns.next_multiple_of(b.kind.columns());
+                assert!(b.rows == w.rows && d.at + columns <= d.stride && !b.kind.quantized());
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use checkpoint::{Adapter, BlockFormat, Projection, TensorView};
 
 use super::{
-    pack::{Packed, Packer, TILE, dense},
+    pack::{Dense, Kind, Packed, Packer, TILE, dense, in_bytes},
     simd::Isa,
 };
 use crate::{
@@ -104,11 +104,14 @@ pub(super) fn packable(view: TensorView<'_>) -> Result<TensorView<'_>, EngineErr
     Ok(view)
 }
 
-/// Packs an adapter's factors as they are. With `A`, and what it is multiplied with, rounded to bytes a step of base and
-/// adapter costs 1.18 instead of 1.24 steps of the base, but the shipped adapter's F1 of entities falls by 0.8.
+/// Packs an adapter's factors; `is_rounded` says whether the weights that they change are rounded to blocks. Then the factors
+/// are rounded to eight bits too, which is finer than the weights are: a step of base and adapter takes 0.05 steps of the base
+/// less. Of 14,558 tokens of right answers the shipped adapter gives each a logarithm of probability of -0.24873 then instead
+/// of -0.24862 (a difference of 0.0001 with a standard error of 0.0004).
 pub(crate) fn pack_adapter(
     adapter: &Adapter,
     config: &ModelConfig,
+    is_rounded: bool,
     threads: usize,
 ) -> Result<PackedAdapter, EngineError> {
     // In the order in which they are read: `A` of all projections of one input, then their `B`.
@@ -117,30 +120,32 @@ pub(crate) fn pack_adapter(
         for of_input in OF_INPUT {
             let factors = of_input.iter().filter_map(|p| Some((*p, adapter.factors.get(&(layer, *p))?)));
             for (_, f) in factors.clone() {
-                matrices.push(dense(&f.a, f.rank, f.inputs));
+                let whole = f.inputs.is_multiple_of(Kind::Signed.columns());
+                matrices.push(if is_rounded && whole { in_bytes } else { dense }(&f.a, f.rank, f.inputs));
             }
             for (p, f) in factors {
                 let mut b = f.b.clone();
                 if matches!(p, Projection::Q | Projection::K) {
                     match_rotary(&mut b, f.rank, config.head_size, config.rotary);
                 }
-                matrices.push(dense(&b, f.outputs, f.rank));
+                matrices.push(if is_rounded { in_bytes } else { dense }(&b, f.outputs, f.rank));
             }
         }
     }
     let mut packer = Packer::default();
-    for (form, bytes) in &matrices {
+    for Dense { form, bytes, .. } in &matrices {
         packer.add_dense(*form, bytes);
     }
-    let mut packed = packer.pack(threads, &|_| {}).map_err(EngineError::Memory)?.into_iter();
+    let packed = packer.pack(threads, &|_| {}).map_err(EngineError::Memory)?.into_iter();
+    let mut packed = packed.zip(matrices.iter().map(|m| m.unit));
     let mut factors = Vec::new();
     for layer in 0..config.layers {
         let mut of_layer: [Option<PackedFactors>; 7] = Default::default();
         for of_input in OF_INPUT {
             let scales = of_input.iter().filter_map(|p| Some((*p, adapter.factors.get(&(layer, *p))?.scale)));
-            let a: Vec<Packed> = packed.by_ref().take(scales.clone().count()).collect();
-            for (((p, scale), a), b) in scales.zip(a).zip(packed.by_ref()) {
-                of_layer[p as usize] = Some(PackedFactors { a, b, scale });
+            let a: Vec<_> = packed.by_ref().take(scales.clone().count()).collect();
+            for (((p, scale), (a, of_a)), (b, of_b)) in scales.zip(a).zip(packed.by_ref()) {
+                of_layer[p as usize] = Some(PackedFactors { a, b, scale: scale * of_a * of_b });
             }
         }
         factors.push(of_layer);

@@ -99,8 +99,11 @@ impl CpuModel {
             scores: vec![],
             last: activations(config.hidden),
         };
-        let packed: Vec<_> = adapters.iter().map(|a| pack_adapter(a, &config, threads)).collect::<Result<_, _>>()?;
-        let half_cache = source.formats().0 != BlockFormat::F32;
+        let format = source.formats().0;
+        let is_rounded = config.rounded_to.is_some() || format.block() > 1;
+        let packed = adapters.iter().map(|a| pack_adapter(a, &config, is_rounded, threads));
+        let packed: Vec<_> = packed.collect::<Result<_, _>>()?;
+        let half_cache = format != BlockFormat::F32;
         let mut model = Self {
             isa,
             team,

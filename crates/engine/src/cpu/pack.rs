@@ -14,6 +14,8 @@ use super::memory::{LINE, Memory};
 pub(super) const TILE: usize = 16;
 /// Columns that share a scale.
 pub(super) const BLOCK: usize = 32;
+/// Columns that share a scale in [`Kind::Signed`].
+pub(super) const SHORT: usize = 16;
 
 /// How a packed matrix stores its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(super) enum Kind {
     Six,
     /// 8 bits around 128, scale as `f16`.
     Eight,
+    /// 8 bits with a sign, scale as `f16` for each sixteen columns; activations are multiplied as they are.
+    Signed,
     F16,
     Bf16,
     /// `Bf16`, of which two columns lie side by side; activations are multiplied as such pairs, too.
@@ -40,7 +44,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Bytes of one tile's block of 32 columns (one column for the dense kinds), without what blocks share.
+    /// Bytes of one tile's block of [`Kind::columns`], without what blocks share.
     pub(super) fn step(self) -> usize {
         match self {
             Self::FourCentered => 32 + 256,
@@ -50,8 +54,18 @@ impl Kind {
             Self::FiveShared => 32 + 256 + 64,
             Self::Six => 32 + 256 + 128,
             Self::Eight => 32 + 512,
+            Self::Signed => 32 + TILE * SHORT,
             Self::F16 | Self::Bf16 | Self::Bf16Pairs => 32,
             Self::F32 => 64,
+        }
+    }
+
+    /// Columns of a block.
+    pub(super) fn columns(self) -> usize {
+        match self {
+            Self::Signed => SHORT,
+            kind if kind.quantized() => BLOCK,
+            _ => 1,
         }
     }
 
@@ -80,7 +94,7 @@ impl Kind {
 
     /// Whether activations are multiplied as bytes.
     pub(super) fn quantized(self) -> bool {
-        !matches!(self, Self::F16 | Self::Bf16 | Self::Bf16Pairs | Self::F32)
+        !matches!(self, Self::Signed | Self::F16 | Self::Bf16 | Self::Bf16Pairs | Self::F32)
     }
 }
 
@@ -119,7 +133,7 @@ impl Form {
     }
 
     pub(super) fn tile_bytes(&self) -> usize {
-        let steps = if self.kind.quantized() { self.columns / BLOCK } else { self.columns };
+        let steps = self.columns.div_ceil(self.kind.columns());
         steps / SHARING * self.kind.shared() + steps * self.kind.step()
     }
 
@@ -171,6 +185,17 @@ impl Form {
             for (c, x) in numbers.iter().enumerate() {
                 tile[(c / 2 * TILE + r) * 4 + c % 2 * 2..][..2]
                     .copy_from_slice(&half::bf16::from_f32(*x).to_le_bytes());
+            }
+            return;
+        }
+        if self.kind == Kind::Signed {
+            for (numbers, out) in numbers.chunks(SHORT).zip(tile.chunks_exact_mut(self.kind.step())) {
+                let scale = f16::from_f32(greatest(numbers) / 127.0);
+                let inverse = if scale > f16::ZERO { 1.0 / scale.to_f32() } else { 0.0 };
+                out[r * 2..][..2].copy_from_slice(&scale.to_le_bytes());
+                for (x, column) in numbers.iter().zip(out[2 * TILE..].chunks_exact_mut(TILE)) {
+                    column[r] = (x * inverse).round().clamp(-127.0, 127.0) as i8 as u8;
+                }
             }
             return;
         }
@@ -335,11 +360,41 @@ fn put_block(kind: Kind, r: usize, b: &Block, out: &mut [u8]) {
     }
 }
 
-/// Numbers as the bytes of a tensor; and the form that keeps them: half precision where that loses nothing.
-pub(super) fn dense(numbers: &[f32], rows: usize, columns: usize) -> (Form, Vec<u8>) {
+/// A matrix that is not stored in blocks.
+pub(super) struct Dense {
+    pub(super) form: Form,
+    /// Its numbers divided by `unit`, one after the other as `f32`.
+    pub(super) bytes: Vec<u8>,
+    /// A power of two.
+    pub(super) unit: f32,
+}
+
+/// Numbers in the form that keeps them: half precision where that loses nothing.
+pub(super) fn dense(numbers: &[f32], rows: usize, columns: usize) -> Dense {
     let exact = numbers.iter().all(|x| f16::from_f32(*x).to_f32() == *x);
     let form = Form { kind: if exact { Kind::F16 } else { Kind::F32 }, rows, columns };
-    (form, numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+    Dense { form, bytes: numbers.iter().flat_map(|x| x.to_le_bytes()).collect(), unit: 1.0 }
+}
+
+/// Numbers rounded to [`Kind::Signed`]; as they are where one of them is no number or their size is beyond all measure.
+pub(super) fn in_bytes(numbers: &[f32], rows: usize, columns: usize) -> Dense {
+    /// Greater than all of them in their unit: the scale of a block is then half precision's, also where the numbers of the
+    /// block are a millionth of the greatest.
+    const BOUND: i32 = 13;
+    let unit = match greatest(numbers) {
+        0.0 => 1.0,
+        some => 2.0f32.powi((some.log2().floor() as i32).saturating_add(1 - BOUND)),
+    };
+    if !unit.is_normal() || !unit.recip().is_normal() || !numbers.iter().all(|x| x.is_finite()) {
+        return dense(numbers, rows, columns);
+    }
+    let form = Form { kind: Kind::Signed, rows, columns };
+    Dense { form, bytes: numbers.iter().flat_map(|x| (x / unit).to_le_bytes()).collect(), unit }
+}
+
+/// The greatest of the numbers' sizes.
+fn greatest(numbers: &[f32]) -> f32 {
+    numbers.iter().fold(0.0, |most, x| x.abs().max(most))
 }
 
 /// 32 numbers: `scale * quant + min`, or `scale * (quant - 8)` and `scale * (quant - 128)` for [`Kind::FourCentered`] and

@@ -10,7 +10,7 @@ use std::ptr;
 
 use super::{
     kernels::Activations,
-    pack::{BLOCK, Kind, Packed, SHARING},
+    pack::{BLOCK, Kind, Packed, SHARING, SHORT},
     simd::Simd,
 };
 
@@ -36,7 +36,7 @@ pub(super) unsafe fn tile_rows<S: Simd, const R: usize>(
             Kind::Six => six_tile::<S, R>(w, tile, x, row, ahead),
             Kind::Eight => eight_tile::<S, R>(w, tile, x, row, ahead),
             Kind::Bf16Pairs => pair_tile::<S, R>(w, tile, x, row),
-            Kind::F16 | Kind::Bf16 | Kind::F32 => {
+            Kind::Signed | Kind::F16 | Kind::Bf16 | Kind::F32 => {
                 dense_tile::<S, R, 2>(w, tile, x.numbers.as_ptr().add(row * x.columns), x.columns, ahead)
             }
         }
@@ -314,7 +314,7 @@ pub(super) unsafe fn pair_tile<S: Simd, const R: usize>(
     }
 }
 
-/// A tile of unquantized numbers times `R` rows that begin `stride` numbers apart from `x` on, as `SUMS` sums of each, so
+/// A tile of numbers, whose activations are not rounded, times `R` rows that begin `stride` numbers apart from `x` on, as `SUMS` sums of each, so
 /// that additions need not wait for each other.
 #[inline(always)]
 pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
@@ -325,9 +325,10 @@ pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
     ahead: Soon,
 ) -> [S::F; R] {
     let (p, step) = (w.tile(tile).as_ptr(), w.kind.step());
-    // SAFETY: the tile has a step for each column; a row at `x` has as many numbers.
+    // SAFETY: the tile has a step for each column or each block of columns; a row at `x` has as many numbers.
     unsafe {
         match w.kind {
+            Kind::Signed => signed_tile::<S, R, SUMS>(w.columns, p, x, stride, ahead),
             Kind::F16 => dense_columns::<S, R, SUMS>(
                 w.columns,
                 x,
@@ -350,6 +351,32 @@ pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
                 |c| ahead.bring::<S>(c * step, SUMS * step),
             ),
         }
+    }
+}
+
+/// As [`dense_tile`]; a row at `x` has numbers for whole blocks.
+#[inline(always)]
+unsafe fn signed_tile<S: Simd, const R: usize, const SUMS: usize>(
+    columns: usize,
+    tile: *const u8,
+    x: *const f32,
+    stride: usize,
+    ahead: Soon,
+) -> [S::F; R] {
+    let step = Kind::Signed.step();
+    // SAFETY: the tile has a block for each sixteen columns that are begun, and each of the `R` rows as many numbers.
+    unsafe {
+        let mut acc = [S::splat(0.0); R];
+        for block in 0..columns.div_ceil(SHORT) {
+            ahead.bring::<S>(block * step, step);
+            let (p, x) = (tile.add(block * step), x.add(block * SHORT));
+            let scale = S::load_f16(p.cast());
+            let sums = dense_columns::<S, R, SUMS>(SHORT, x, stride, |c| S::load_signed(p.add(32 + c * 16)), |_| ());
+            for r in 0..R {
+                acc[r] = S::fma(sums[r], scale, acc[r]);
+            }
+        }
+        acc
     }
 }
 

@@ -46,8 +46,8 @@ impl Case {
     fn new(rng: &mut ChaCha8Rng, format: BlockFormat, rows: usize, columns: usize, inputs: usize) -> Self {
         let bytes = random_tensor(rng, format, rows, columns);
         let rank = rng.random_range(1..20);
-        let stride = rank + 3;
-        let b = rng.random::<bool>().then(|| [(); 2].map(|()| pack_dense(&random(rng, rows * rank), rows, rank)));
+        let stride = stride(rank);
+        let b = rng.random::<bool>().then(|| [(); 2].map(|()| factor(rng, rows, rank)));
         let packer = if rng.random() { Packer::of_pairs() } else { Packer::default() };
         Self {
             weight: pack_with(packer, TensorView { format, rows, columns, bytes: &bytes }),
@@ -61,12 +61,23 @@ impl Case {
 
     /// Calls with what some of the rows need.
     fn with<R>(&self, rows: Range<usize>, run: impl FnOnce(Linear<'_>) -> R) -> R {
-        let stride = self.rank + 3;
+        let stride = stride(self.rank);
         let b: Vec<Option<&Packed>> = self.b.iter().flatten().map(Some).collect();
         let (adapters, z) = (&self.adapters[rows.clone()], &self.z[rows.start * stride..rows.end * stride]);
         let deltas = self.b.is_some().then_some(Deltas { b: &b, rows: adapters, z, at: 2, stride });
         run(Linear { weight: &self.weight, bias: self.bias.as_deref(), deltas, then: Soon::NOTHING })
     }
+}
+
+/// A factor of an adapter, as it is or rounded.
+fn factor(rng: &mut ChaCha8Rng, rows: usize, columns: usize) -> Packed {
+    let numbers = random(rng, rows * columns);
+    pack_made(&if rng.random() { in_bytes(&numbers, rows, columns) } else { dense(&numbers, rows, columns) })
+}
+
+/// From one row of `z` to the next.
+fn stride(rank: usize) -> usize {
+    rank.next_multiple_of(16) + 3
 }
 
 fn close(got: &[f32], want: &[f32], what: &str) {
@@ -167,7 +178,7 @@ fn norms_and_low_rank_factors_of_every_shape() {
     for _ in 0..10 * ROUNDS {
         let (columns, inputs, rank) = (16 * rng.random_range(1..80), rng.random_range(1..20), rng.random_range(1..40));
         let (x, weight) = (uneven(&mut rng, inputs * columns), random(&mut rng, columns));
-        let a = pack_dense(&random(&mut rng, rank * columns), rank, columns);
+        let a = factor(&mut rng, rank, columns);
         let stride = a.tiles() * 16 + rng.random_range(0..20);
         let norm = |isa, x: &[f32]| {
             let mut out = vec![0.0; columns];
