@@ -101,6 +101,9 @@ impl Mapped {
             let known = edges.longest(self.number, from);
             let (begun, out) = out.split_at_mut(known.len().min(out.len()));
             begun.copy_from_slice(&known[..begun.len()]);
+            if out.is_empty() {
+                return true;
+            }
             let from = from + begun.len();
             // Up to the long page's end, for the part that follows.
             let end = from + out.len();

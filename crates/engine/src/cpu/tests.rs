@@ -122,7 +122,7 @@ fn every_format_multiplies_as_its_unpacked_numbers_do() {
                     let got = f64::from(out[i * (rows + 2) + 1 + r]);
                     // Rounding an activation to a byte is wrong by at most half of 1/127.
                     assert!(
-                        (got - want).abs() < 0.08 * size.sqrt() + 1e-3,
+                        (got - want).abs() < 0.02 * size.sqrt() + 1e-3,
                         "{} {}: {got} {want}",
                         format.name(),
                         isa.name()

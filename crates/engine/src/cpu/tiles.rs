@@ -314,8 +314,8 @@ pub(super) unsafe fn pair_tile<S: Simd, const R: usize>(
     }
 }
 
-/// A tile of numbers, whose activations are not rounded, times `R` rows that begin `stride` numbers apart from `x` on, as `SUMS` sums of each, so
-/// that additions need not wait for each other.
+/// A tile of numbers whose activations are not rounded, times `R` rows that begin `stride` numbers apart from `x` on; as `SUMS`
+/// sums of each, so that additions need not wait for each other.
 #[inline(always)]
 pub(super) unsafe fn dense_tile<S: Simd, const R: usize, const SUMS: usize>(
     w: &Packed,
