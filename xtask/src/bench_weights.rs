@@ -130,11 +130,11 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
             ("merge", vec!["merge", "--base", "raw", "--adapter", "lora", "--out", "ours"]),
             ("convert", vec!["convert", "raw", "--to", "pytorch", "--out", "ours"]),
         ];
-        for ((operation, line), from) in lines.iter().flat_map(|line| Inputs::ALL.map(|from| (line, from))) {
+        for ((operation, line), (place, prepare)) in lines.iter().flat_map(|line| INPUTS.map(|place| (line, place))) {
             let inputs = [&raw, &diff, &lora];
-            from.prepare(&inputs)?;
+            inputs.iter().try_for_each(|folder| prepare(folder))?;
             let ours = run(program(binary).arg("weights").args(line).current_dir(dir))?;
-            from.prepare(&inputs)?;
+            inputs.iter().try_for_each(|folder| prepare(folder))?;
             let theirs = run(Command::new(python).arg(&script).arg(operation).current_dir(dir))?;
             let synced = synchronize(&dir.join("theirs"))?.as_secs_f64();
             let same = compare(&dir.join("ours"), &dir.join("theirs"))?;
@@ -142,7 +142,7 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
             let (own, other) = (ours.time.as_secs_f64(), theirs.time.as_secs_f64());
             println!(
                 "{:<32} {own:>8.2} {other:>10.1} {:>6.1}x {:>7.1}x {:>10.1}x {:>10.1} {:>14.1}x {:>12.0}  {same}",
-                format!("{operation}, {:.1} GB {name}, {}", size(&raw)? as f64 / 1e9, from.name()),
+                format!("{operation}, {:.1} GB {name}, {place}", size(&raw)? as f64 / 1e9),
                 other / own,
                 (other + synced) / own,
                 without / own,
@@ -157,31 +157,10 @@ fn beside_python(binary: &Path, dir: &Path, python: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where the inputs are when a program begins.
-#[derive(Clone, Copy)]
-enum Inputs {
-    OnDisk,
-    /// As they are after they were fetched or written, where there is memory enough.
-    InCache,
-}
-
-impl Inputs {
-    const ALL: [Self; 2] = [Self::OnDisk, Self::InCache];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::OnDisk => "disk",
-            Self::InCache => "cache",
-        }
-    }
-
-    fn prepare(self, folders: &[&PathBuf]) -> Result<()> {
-        folders.iter().try_for_each(|folder| match self {
-            Self::OnDisk => forget(folder),
-            Self::InCache => remember(folder),
-        })
-    }
-}
+/// Where the inputs are when a program begins, and what brings a folder of them there. In the cache is where they are after
+/// they were fetched or written.
+const INPUTS: [(&str, Prepare); 2] = [("disk", forget), ("cache", remember)];
+type Prepare = fn(&Path) -> Result<()>;
 
 /// How much alike two models are: `bit for bit`, or how far the farthest number is off.
 fn compare(ours: &Path, theirs: &Path) -> Result<String> {

@@ -189,6 +189,7 @@ impl Windows {
     }
 
     /// As many bytes from a place of a file on as there are in one of the windows.
+    #[cfg(unix)]
     fn longest(&self, of: u64, from: usize) -> &[u8] {
         self.0.iter().map(|window| window.from(of, from)).max_by_key(|bytes| bytes.len()).unwrap_or_default()
     }
@@ -205,6 +206,7 @@ impl Windows {
 thread_local! {
     static WINDOWS: RefCell<Windows> = const { RefCell::new(Windows(Vec::new())) };
     /// What was read beyond the parts that were asked for.
+    #[cfg(unix)]
     static EDGES: RefCell<Windows> = const { RefCell::new(Windows(Vec::new())) };
 }
 

@@ -193,7 +193,7 @@ impl LocalEngine {
             }
         }
         let rounded_to = config.rounded_to;
-        let is_rounded = rounded_to.is_some() || format.block() > 1;
+        let is_rounded = source.is_rounded(&config);
         let chat = ChatTemplate::of(&source, &tokenizer);
         progress("Preparing the weights");
         let context = config.context;

@@ -171,6 +171,11 @@ impl Source {
         Ok(Some(numbers(&self.checked(view, &name, 1, c.shape(p).0)?)))
     }
 
+    /// Whether the weights are rounded to blocks, in their file or while they are loaded.
+    pub(crate) fn is_rounded(&self, config: &ModelConfig) -> bool {
+        config.rounded_to.is_some() || self.formats().0.block() > 1
+    }
+
     /// The storage format of most weights, and how many weights there are.
     pub(crate) fn formats(&self) -> (BlockFormat, u64) {
         let mut counts: Vec<(BlockFormat, u64)> = BlockFormat::ALL.into_iter().map(|f| (f, 0)).collect();

@@ -99,11 +99,10 @@ impl CpuModel {
             scores: vec![],
             last: activations(config.hidden),
         };
-        let format = source.formats().0;
-        let is_rounded = config.rounded_to.is_some() || format.block() > 1;
+        let is_rounded = source.is_rounded(&config);
         let packed = adapters.iter().map(|a| pack_adapter(a, &config, is_rounded, threads));
         let packed: Vec<_> = packed.collect::<Result<_, _>>()?;
-        let half_cache = format != BlockFormat::F32;
+        let half_cache = source.formats().0 != BlockFormat::F32;
         let mut model = Self {
             isa,
             team,
